@@ -1,0 +1,86 @@
+"""refgguf, the microscope for local models.
+
+    f = refgguf.open("model.gguf")     # a GGUFFile: metadata and tensors; reads no weights
+    m = refgguf.load("model.gguf")     # a Model: tokenize, logits, trace, generate, hooks
+
+Importing this package loads neither numba nor vispy nor click; each comes when it is first needed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refgguf import errors
+from refgguf.errors import RefggufError
+
+if TYPE_CHECKING:
+    from refgguf.gguf.reader import GGUFFile
+    from refgguf.model import Model
+    from refgguf.trace import Trace
+
+__version__ = "0.1.0"
+__all__ = ["RefggufError", "Trace", "__version__", "errors", "load", "load_trace", "open"]
+
+# In a checkout, kernels/ and viz/ stand beside this folder; installed, they lie inside it.
+_checkout = Path(__file__).resolve().parent.parent
+if (_checkout / "kernels" / "jit.py").is_file() and (_checkout / "viz").is_dir():
+    __path__.append(str(_checkout))
+
+
+def open(path: str | os.PathLike[str]) -> GGUFFile:
+    """Open a GGUF file, or all parts of a split one, without reading any weights.
+
+    Args:
+        path: the file; for a split file, any of its parts.
+
+    Returns:
+        A GGUFFile with `.metadata`, `.tensors` and `file["tensor.name"]`.
+
+    Raises:
+        GGUFError: the file is not a sound GGUF file; the subclass and message say why and where.
+        FileNotFoundError: there is no such file.
+    """
+    from refgguf.gguf.reader import open_file
+
+    return open_file(path)
+
+
+def load(path: str | os.PathLike[str], *, numerics: str = "exact") -> Model:
+    """Open a GGUF file as a model that can be run.
+
+    Args:
+        path: the file; for a split file, any of its parts.
+        numerics: `"exact"` (float32 arithmetic on decoded weights) or `"llama.cpp"` (what its CPU backend
+            computes); the default of every later call on this model.
+
+    Returns:
+        A Model. No weights are read until they are needed.
+
+    Raises:
+        GGUFError: the file is not a sound GGUF file.
+        ModelError: the file is sound but cannot be run; the subclass and message say why.
+    """
+    from refgguf.model import load_model
+
+    return load_model(path, numerics=numerics)
+
+
+def load_trace(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace saved by `Trace.save` (.safetensors or .npz).
+
+    Raises:
+        TraceError: the file is not a trace.
+    """
+    from refgguf.trace import Trace
+
+    return Trace.load(path)
+
+
+def __getattr__(name: str) -> object:
+    if name == "Trace":
+        from refgguf.trace import Trace
+
+        return Trace
+    raise AttributeError(f"module 'refgguf' has no attribute {name!r}")

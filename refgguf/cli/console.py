@@ -1,0 +1,88 @@
+"""Print for people and for programs: JSON, tables, progress. Rich is imported only where it draws."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Progress(Protocol):
+    """What `progress` gives: call it after each piece of work."""
+
+    def __call__(self, done: float, text: str = "") -> None:
+        """Say how much is done so far, and optionally what is being done."""
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON: indented, UTF-8, NaN and infinities as strings since JSON has none."""
+    click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy scalars, arrays, bytes and tuples into what JSON knows."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, bool | int | str) or value is None:
+        return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset) or hasattr(value, "__iter__"):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+def stdout_console(**options: Any) -> Console:
+    """Return a rich console on standard output that neither marks up nor highlights what it is given."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, markup=False, highlight=False, emoji=False, **options)
+
+
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Tell whether a person looks at this stream."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def note(text: str) -> None:
+    """Print a remark on the error stream, so that the output stays clean."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def progress(text: str, total: float) -> Iterator[Progress]:
+    """Show a bar on the error stream while long work runs; nothing when that is no terminal.
+
+    Args:
+        text: what is being done.
+        total: how much there is to do, in any unit.
+
+    Yields:
+        A function to call with how much is done so far.
+    """
+    if not is_terminal(sys.stderr):
+        yield lambda done, text="": None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(text, total=total)
+
+        def show(done: float, now: str = "") -> None:
+            bar.update(task, completed=done, **({"description": f"{text} {now}"} if now else {}))
+
+        yield show

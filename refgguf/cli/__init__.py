@@ -19,6 +19,7 @@ import click
 
 from refgguf import __version__
 from refgguf.cli.commands import LazyGroup
+from refgguf.cli.options import examples
 from refgguf.errors import RefggufError
 
 EXIT_ERROR = 2
@@ -30,19 +31,17 @@ NAME = "refgguf"
     cls=LazyGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=examples(
+        "refgguf info model.gguf",
+        'refgguf run model.gguf -p "Once upon a time"',
+        'refgguf step model.gguf -p "Once upon a time"',
+        'refgguf view model.gguf -p "Once upon a time" --save picture.png',
+    ),
 )
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @click.pass_context
 def group(context: click.Context) -> None:
-    r"""See what a local model computes: decode, run, trace and view any GGUF file.
-
-    \b
-    Examples:
-      refgguf info model.gguf
-      refgguf run model.gguf -p "Once upon a time"
-      refgguf step model.gguf -p "Once upon a time"
-      refgguf view model.gguf -p "Once upon a time" --save picture.png
-    """
+    """See what a local model computes: decode, run, trace and view any GGUF file."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

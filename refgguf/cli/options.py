@@ -5,7 +5,7 @@ Example of a command module:
     import click
     from refgguf.cli import options
 
-    @click.command()
+    @click.command(epilog=options.examples("refgguf trace model.gguf -p Hello -o out.safetensors"))
     @options.model_argument
     @options.prompt_options
     @options.json_option
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 NUMERICS = ("exact", "llama.cpp")
 NO_PROMPT = "no prompt; give one with -p TEXT, -f FILE or --ids 1,2,3"
+
+
+def examples(*lines: str) -> str:
+    """Return an epilog that shows these command lines, one a line, as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Dot products of packed weights with activations, one file per family."""

@@ -1,0 +1,210 @@
+"""Decoding many values at once: loads, conversions and the operators + - * & | ^ >> << on SIMD vectors.
+
+Built on the vector types of `simd.py`. With the operators a decoder reads like its drawing, `d * to_f32(q & 15)`,
+and yet is a handful of instructions. A number beside a vector stands for a vector of that number. Integer lanes
+wrap around and shift in zeros; bytes are unsigned until `signed_to_f32` says otherwise. All of it is plain LLVM, the
+same result on every CPU, and no float operation is ever reordered or fused.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, lower_builtin, type_callable
+
+from refgguf.kernels.simd import Vector, address, fill, load_at, store_at, vector
+
+u8x4, u8x8, u8x16, u8x32 = (vector("i8", lanes) for lanes in (4, 8, 16, 32))
+i32x8, i32x16, i32x32 = (vector("i32", lanes) for lanes in (8, 16, 32))
+f32x8, f32x16, f32x32 = (vector("f32", lanes) for lanes in (8, 16, 32))
+
+INTEGER_OPERATORS = {
+    operator.add: "add",
+    operator.sub: "sub",
+    operator.mul: "mul",
+    operator.and_: "and_",
+    operator.or_: "or_",
+    operator.xor: "xor",
+    operator.rshift: "lshr",
+    operator.lshift: "shl",
+}
+FLOAT_OPERATORS = {operator.add: "fadd", operator.sub: "fsub", operator.mul: "fmul"}
+
+
+def _number_as_lanes(
+    builder: ir.IRBuilder, number: ir.Value, kind: types.Type, lanes: ir.VectorType
+) -> ir.Value:
+    """Emit the vector that has `number` in every lane."""
+    wanted = lanes.element
+    if isinstance(kind, types.Integer) and number.type != wanted:
+        number = (
+            builder.trunc(number, wanted)
+            if number.type.width > wanted.width
+            else builder.zext(number, wanted)
+        )
+    return fill(builder, number, lanes)
+
+
+def _accepts(operation: Callable, left: types.Type, right: types.Type) -> Vector | None:
+    """Return the type of the result, or None where the operator is not ours."""
+    vectors = [kind for kind in (left, right) if isinstance(kind, Vector)]
+    if not vectors or (len(vectors) == 2 and left != right):
+        return None
+    result = vectors[0]
+    if operation not in (FLOAT_OPERATORS if result.is_float else INTEGER_OPERATORS):
+        return None
+    # a float64 beside float32 lanes would have to be rounded unseen
+    numbers = types.float32 if result.is_float else types.Integer
+    for kind in (left, right):
+        if not isinstance(kind, Vector) and not (
+            kind == numbers if result.is_float else isinstance(kind, numbers)
+        ):
+            return None
+    return result
+
+
+def _define_operator(operation: Callable) -> None:
+    @type_callable(operation)
+    def type_operator(context):
+        def typer(left, right):
+            return _accepts(operation, left, right)
+
+        return typer
+
+    def emit(context, builder, signature, arguments):
+        lanes = signature.return_type.llvm
+        both = [
+            value if isinstance(kind, Vector) else _number_as_lanes(builder, value, kind, lanes)
+            for value, kind in zip(arguments, signature.args, strict=True)
+        ]
+        names = FLOAT_OPERATORS if signature.return_type.is_float else INTEGER_OPERATORS
+        return getattr(builder, names[operation])(*both)
+
+    for number in (types.Integer, types.Float):
+        lower_builtin(operation, Vector, number)(emit)
+        lower_builtin(operation, number, Vector)(emit)
+    lower_builtin(operation, Vector, Vector)(emit)
+
+
+for _operation in INTEGER_OPERATORS:
+    _define_operator(_operation)
+
+
+def _load(result: types.Type, llvm: ir.Type) -> Callable:
+    """Return the intrinsic that reads `result` from `array` at element `at`, whatever its alignment."""
+
+    @intrinsic
+    def load(typing, array, at):
+        def emit(context, builder, signature, arguments):
+            return load_at(builder, address(context, builder, array, *arguments), llvm)
+
+        return result(array, types.intp), emit
+
+    return load
+
+
+load_u8x4, load_u8x8, load_u8x16, load_u8x32 = (_load(kind, kind.llvm) for kind in (u8x4, u8x8, u8x16, u8x32))
+load_f32x8, load_f32x16 = (_load(kind, kind.llvm) for kind in (f32x8, f32x16))
+load_u16 = _load(types.uint16, ir.IntType(16))
+load_u32 = _load(types.uint32, ir.IntType(32))
+load_u64 = _load(types.uint64, ir.IntType(64))
+load_f32 = _load(types.float32, ir.FloatType())
+
+
+@intrinsic
+def store(typing, array, at, value):
+    """Write a vector to `array` from element `at` on."""
+
+    def emit(context, builder, signature, arguments):
+        target, at, value = arguments
+        store_at(builder, address(context, builder, array, target, at), value)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), emit
+
+
+def _convert(extend: str) -> Callable:
+    @intrinsic
+    def convert(typing, value):
+        result = vector("f32", value.lanes)
+
+        def emit(context, builder, signature, arguments):
+            wide = ir.VectorType(ir.IntType(32), value.lanes)
+            lanes = arguments[0]
+            if lanes.type != wide:
+                lanes = getattr(builder, extend)(lanes, wide)
+            return builder.sitofp(lanes, result.llvm)
+
+        return result(value), emit
+
+    return convert
+
+
+to_f32 = _convert("zext")
+signed_to_f32 = _convert("sext")
+
+
+@intrinsic
+def widen(typing, value):
+    """Return the lanes as 32-bit integers, bytes counted as unsigned."""
+    result = vector("i32", value.lanes)
+
+    def emit(context, builder, signature, arguments):
+        return builder.zext(arguments[0], result.llvm)
+
+    return result(value), emit
+
+
+@intrinsic
+def bits_to_f32(typing, value):
+    """Return 32-bit lanes, or a 32-bit number, read as float32 with the same bits."""
+    result = vector("f32", value.lanes) if isinstance(value, Vector) else types.float32
+    llvm = result.llvm if isinstance(result, Vector) else ir.FloatType()
+
+    def emit(context, builder, signature, arguments):
+        bits = arguments[0]
+        if not isinstance(value, Vector) and bits.type.width > 32:
+            bits = builder.trunc(bits, ir.IntType(32))
+        return builder.bitcast(bits, llvm)
+
+    return result(value), emit
+
+
+@intrinsic
+def f32_to_bits(typing, value):
+    """Return float32 lanes, or a float32 number, as 32-bit integers with the same bits."""
+    result = vector("i32", value.lanes) if isinstance(value, Vector) else types.uint32
+
+    def emit(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], result.llvm if isinstance(result, Vector) else ir.IntType(32))
+
+    return result(value), emit
+
+
+@intrinsic
+def spread(typing, number, like):
+    """Return a vector with `number` in every lane, of the type of `like`."""
+
+    def emit(context, builder, signature, arguments):
+        return _number_as_lanes(builder, arguments[0], number, like.llvm)
+
+    return like(number, like), emit
+
+
+@intrinsic
+def add_first(typing, left, right):
+    """Return left + right; where both are NaN, left's, which `+` would leave to the compiler."""
+    kind = _accepts(operator.add, left, right)
+
+    def emit(context, builder, signature, arguments):
+        both = [
+            value if isinstance(given, Vector) else _number_as_lanes(builder, value, given, kind.llvm)
+            for value, given in zip(arguments, (left, right), strict=True)
+        ]
+        nan = builder.fcmp_unordered("uno", both[0], both[0])
+        return builder.select(nan, both[0], builder.fadd(*both))
+
+    return kind(left, right), emit

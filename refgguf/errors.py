@@ -2,6 +2,8 @@
 
     RefggufError
     ├── GGUFError (ValueError)            .path .offset .field
+    │   ├── FileAccessError (OSError)     a file that cannot be opened, or is no regular file
+    │   │   └── MissingFileError (FileNotFoundError)   there is no such file
     │   ├── BadMagicError                 not a GGUF file at all
     │   ├── UnsupportedVersionError       a GGUF version that nobody writes (0, 1, > 3)
     │   ├── TruncatedFileError            the file ends before something it announces
@@ -65,6 +67,14 @@ class GGUFError(RefggufError, ValueError):
             where.append(field)
         super().__init__(f"{', '.join(where)}: {message}" if where else message)
         self.path, self.offset, self.field = path, offset, field
+
+
+class FileAccessError(GGUFError, OSError):
+    """The file cannot be opened, or is no regular file."""
+
+
+class MissingFileError(FileAccessError, FileNotFoundError):
+    """There is no such file."""
 
 
 class BadMagicError(GGUFError):

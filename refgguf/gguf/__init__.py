@@ -1,0 +1,1 @@
+"""The container: reads and writes GGUF files, and knows nothing of what the tensors mean."""

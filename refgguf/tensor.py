@@ -1,0 +1,198 @@
+"""A tensor in a file: its name, shape and type, its raw bytes, and its values on request."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, SupportsIndex
+
+import numpy as np
+
+from refgguf.errors import InputError, QuantLayoutError, TruncatedFileError, UnknownQuantError
+from refgguf.gguf.byte_order import to_little_endian
+from refgguf.gguf.types import TENSOR_TYPES, TensorType
+
+if TYPE_CHECKING:
+    from refgguf.gguf.filemap import FileMap
+
+Rows = SupportsIndex | slice | np.ndarray | list | tuple | None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tensor:
+    """A tensor of an open file; nothing is read until it is asked for.
+
+    A row is what lies along the last axis; rows are counted over all other axes flattened, so that a tensor of
+    shape (expert, row, d_in) has expert × row rows.
+
+    Attributes:
+        name: as in the file.
+        shape: in NumPy order, the fastest axis last; a weight is (d_out, d_in).
+        type_id: the number in the file.
+        nbytes: its bytes; for a type that is unknown, those up to the next tensor.
+        offset: where it begins in its part, in bytes.
+        part: the number of its part, from 0.
+        byte_order: `"little"` or `"big"`.
+    """
+
+    file: FileMap = field(repr=False)
+    name: str
+    shape: tuple[int, ...]
+    type_id: int
+    nbytes: int
+    offset: int
+    part: int = 0
+    byte_order: str = "little"
+
+    @cached_property
+    def layout(self) -> TensorType | None:
+        """Return the type's block layout, or None when the type is unknown."""
+        return TENSOR_TYPES.get(self.type_id)
+
+    @property
+    def type(self) -> str:
+        """Return the type's name such as `"Q4_K"`, or `"type 99"` when it is unknown."""
+        return self.layout.name if self.layout is not None else f"type {self.type_id}"
+
+    @cached_property
+    def n_values(self) -> int:
+        """Return the number of values."""
+        n = 1
+        for size in self.shape:
+            n *= size
+        return n
+
+    @property
+    def d_in(self) -> int:
+        """Return the number of values in a row."""
+        return self.shape[-1]
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Return the number of rows, all leading axes flattened."""
+        n = 1
+        for size in self.shape[:-1]:
+            n *= size
+        return n
+
+    @property
+    def row_bytes(self) -> int:
+        """Return the number of bytes in a row.
+
+        Raises:
+            UnknownQuantError: the type is unknown.
+        """
+        layout = self._known()
+        return self.d_in // layout.block_size * layout.type_size
+
+    @property
+    def bits_per_value(self) -> float | None:
+        """Return the bits that one value takes, or None for a tensor without values."""
+        if self.layout is not None:
+            return self.layout.bits_per_value
+        return 8 * self.nbytes / self.n_values if self.n_values else None
+
+    @property
+    def raw(self) -> np.ndarray:
+        """Return (nbytes,) uint8, the bytes as in the file: a read-only view, no copy.
+
+        Raises:
+            TruncatedFileError: the file does not hold them.
+        """
+        if self.nbytes and self.offset + self.nbytes > self.file.size:
+            raise TruncatedFileError(
+                "the file does not hold this tensor's bytes, only what comes before them",
+                path=self.file.path,
+                offset=self.offset,
+                field=self.name,
+            )
+        return self.file.view(self.offset, self.nbytes)
+
+    @property
+    def rows_raw(self) -> np.ndarray:
+        """Return (n_rows, row_bytes) uint8, the bytes by rows: a read-only view, no copy."""
+        return self.raw.reshape(self.n_rows, self.row_bytes)
+
+    def dequantize(self, rows: Rows = None) -> np.ndarray:
+        """Decode all values or some rows, straight from the file.
+
+        Args:
+            rows: None for all; a row number (negative ones count from the end), a slice, or an array of row
+                numbers or of booleans. Rows are counted over all axes but the last, flattened.
+
+        Returns:
+            float32: of the tensor's shape for None, (d_in,) for a number, (n, d_in) for a slice or an array.
+            Integers and float64 are converted by value.
+
+        Raises:
+            UnknownQuantError: the type cannot be decoded.
+            InputError: there are no such rows.
+            TruncatedFileError: the file does not hold the tensor's bytes.
+
+        Exactness: bit-equal to llama.cpp's dequantization.
+        """
+        from refgguf.kernels.quants import dequantize_rows, format_of
+
+        self._known()
+        format = format_of(self.type)
+        chosen, shape = self._choose(rows)
+        if self.byte_order == "big":
+            chosen = to_little_endian(chosen, self._known(), self.name)
+        out = np.empty((len(chosen), self.d_in), np.float32)
+        if out.size:
+            dequantize_rows(format, np.ascontiguousarray(chosen), out)
+        return out.reshape(shape)
+
+    def _choose(self, rows: Rows) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Return the raw bytes of the rows asked for, and the shape of their values."""
+        raw = self.rows_raw
+        if rows is None:
+            return raw, self.shape
+        if isinstance(rows, slice):
+            raw = raw[rows]
+            return raw, (len(raw), self.d_in)
+        try:
+            if isinstance(rows, np.ndarray | list | tuple):
+                return self._gather(raw, np.asarray(rows))
+            number = operator.index(rows)
+        except TypeError:
+            raise InputError(
+                f"{self.name}: rows are chosen by a number, a slice or an array of whole numbers, not by {rows!r:.60}"
+            ) from None
+        if not -self.n_rows <= number < self.n_rows:
+            raise InputError(f"{self.name}: there is no row {number:,}, only {self.n_rows:,} rows")
+        number %= self.n_rows
+        return raw[number : number + 1], (self.d_in,)
+
+    def _gather(self, raw: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+        if index.ndim != 1 or (index.size and index.dtype.kind not in "iub"):
+            raise TypeError
+        if index.dtype.kind == "b":
+            if len(index) != self.n_rows:
+                raise InputError(f"{self.name}: {len(index):,} booleans for {self.n_rows:,} rows")
+            index = np.flatnonzero(index)
+        wrong = index[(index < -self.n_rows) | (index >= self.n_rows)]
+        if len(wrong):
+            raise InputError(f"{self.name}: there is no row {int(wrong[0]):,}, only {self.n_rows:,} rows")
+        return raw[index.astype(np.int64)], (len(index), self.d_in)
+
+    def _known(self) -> TensorType:
+        if self.layout is None:
+            raise UnknownQuantError(
+                f"{self.name}: the tensor type {self.type_id} is unknown to this version of refgguf, so the tensor "
+                "can be listed and not decoded",
+                type=self.type,
+                tensor=self.name,
+            )
+        if self.d_in % self.layout.block_size:
+            raise QuantLayoutError(
+                f"{self.name}: {self.d_in:,} values a row, no multiple of {self.layout.block_size}",
+                type=self.type,
+                tensor=self.name,
+            )
+        return self.layout
+
+    def __repr__(self) -> str:
+        shape = " × ".join(f"{size:,}" for size in self.shape)
+        return f"<Tensor {self.name}: {self.type}, {shape}, {self.nbytes:,} bytes>"

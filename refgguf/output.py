@@ -30,17 +30,10 @@ def atomic_output(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: the file cannot be written; the message names it and says why.
     """
     target = Path(path)
-    if target.is_dir():
-        raise OutputError(f"{target}: cannot be written, it is a folder; give a file name")
-    if target.exists() and not target.is_file():
+    if target.exists() and not target.is_file() and not target.is_dir():
         yield target
         return
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written, {_reason(error, target)}") from error
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _temporary_beside(target)
     try:
         yield temporary
         temporary.chmod(_mode(target))
@@ -51,6 +44,29 @@ def atomic_output(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that cannot be written, before any time is spent on what should go into it.
+
+    Raises:
+        OutputError: the same that `atomic_output` would raise at once.
+    """
+    target = Path(path)
+    if target.is_dir() or not target.exists() or target.is_file():
+        _temporary_beside(target).unlink()
+
+
+def _temporary_beside(target: Path) -> Path:
+    """Make an empty file in the target's folder."""
+    if target.is_dir():
+        raise OutputError(f"{target}: cannot be written, it is a folder; give a file name")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written, {_reason(error, target)}") from error
+    os.close(handle)
+    return Path(name)
 
 
 def _mode(target: Path) -> int:

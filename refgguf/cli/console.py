@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -48,6 +49,30 @@ def stdout_console(**options: Any) -> Console:
     from rich.console import Console
 
     return Console(file=sys.stdout, markup=False, highlight=False, emoji=False, **options)
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, shrink: int | None = None) -> None:
+    """Print rows in aligned columns; on a terminal, headed and cut to its width.
+
+    Args:
+        headers: one for each column; left out where no person looks, so that lines are only data.
+        rows: the cells.
+        shrink: the column that gives way when the terminal is too narrow.
+    """
+    person = is_terminal(sys.stdout)
+    shown = [list(headers), *map(list, rows)] if person else [list(row) for row in rows]
+    widths = [max((len(row[i]) for row in shown), default=0) for i in range(len(headers))]
+    if person and shrink is not None:
+        too_much = sum(widths) + 2 * (len(widths) - 1) - shutil.get_terminal_size().columns
+        widths[shrink] = max(widths[shrink] - max(too_much, 0), min(widths[shrink], 12))
+    for number, row in enumerate(shown):
+        cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
+        line = "  ".join(cells).rstrip()
+        click.echo(click.style(line, bold=True) if person and number == 0 else line)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def is_terminal(stream: IO[str] | None) -> bool:

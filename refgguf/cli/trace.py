@@ -1,0 +1,119 @@
+"""Run a prompt and save every intermediate tensor to a file."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import refgguf
+from refgguf.cli import console, options
+from refgguf.errors import TraceError
+from refgguf.output import check_output
+from refgguf.taps import select
+
+if TYPE_CHECKING:
+    from refgguf.model import Model
+    from refgguf.trace import Trace
+
+SUFFIXES = (".safetensors", ".npz")
+
+
+@click.command(
+    epilog=options.examples(
+        'refgguf trace model.gguf -p "Once upon a time" -o trace.safetensors',
+        'refgguf trace model.gguf -p "Once upon a time" -o trace.npz --taps "blk.*.attn_probs" --taps logits',
+        "refgguf trace model.gguf --ids 1,403,407 -o trace.npz --taps summary --json",
+    )
+)
+@options.model_argument
+@options.prompt_options
+@options.output_option("Where to write: a name that ends in .safetensors or .npz.", required=True)
+@click.option(
+    "--taps",
+    "patterns",
+    metavar="PATTERN",
+    multiple=True,
+    help="What to keep: names and patterns as `refgguf taps` takes them, or summary; everything by default.",
+)
+@options.numerics_option
+@options.threads_option
+@options.json_option
+def command(
+    model: str, prompt: options.Prompt, output: str, patterns: tuple[str, ...], numerics: str, as_json: bool
+) -> None:
+    """Run a prompt through MODEL and save its intermediate tensors as NumPy arrays by name.
+
+    The file is read back with refgguf.load_trace, and by any reader of safetensors or npz; tokens, axis names,
+    model and numerics are in it.
+    """
+    check_file(output)
+    loaded = refgguf.load(model, numerics=numerics)
+    ids = prompt.ids_for(loaded)
+    names = select(loaded.taps, patterns or "all")
+    start = time.perf_counter()
+    trace = trace_with_progress(loaded, ids, names)
+    seconds = time.perf_counter() - start
+    trace.save(output)
+    summary = summarize(trace, Path(output), seconds)
+    if as_json:
+        console.print_json(summary)
+    else:
+        print_summary(summary)
+
+
+def check_file(output: str) -> None:
+    """Refuse a file that could not be written before any time is spent on computing it."""
+    if Path(output).suffix not in SUFFIXES:
+        raise TraceError(f"{output}: a trace is saved as {' or '.join(SUFFIXES)}; give such a file name")
+    check_output(output)
+
+
+def trace_with_progress(model: Model, ids: list[int], names: list[str]) -> Trace:
+    """Trace a prompt, showing on a terminal which layer is being computed."""
+    ends = [name for name in model.taps if name.endswith(".resid_post")]
+    done = 0
+
+    def layer_done(x: object, tap: object) -> None:
+        nonlocal done
+        done += 1
+        show(done)
+
+    with console.progress(f"running {len(ids)} tokens", total=len(ends)) as show:
+        if not console.is_terminal(console.sys.stderr):
+            return model.trace(ids, taps=names)
+        with model.hooks(dict.fromkeys(ends, layer_done)):
+            return model.trace(ids, taps=names)
+
+
+def summarize(trace: Trace, path: Path, seconds: float) -> dict[str, object]:
+    """Return what a trace holds, for JSON and for print_summary."""
+    kinds = Counter(tensor.kind for tensor in trace.tensors)
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "tokens": trace.tokens.tolist(),
+        "token_texts": trace.token_texts,
+        "numerics": trace.numerics,
+        "seconds": round(seconds, 3),
+        "kinds": dict(kinds),
+        "tensors": {name: list(value.shape) for name, value in trace.items()},
+    }
+
+
+def print_summary(summary: dict) -> None:
+    """Print what was saved, for people."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in summary["kinds"].items())
+    click.echo(
+        f"{len(summary['tensors'])} tensors of {len(summary['tokens'])} tokens in {summary['seconds']:.2f} s"
+    )
+    click.echo(f"  {kinds}")
+    click.echo(
+        f"saved to {summary['file']} ({summary['bytes'] / 1e6:.2f} MB, {summary['numerics']} numerics)"
+    )
+    click.echo(
+        f'read it with: refgguf.load_trace("{summary["file"]}")["{next(iter(summary["tensors"]), "")}"]'
+    )

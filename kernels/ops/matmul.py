@@ -71,7 +71,7 @@ def linear(
     if x.shape[1] == 0:
         out[:] = 0
         return out
-    x = np.ascontiguousarray(x)
+    x, raw = _read_only(np.ascontiguousarray(x)), _read_only(raw)
     if len(x) < 2:
         _few_tokens(x, raw, fmt, out)
     else:
@@ -79,6 +79,13 @@ def linear(
             part = slice(first, first + TOKENS_AT_ONCE)
             _many_tokens(x[part], raw, fmt, out[part])
     return out
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """Return a view that cannot be written: numba compiles a kernel once more for a writable array."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _seen(array: np.ndarray) -> str:

@@ -1,0 +1,141 @@
+"""Activation functions of feed-forward networks, element by element, float32 in and out.
+
+`gelu_table` and `gelu_quick_table` reproduce llama.cpp's CPU backend, which looks GELU up in a table of half-precision
+inputs and results (ggml/src/ggml-cpu/vec.h, ggml_vec_gelu_f32); the others compute what their papers say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from refgguf.kernels.jit import kernel
+
+SQRT_2_OVER_PI = 0.79788456080286535587989211986876
+GELU_COEFFICIENT = 0.044715
+
+
+@kernel
+def _silu(x, out):
+    for i in range(x.size):
+        out[i] = x[i] / (np.float32(1) + np.float32(math.exp(-x[i])))
+
+
+@kernel
+def _gelu(x, out):
+    for i in range(x.size):
+        v = x[i]
+        inner = np.float32(SQRT_2_OVER_PI) * v * (np.float32(1) + np.float32(GELU_COEFFICIENT) * v * v)
+        out[i] = np.float32(0.5) * v * (np.float32(1) + np.float32(math.tanh(inner)))
+
+
+@kernel
+def _gelu_erf(x, out):
+    for i in range(x.size):
+        out[i] = np.float32(0.5) * x[i] * (np.float32(1) + np.float32(math.erf(x[i] * np.float32(0.7071067811865476))))
+
+
+def _mapped(run: Callable, x: np.ndarray) -> np.ndarray:
+    flat = np.ascontiguousarray(x, np.float32).reshape(-1)
+    out = np.empty_like(flat)
+    run(flat, out)
+    return out.reshape(x.shape)
+
+
+def silu(x: np.ndarray) -> np.ndarray:
+    """Return x · sigmoid(x), also called swish."""
+    return _mapped(_silu, x)
+
+
+def silu_plain(x: np.ndarray) -> np.ndarray:
+    """Do what `silu` does, in NumPy (to the last bit or two of exp)."""
+    return (x / (np.float32(1) + np.exp(-x))).astype(np.float32)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """Return GELU in its tanh approximation (Hendrycks & Gimpel 2016)."""
+    return _mapped(_gelu, x)
+
+
+def gelu_plain(x: np.ndarray) -> np.ndarray:
+    """Do what `gelu` does, in NumPy (to the last bits of tanh)."""
+    inner = np.float32(SQRT_2_OVER_PI) * x * (np.float32(1) + np.float32(GELU_COEFFICIENT) * x * x)
+    return (np.float32(0.5) * x * (np.float32(1) + np.tanh(inner))).astype(np.float32)
+
+
+def gelu_erf(x: np.ndarray) -> np.ndarray:
+    """Return exact GELU, x · Φ(x)."""
+    return _mapped(_gelu_erf, x)
+
+
+def gelu_quick(x: np.ndarray) -> np.ndarray:
+    """Return x · sigmoid(1.702 x)."""
+    return (x * (np.float32(1) / (np.float32(1) + np.exp(np.float32(-1.702) * x)))).astype(np.float32)
+
+
+@cache
+def _half_table(function: Callable) -> np.ndarray:
+    """Return function of every half-precision number, itself rounded to half precision, as float32."""
+    every_half = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    with np.errstate(all="ignore"):
+        return function(every_half.astype(np.float32)).astype(np.float16).astype(np.float32)
+
+
+def _by_half_table(function: Callable, x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        codes = x.astype(np.float16).view(np.uint16)
+    return _half_table(function)[codes]
+
+
+def gelu_table(x: np.ndarray) -> np.ndarray:
+    """Return GELU as llama.cpp's CPU backend does: by a half-precision table between -10 and 10."""
+    inside = np.where(x <= -10, np.float32(0), _by_half_table(gelu, x))
+    return np.where(x >= 10, x, inside).astype(np.float32)
+
+
+def gelu_quick_table(x: np.ndarray) -> np.ndarray:
+    """Return quick GELU as llama.cpp's CPU backend does: by a half-precision table."""
+    return _by_half_table(gelu_quick, x)
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    """Return max(x, 0)."""
+    return np.maximum(x, np.float32(0))
+
+
+def relu_squared(x: np.ndarray) -> np.ndarray:
+    """Return max(x, 0)² (So et al. 2021)."""
+    positive = relu(x)
+    return positive * positive
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Return 1 / (1 + exp(-x))."""
+    with np.errstate(over="ignore"):
+        return (np.float32(1) / (np.float32(1) + np.exp(-x))).astype(np.float32)
+
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "silu": silu,
+    "gelu": gelu,
+    "gelu_erf": gelu_erf,
+    "gelu_quick": gelu_quick,
+    "relu": relu,
+    "relu_squared": relu_squared,
+    "sigmoid": sigmoid,
+}
+# what llama.cpp's CPU backend computes under the same name, where that is something else
+LLAMA_CPP_ACTIVATIONS = ACTIVATIONS | {"gelu": gelu_table, "gelu_quick": gelu_quick_table}
+
+
+def activation(name: str, numerics: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the activation function of this name.
+
+    Args:
+        name: a key of ACTIVATIONS.
+        numerics: "exact" or "llama.cpp".
+    """
+    return (LLAMA_CPP_ACTIVATIONS if numerics == "llama.cpp" else ACTIVATIONS)[name]

@@ -1,0 +1,172 @@
+"""Scaled dot-product attention in three steps: scores, softmax, mix.
+
+    scores[h, q, k] = query[q, h] · key[k, g] · scale      g = h's group of shared keys and values
+    probs[h, q, :]  = softmax(scores[h, q, :])             over the keys that q may see
+    z[q, h]         = Σ_k probs[h, q, k] · value[k, g]
+
+Every query row is computed in one order that does not depend on how many other rows there are, so a whole prompt and
+the same tokens one by one give the same bits.
+
+Source: Vaswani et al. 2017; Ainslie et al. 2023 (grouped queries); softmax order from ggml/src/ggml-cpu/ops.cpp,
+ggml_compute_forward_soft_max_f32 (maximum, float32 exp, float64 sum, times its reciprocal).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from refgguf.kernels.jit import kernel, parallel_rows
+
+
+@kernel
+def _scores(query, key, first, last, scale, h0, h1, out):
+    n_tokens, n_heads, d = query.shape
+    per_group = n_heads // key.shape[0]
+    n_keys = out.shape[2]
+    zero = np.float32(0)
+    for h in range(h0, h1):
+        g = h // per_group
+        for t in range(n_tokens):
+            for k in range(n_keys):
+                if k < first[t] or k > last[t]:
+                    out[h, t, k] = -np.inf
+                    continue
+                # eight running sums, so that the compiler can use vector registers without changing the order
+                a0, a1, a2, a3, a4, a5, a6, a7 = zero, zero, zero, zero, zero, zero, zero, zero
+                whole = d - d % 8
+                for i in range(0, whole, 8):
+                    a0 += query[t, h, i] * key[g, k, i]
+                    a1 += query[t, h, i + 1] * key[g, k, i + 1]
+                    a2 += query[t, h, i + 2] * key[g, k, i + 2]
+                    a3 += query[t, h, i + 3] * key[g, k, i + 3]
+                    a4 += query[t, h, i + 4] * key[g, k, i + 4]
+                    a5 += query[t, h, i + 5] * key[g, k, i + 5]
+                    a6 += query[t, h, i + 6] * key[g, k, i + 6]
+                    a7 += query[t, h, i + 7] * key[g, k, i + 7]
+                for i in range(whole, d):
+                    a0 += query[t, h, i] * key[g, k, i]
+                out[h, t, k] = (((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7))) * scale
+
+
+@kernel
+def _softmax(x, r0, r1, sinks, rows_per_head, out):
+    n = x.shape[1]
+    for row in range(r0, r1):
+        top = np.float32(-np.inf)
+        for i in range(n):
+            top = max(top, x[row, i])
+        total = 0.0
+        if sinks.size:
+            sink = sinks[row // rows_per_head]
+            top = max(top, sink)
+            total = np.float64(np.float32(math.exp(sink - top)))
+        if top == -np.inf:
+            out[row, :] = np.float32(0)
+            continue
+        for i in range(n):
+            value = np.float32(math.exp(x[row, i] - top))
+            out[row, i] = value
+            total += np.float64(value)
+        factor = np.float32(1.0 / total)
+        for i in range(n):
+            out[row, i] = out[row, i] * factor
+
+
+@kernel
+def _mix(probs, value, h0, h1, out):
+    n_heads, n_tokens, n_keys = probs.shape
+    per_group = n_heads // value.shape[0]
+    d = value.shape[2]
+    for h in range(h0, h1):
+        g = h // per_group
+        for t in range(n_tokens):
+            for i in range(d):
+                out[t, h, i] = np.float32(0)
+            for k in range(n_keys):
+                p = probs[h, t, k]
+                if p != 0:
+                    for i in range(d):
+                        out[t, h, i] += p * value[g, k, i]
+
+
+def attention_scores(
+    query: np.ndarray, key: np.ndarray, n_keys: int, first: np.ndarray, last: np.ndarray, scale: float
+) -> np.ndarray:
+    """Multiply every query with every key that it may see.
+
+    Args:
+        query: (token, head, d_head) float32.
+        key: (kv_head, capacity, d_head) float32; head h uses key head h // (n_heads / n_kv_heads).
+        n_keys: how many of the keys there are so far.
+        first: (token,) integers, the first key that each token sees.
+        last: (token,) integers, the last one.
+        scale: multiplies each product.
+
+    Returns:
+        (head, token, key) float32; minus infinity where a key may not be seen.
+    """
+    n_tokens, n_heads, _ = query.shape
+    out = np.empty((n_heads, n_tokens, n_keys), np.float32)
+    query, first, last = np.ascontiguousarray(query), first.astype(np.int64), last.astype(np.int64)
+    work = max(1, n_tokens * n_keys * query.shape[2])
+    parallel_rows(
+        lambda a, b: _scores(query, key, first, last, np.float32(scale), a, b, out), n_heads, at_least=1 + 200_000 // work
+    )
+    return out
+
+
+def softmax(x: np.ndarray, sinks: np.ndarray | None = None) -> np.ndarray:
+    """Turn the last axis into probabilities.
+
+    Args:
+        x: (…, n) float32; minus infinity gives 0, and a row of nothing else gives zeros.
+        sinks: (head,) float32 that join the sum but get no share of it, for x (head, query, key); or None.
+
+    Returns:
+        A new array of x's shape.
+    """
+    rows = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
+    out = np.empty_like(rows)
+    extra = np.zeros(0, np.float32) if sinks is None else np.ascontiguousarray(sinks, np.float32)
+    per_head = rows.shape[0] // x.shape[0] if x.ndim > 1 and x.shape[0] else 1
+    parallel_rows(
+        lambda a, b: _softmax(rows, a, b, extra, max(1, per_head), out),
+        rows.shape[0],
+        at_least=1 + 20_000 // max(1, x.shape[-1]),
+    )
+    return out.reshape(x.shape)
+
+
+def attention_mix(probs: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Average the values by the attention pattern.
+
+    Args:
+        probs: (head, query, key) float32.
+        value: (kv_head, capacity, d_head) float32, capacity ≥ the number of keys.
+
+    Returns:
+        (query, head, d_head) float32.
+    """
+    n_heads, n_tokens, n_keys = probs.shape
+    out = np.empty((n_tokens, n_heads, value.shape[2]), np.float32)
+    probs = np.ascontiguousarray(probs)
+    work = max(1, n_tokens * n_keys * value.shape[2])
+    parallel_rows(lambda a, b: _mix(probs, value, a, b, out), n_heads, at_least=1 + 200_000 // work)
+    return out
+
+
+def attention_plain(
+    query: np.ndarray, key: np.ndarray, value: np.ndarray, first: np.ndarray, last: np.ndarray, scale: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute scores, probabilities and mixed values in NumPy float64: the plain twin of the three steps above."""
+    per_group = query.shape[1] // key.shape[0]
+    key, value = np.repeat(key, per_group, axis=0), np.repeat(value, per_group, axis=0)
+    scores = np.einsum("qhd,hkd->hqk", query.astype(np.float64), key) * scale
+    keys = np.arange(key.shape[1])
+    seen = (keys >= first[:, None]) & (keys <= last[:, None])
+    scores = np.where(seen, scores, -np.inf)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    probs = weights / weights.sum(axis=-1, keepdims=True)
+    return scores, probs, np.einsum("hqk,hkd->qhd", probs, value)

@@ -1,0 +1,128 @@
+"""Normalization: RMSNorm and LayerNorm, over the last axis.
+
+    RMSNorm    y = x / sqrt(mean(x²) + eps) · w
+    LayerNorm  y = (x - mean(x)) / sqrt(mean((x - mean(x))²) + eps) · w + b
+
+Squares are rounded to float32 and summed in float64, one after the other, as ggml's CPU backend does; each
+later step is one float32 operation.
+
+Source: Zhang & Sennrich 2019 (RMSNorm), Ba et al. 2016 (LayerNorm); order of operations from
+ggml/src/ggml-cpu/ops.cpp, ggml_compute_forward_rms_norm_f32 and ggml_compute_forward_norm_f32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refgguf.kernels.jit import kernel
+
+
+def rms_norm_plain(x: np.ndarray, weight: np.ndarray | None, eps: float) -> np.ndarray:
+    """Normalize one row: the plain twin of `rms_norm`."""
+    total = 0.0
+    for value in x:
+        total += float(np.float32(value * value))
+    scale = np.float32(1) / np.sqrt(np.float32(np.float32(total / len(x)) + np.float32(eps)))
+    y = x * scale
+    return y if weight is None else y * weight
+
+
+def layer_norm_plain(x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None, eps: float) -> np.ndarray:
+    """Normalize one row: the plain twin of `layer_norm`."""
+    total = 0.0
+    for value in x:
+        total += float(value)
+    centred = x - np.float32(total / len(x))
+    square = 0.0
+    for value in centred:
+        square += float(np.float32(value * value))
+    y = centred * (np.float32(1) / np.sqrt(np.float32(np.float32(square / len(x)) + np.float32(eps))))
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+@kernel
+def _rms_norm(x, weight, eps, out):
+    n_rows, n = x.shape
+    for row in range(n_rows):
+        total = 0.0
+        for i in range(n):
+            total += np.float64(x[row, i] * x[row, i])
+        scale = np.float32(1) / np.float32(np.sqrt(np.float32(np.float32(total / n) + eps)))
+        if weight.size:
+            for i in range(n):
+                out[row, i] = x[row, i] * scale * weight[i]
+        else:
+            for i in range(n):
+                out[row, i] = x[row, i] * scale
+
+
+@kernel
+def _layer_norm(x, weight, bias, eps, out):
+    n_rows, n = x.shape
+    for row in range(n_rows):
+        total = 0.0
+        for i in range(n):
+            total += np.float64(x[row, i])
+        mean = np.float32(total / n)
+        square = 0.0
+        for i in range(n):
+            centred = x[row, i] - mean
+            out[row, i] = centred
+            square += np.float64(centred * centred)
+        scale = np.float32(1) / np.float32(np.sqrt(np.float32(np.float32(square / n) + eps)))
+        for i in range(n):
+            y = out[row, i] * scale
+            if weight.size:
+                y = y * weight[i]
+            if bias.size:
+                y = y + bias[i]
+            out[row, i] = y
+
+
+_NONE = np.zeros(0, np.float32)
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
+
+
+def rms_norm(x: np.ndarray, weight: np.ndarray | None, eps: float) -> np.ndarray:
+    """Scale each row to unit root mean square, then by the weight.
+
+    Args:
+        x: (…, d) float32.
+        weight: (d,) float32, or None for none.
+        eps: added to the mean square.
+
+    Returns:
+        A new array of x's shape.
+
+    Exactness: bit-equal to rms_norm_plain.
+    """
+    rows = _rows(x)
+    out = np.empty_like(rows)
+    _rms_norm(rows, _NONE if weight is None else weight, np.float32(eps), out)
+    return out.reshape(x.shape)
+
+
+def layer_norm(x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None, eps: float) -> np.ndarray:
+    """Centre each row and scale it to unit variance, then apply weight and bias.
+
+    Args:
+        x: (…, d) float32.
+        weight: (d,) float32, or None for none.
+        bias: (d,) float32, or None for none.
+        eps: added to the variance.
+
+    Returns:
+        A new array of x's shape.
+
+    Exactness: bit-equal to layer_norm_plain.
+    """
+    rows = _rows(x)
+    out = np.empty_like(rows)
+    _layer_norm(
+        rows, _NONE if weight is None else weight, _NONE if bias is None else bias, np.float32(eps), out
+    )
+    return out.reshape(x.shape)

@@ -1,0 +1,48 @@
+"""Rotary position embedding as a switch of attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from refgguf.blocks.scope import Need, Scope
+from refgguf.kernels.ops.rope import RopeScaling, rope_angles, rotate
+
+
+@dataclass(frozen=True)
+class Rope:
+    """How queries and keys are turned by their position.
+
+    Attributes:
+        style: "interleaved" (pairs of neighbouring channels; llama.cpp: norm) or "split" (halves; neox).
+        n_rot: how many channels of a head turn.
+        base: frequency base.
+        scaling: context extension.
+        factors: name of the tensor that divides the angles (llama 3, longrope), or None.
+    """
+
+    style: str
+    n_rot: int
+    base: float
+    scaling: RopeScaling = field(default_factory=RopeScaling)
+    factors: str | None = None
+
+    formula = "turn each pair (a, b) by θ = position · base^(−2i/n_rot): (a·cos θ − b·sin θ, a·sin θ + b·cos θ)"
+
+    def needs(self) -> list[Need]:
+        """Return the tensors that it needs; their names count from the file's top."""
+        return [Need(f"/{self.factors}", (self.n_rot // 2,))] if self.factors else []
+
+    def weights(self) -> tuple[str, ...]:
+        """Return the names of its tensors, for the declaration of a tap."""
+        return (f"/{self.factors}",) if self.factors else ()
+
+    def angles(self, s: Scope) -> tuple[np.ndarray, np.ndarray]:
+        """Return cosine and sine for the current tokens, (token, n_rot / 2) float32 each."""
+        factors = s.weights.vector(self.factors) if self.factors else None
+        return rope_angles(s.positions, self.n_rot, self.base, factors, self.scaling)
+
+    def __call__(self, x: np.ndarray, angles: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        """Turn x, (token, head, d_head) float32."""
+        return rotate(x, *angles, self.style)

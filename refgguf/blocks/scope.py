@@ -1,0 +1,165 @@
+"""What a block sees while it runs: weights, taps, state, positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refgguf.kernels.ops.matmul import linear
+from refgguf.taps import Recorder
+from refgguf.tensor import Tensor
+
+# vectors up to this size (norm weights, biases, RoPE factors) are decoded once and kept
+KEPT_VALUES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Need:
+    """A tensor that a block works with.
+
+    Attributes:
+        name: as in the file, without the layer's prefix inside layers.
+        shape: NumPy order; None where the file decides.
+        optional: the block does without it.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    optional: bool = False
+
+
+class Weights:
+    """The tensors of a model file, multiplied without being unpacked.
+
+    Args:
+        tensors: by name.
+        numerics: "exact" or "llama.cpp".
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], numerics: str = "exact"):
+        self.tensors = tensors
+        self.numerics = numerics
+        self._vectors: dict[str, np.ndarray] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.tensors
+
+    def vector(self, name: str) -> np.ndarray:
+        """Return a small tensor decoded to float32, in its own shape."""
+        if name not in self._vectors:
+            values = self.tensors[name].dequantize()
+            values.flags.writeable = False
+            if values.size > KEPT_VALUES:
+                return values
+            self._vectors[name] = values
+        return self._vectors[name]
+
+    def rows(self, name: str, indices: np.ndarray) -> np.ndarray:
+        """Return some rows of a matrix, decoded: (index, d_in) float32."""
+        return self.tensors[name].dequantize(rows=indices)
+
+    def linear(self, x: np.ndarray, name: str, expert: int | None = None) -> np.ndarray:
+        """Multiply by a matrix: x · Wᵀ.
+
+        Args:
+            x: (token, d_in) float32.
+            name: of a (d_out, d_in) tensor, or of an (expert, d_out, d_in) one.
+            expert: which matrix of the latter.
+
+        Returns:
+            (token, d_out) float32.
+        """
+        tensor = self.tensors[name]
+        raw, kind = tensor.rows_raw, tensor.type
+        if expert is not None:
+            d_out = tensor.shape[-2]
+            raw = raw[expert * d_out : (expert + 1) * d_out]
+        if tensor.byte_order == "big":  # rare: decode what is needed instead of teaching every kernel to swap bytes
+            first = 0 if expert is None else expert * tensor.shape[-2]
+            values = tensor.dequantize(rows=slice(first, first + len(raw)))
+            raw, kind = np.ascontiguousarray(values).view(np.uint8), "F32"
+        return linear(np.ascontiguousarray(x, np.float32), raw, kind, self.numerics)
+
+
+@dataclass
+class Scope:
+    """One block's view of a running forward pass.
+
+    Attributes:
+        weights: the model's tensors.
+        record: where every intermediate tensor goes.
+        positions: (token,) int64, places of the tokens in the sequence.
+        tokens: (token,) int64, their ids.
+        prefix: put before local names, such as "blk.3."; "" outside the layers.
+        state: what this block keeps between calls, or None.
+        n_past: how many tokens came before.
+    """
+
+    weights: Weights
+    record: Recorder
+    positions: np.ndarray
+    tokens: np.ndarray
+    prefix: str = ""
+    state: Any = None
+    n_past: int = 0
+
+    @property
+    def numerics(self) -> str:
+        """Which arithmetic: "exact" or "llama.cpp"."""
+        return self.weights.numerics
+
+    def tap(self, name: str, x: np.ndarray) -> np.ndarray:
+        """Pass a tensor through the tap of this local name; returns it or its replacement."""
+        return self.record(self.prefix + name, x)
+
+    def wants(self, *names: str) -> bool:
+        """Say whether anything looks at one of these taps."""
+        return any(self.record.wants(self.prefix + name) for name in names)
+
+    def has(self, name: str) -> bool:
+        """Say whether the file has this tensor."""
+        return self.prefix + name in self.weights
+
+    def vector(self, name: str) -> np.ndarray:
+        """Return a small tensor, decoded."""
+        return self.weights.vector(self.prefix + name)
+
+    def optional(self, name: str) -> np.ndarray | None:
+        """Return a small tensor, decoded, or None if the file has none."""
+        return self.vector(name) if self.has(name) else None
+
+    def linear(self, x: np.ndarray, name: str, expert: int | None = None) -> np.ndarray:
+        """Apply a linear layer: x · Wᵀ, times its scale and plus its bias if the file has them.
+
+        Args:
+            x: (token, d_in) float32.
+            name: local name without ".weight".
+            expert: which expert's matrix, for a tensor that stacks them.
+
+        Returns:
+            (token, d_out) float32.
+        """
+        y = self.weights.linear(x, f"{self.prefix}{name}.weight", expert)
+        if (scale := self.optional(f"{name}.scale")) is not None:
+            y = y * (scale if expert is None else scale.reshape(-1)[expert])
+        if (bias := self.optional(f"{name}.bias")) is not None:
+            y = y + (bias if expert is None else bias[expert])
+        return y
+
+
+def linear_needs(name: str, d_out: int, d_in: int, n_experts: int = 0) -> list[Need]:
+    """Return the tensors of a linear layer: its matrix, and the bias and scale that it may have."""
+    stack = (n_experts,) if n_experts else ()
+    return [
+        Need(f"{name}.weight", (*stack, d_out, d_in)),
+        Need(f"{name}.bias", (*stack, d_out), optional=True),
+        Need(f"{name}.scale", stack or (1,), optional=True),
+    ]
+
+
+def linear_weights(*names: str) -> tuple[str, ...]:
+    """Return the tensor names of linear layers, for the declaration of a tap."""
+    return tuple(f"{name}.{part}" for name in names for part in ("weight", "bias", "scale"))

@@ -1,0 +1,92 @@
+"""Running tokens through a network, with a cache of what came before.
+
+A prompt at once and the same tokens one by one give the same bits in `exact` numerics: every row of every
+operation is computed in one order, whatever stands beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from refgguf.blocks.network import Network
+from refgguf.blocks.scope import Scope, Weights
+from refgguf.taps import Recorder
+
+# tokens that run at once while nothing is tapped; bounds the memory that a long prompt needs
+TOKENS_AT_ONCE = 256
+
+
+@dataclass
+class Cache:
+    """What a network keeps of the tokens that it has seen.
+
+    Attributes:
+        states: each layer's keys and values, or recurrent state.
+        tokens: the ids seen so far.
+    """
+
+    states: list[Any]
+    tokens: list[int] = field(default_factory=list)
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens have been seen."""
+        return len(self.tokens)
+
+
+def forward(
+    network: Network,
+    weights: Weights,
+    tokens: np.ndarray,
+    cache: Cache,
+    record: Recorder,
+    *,
+    last_only: bool = False,
+) -> np.ndarray:
+    """Run tokens that follow those in the cache, and add them to it.
+
+    Args:
+        network: the blocks.
+        weights: their tensors.
+        tokens: (token,) ids, at least one.
+        cache: what came before; changed only when the pass succeeds.
+        record: where intermediate tensors go.
+        last_only: score the last token only.
+
+    Returns:
+        (token, vocab) float32 scores of the next token, or (1, vocab).
+    """
+    tokens = np.asarray(tokens, np.int64)
+    at_once = TOKENS_AT_ONCE if record.idle else len(tokens)
+    # a pass that fails half-way leaves keys behind that the next one overwrites: positions count from `n_past`
+    n_past, logits = cache.n_tokens, []
+    for start in range(0, len(tokens), at_once):
+        part = tokens[start : start + at_once]
+        x = _residual(network, weights, part, cache, n_past + start, record)
+        if last_only and not any(record.wants(tap) for tap in ("final_norm", "logits_raw", "logits")):
+            if start + at_once < len(tokens):
+                continue
+            x = x[-1:]
+        logits.append(network.head(x, Scope(weights, record, _positions(part, n_past + start), part)))
+    cache.tokens.extend(tokens.tolist())
+    scores = logits[0] if len(logits) == 1 else np.concatenate(logits)
+    return scores[-1:] if last_only else scores
+
+
+def _positions(tokens: np.ndarray, n_past: int) -> np.ndarray:
+    return n_past + np.arange(len(tokens), dtype=np.int64)
+
+
+def _residual(
+    network: Network, weights: Weights, tokens: np.ndarray, cache: Cache, n_past: int, record: Recorder
+) -> np.ndarray:
+    """Return the residual stream that leaves the last layer, (token, d_model) float32."""
+    positions = _positions(tokens, n_past)
+    x = network.embedding(Scope(weights, record, positions, tokens))
+    for number, layer in enumerate(network.layers):
+        s = Scope(weights, record, positions, tokens, f"blk.{number}.", cache.states[number], n_past)
+        x = layer(x, s)
+    return x

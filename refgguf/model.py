@@ -1,0 +1,365 @@
+"""Model: a GGUF file that runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from refgguf import taps as tap_names
+from refgguf.arch import build, find_architecture
+from refgguf.arch.hyper import HyperParameters
+from refgguf.blocks.scope import Scope, Weights
+from refgguf.errors import ContextOverflowError, InputError, TokenizerError, TokenRangeError
+from refgguf.forward import Cache, forward
+from refgguf.gguf.reader import GGUFFile, open_file
+from refgguf.sampling import Sampling, softmax
+from refgguf.taps import Hook, Recorder, Tap
+from refgguf.trace import Trace
+
+NUMERICS = ("exact", "llama.cpp")
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One generated token.
+
+    Attributes:
+        token: its id.
+        text: what it adds to the text; "" while a character is not yet complete, and for an end token.
+        logits: (vocab,) float32, the scores that it was chosen by.
+        probs: (vocab,) float64, the model's probabilities: softmax of the scores.
+        drawn_from: (vocab,) float64, the probabilities after temperature and narrowing.
+        trace: the forward pass that led to it, if taps were asked for: the prompt's for the first token, the
+            one token's before it for every later one.
+    """
+
+    token: int
+    text: str
+    logits: np.ndarray
+    probs: np.ndarray
+    drawn_from: np.ndarray
+    trace: Trace | None = None
+
+
+def load_model(path: str | os.PathLike[str], *, numerics: str = "exact") -> Model:
+    """Open a GGUF file as a model; `refgguf.load` is the public way here."""
+    return Model(open_file(path), numerics=numerics)
+
+
+class Model:
+    """A GGUF file that runs: its tensors stay packed in the mapped file.
+
+    Attributes:
+        file: the GGUFFile.
+        config: HyperParameters: n_layers, d_model, n_vocab, context_length …
+        network: the blocks that it is made of.
+        numerics: default arithmetic, "exact" or "llama.cpp".
+
+    Args:
+        file: an open GGUF file.
+        numerics: "exact" or "llama.cpp".
+
+    Raises:
+        UnknownArchitectureError: the architecture cannot be run.
+        HyperParameterError: the metadata contradicts itself.
+        MissingTensorError: a tensor is absent.
+        ShapeMismatchError: a tensor's shape is not what the metadata says.
+    """
+
+    def __init__(self, file: GGUFFile, *, numerics: str = "exact"):
+        self.file = file
+        self.numerics = _known_numerics(numerics)
+        find_architecture(file.architecture)  # says so before any other complaint about the metadata
+        self.config = HyperParameters(file.metadata, file.tensors, file.architecture)
+        self.network = build(self.config)
+        self._weights: dict[str, Weights] = {}
+        self._hooks: list[Mapping[str, Hook]] = []
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name}: {self.file.architecture}, {self.config.n_layers} layers, d_model {self.config.d_model}>"
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return Path(self.file.path)
+
+    @property
+    def name(self) -> str:
+        """The model's name in the metadata, or the file's."""
+        name = self.file.metadata.get("general.name")
+        return name if isinstance(name, str) and name else self.path.stem
+
+    @cached_property
+    def taps(self) -> Mapping[str, Tap]:
+        """Every tap by canonical name, in order of execution; nothing is run."""
+        present = self.file.tensors
+        declared = self.network.taps()
+        return MappingProxyType({t.name: _with_weights(t, present) for t in declared})
+
+    @cached_property
+    def tokenizer(self):
+        """The file's tokenizer.
+
+        Raises:
+            TokenizerError: the file has none, or an unknown or broken one.
+        """
+        from refgguf.tokenizer import load_tokenizer
+
+        return load_tokenizer(self.file.metadata)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file's bytes (of its parts one after the other), hexadecimal."""
+        digest = hashlib.sha256()
+        for part in self.file.parts:
+            with open(part, "rb") as file:
+                while chunk := file.read(1 << 22):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+    def tokenize(self, text: str | bytes, *, add_special: bool = True, parse_special: bool = True) -> list[int]:
+        """Split text into token ids.
+
+        Args:
+            text: the text.
+            add_special: put the beginning (and end) token where the file asks for it.
+            parse_special: texts of special tokens, such as <|im_start|>, stand for those tokens.
+
+        Raises:
+            TokenizerError: the file has no usable tokenizer.
+        """
+        return self.tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
+
+    def detokenize(self, ids: Iterable[int], *, special: bool = False) -> str:
+        """Return the text of token ids; special tokens are left out unless `special`."""
+        return self.tokenizer.decode(list(ids), special=special)
+
+    def token_text(self, token: int) -> str:
+        """Return a token's text as a label; "#17" for token 17 of a model without tokenizer."""
+        try:
+            return self.tokenizer.token_text(int(token))
+        except TokenizerError:
+            return f"#{int(token)}"
+
+    def new_cache(self) -> Cache:
+        """Return an empty cache for a sequence of tokens."""
+        return Cache(self.network.new_states())
+
+    def logits(self, ids: Iterable[int] | str, *, numerics: str | None = None) -> np.ndarray:
+        """Score every vocabulary entry as the next token, after each token.
+
+        Args:
+            ids: token ids, or a text.
+            numerics: "exact" or "llama.cpp"; the model's default if None.
+
+        Returns:
+            (token, vocab) float32.
+
+        Raises:
+            TokenRangeError: an id lies outside the vocabulary.
+            ContextOverflowError: there are more tokens than the model was made for.
+        """
+        cache = self.new_cache()
+        return forward(self.network, self._with(numerics), self._checked(ids, cache), cache, self._recorder())
+
+    def trace(
+        self, ids: Iterable[int] | str, taps: str | Iterable[str] = "all", *, numerics: str | None = None
+    ) -> Trace:
+        """Run tokens and keep intermediate tensors.
+
+        Args:
+            ids: token ids, or a text.
+            taps: which ones: "all", "summary", a name, a pattern (`blk.*.attn_probs`), or a list of them; canonical,
+                llama.cpp and TransformerLens names.
+            numerics: "exact" or "llama.cpp"; the model's default if None.
+
+        Raises:
+            TapError: a name or pattern stands for nothing.
+            TokenRangeError: an id lies outside the vocabulary.
+            ContextOverflowError: there are more tokens than the model was made for.
+        """
+        cache = self.new_cache()
+        record = self._recorder(taps)
+        tokens = self._checked(ids, cache)
+        forward(self.network, self._with(numerics), tokens, cache, record)
+        return self._trace(tokens, 0, record, numerics)
+
+    def lens(self, residual: np.ndarray) -> np.ndarray:
+        """Read a residual stream as if it were the last layer's: the logit lens (nostalgebraist 2020).
+
+        Args:
+            residual: (token, d_model) float32.
+
+        Returns:
+            (token, vocab) float32 scores.
+        """
+        residual = np.ascontiguousarray(residual, np.float32)
+        nothing = np.zeros(len(residual), np.int64)
+        return self.network.head(residual, Scope(self._with(None), Recorder(self.taps), nothing, nothing))
+
+    def generate(
+        self,
+        ids: Iterable[int] | str,
+        n: int | None = 20,
+        temperature: float = 0.0,
+        *,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int | None = None,
+        taps: str | Iterable[str] | None = None,
+        numerics: str | None = None,
+        stop_at_end: bool = True,
+        cache: Cache | None = None,
+    ) -> Iterator[Step]:
+        """Continue a text token by token.
+
+        Args:
+            ids: token ids, or a text; with a cache, those that follow what it holds.
+            n: how many tokens to make at most; None for as many as the context holds.
+            temperature: 0 always takes the best token; see `Sampling` for this and the next three.
+            top_k: draw from the k best only.
+            top_p: draw from the best that sum to this probability.
+            min_p: drop what is less probable than this times the best.
+            seed: of the random numbers; None for a new one each time.
+            taps: intermediate tensors to keep for `Step.trace`; None for none.
+            numerics: "exact" or "llama.cpp"; the model's default if None.
+            stop_at_end: stop after a token that ends the text.
+            cache: from `new_cache`, to go on with later; a new one if None.
+
+        Yields:
+            A Step for each new token.
+
+        Raises:
+            InputError: a sampling value is out of range.
+            TapError: a name or pattern stands for nothing.
+            TokenRangeError: an id lies outside the vocabulary.
+            ContextOverflowError: the prompt is longer than the context.
+        """
+        sampling = Sampling(temperature, top_k, top_p, min_p)
+        cache = self.new_cache() if cache is None else cache
+        tokens = self._checked(ids, cache)
+        weights = self._with(numerics)
+        wanted = tap_names.select(self.taps, taps)
+        return self._generate(tokens, n, sampling, np.random.default_rng(seed), wanted, weights, stop_at_end, cache)
+
+    def _generate(self, tokens, n, sampling, random, wanted, weights, stop_at_end, cache) -> Iterator[Step]:
+        stream = self._stream()
+        room = self.config.context_length - cache.n_tokens - len(tokens) + 1
+        n = room if n is None else min(n, room)
+        for number in range(n):
+            record, n_past = self._recorder(wanted), cache.n_tokens
+            logits = forward(self.network, weights, tokens, cache, record, last_only=True)[0]
+            trace = self._trace(tokens, n_past, record, weights.numerics) if wanted else None
+            token, drawn_from = sampling.choose(logits, random)
+            ends = stop_at_end and self._ends(token)
+            text = "" if ends or stream is None else stream.feed(token)
+            if stream is not None and (ends or number == n - 1):
+                text += stream.flush()
+            yield Step(token, text, logits, softmax(logits), drawn_from, trace)
+            if ends:
+                return
+            tokens = np.array([token])
+
+    def _stream(self):
+        try:
+            return self.tokenizer.stream()
+        except TokenizerError:
+            return None
+
+    def _ends(self, token: int) -> bool:
+        try:
+            return self.tokenizer.is_end(token)
+        except TokenizerError:
+            return False
+
+    @contextmanager
+    def hooks(self, hooks: Mapping[str, Hook]) -> Iterator[Model]:
+        """Replace tapped tensors while the block runs: ablation, patching, steering.
+
+        Args:
+            hooks: functions by tap name or pattern. Each is called as `hook(x, tap)` with the tensor (read-only) and
+                its Tap; the array that it returns replaces the tensor, None leaves it.
+
+        Raises:
+            TapError: a name or pattern stands for nothing.
+        """
+        by_name = {name: hook for pattern, hook in hooks.items() for name in tap_names.select(self.taps, pattern)}
+        self._hooks.append(by_name)
+        try:
+            yield self
+        finally:
+            self._hooks.remove(by_name)
+
+    def _recorder(self, wanted: str | Iterable[str] | None = None) -> Recorder:
+        active: dict[str, list[Hook]] = {}
+        for layer in self._hooks:
+            for name, hook in layer.items():
+                active.setdefault(name, []).append(hook)
+        return Recorder(self.taps, tap_names.select(self.taps, wanted), active)
+
+    def _with(self, numerics: str | None) -> Weights:
+        numerics = self.numerics if numerics is None else _known_numerics(numerics)
+        if numerics not in self._weights:
+            self._weights[numerics] = Weights(self.file.tensors, numerics)
+        return self._weights[numerics]
+
+    def _trace(self, tokens: np.ndarray, n_past: int, record: Recorder, numerics: str | None) -> Trace:
+        ordered = {name: record.values[name] for name in self.taps if name in record.values}
+        about = {
+            "name": self.name,
+            "architecture": self.file.architecture,
+            "file": self.path.name,
+            "bytes": sum(os.path.getsize(part) for part in self.file.parts),
+            "n_layers": self.config.n_layers,
+            "d_model": self.config.d_model,
+            "n_vocab": self.config.n_vocab,
+        }
+        return Trace(
+            ordered,
+            self.taps,
+            tokens,
+            [self.token_text(t) for t in tokens],
+            n_past + np.arange(len(tokens)),
+            numerics or self.numerics,
+            about,
+            model_hash=lambda: self.sha256,
+        )
+
+    def _checked(self, ids: Iterable[int] | str, cache: Cache) -> np.ndarray:
+        """Return token ids as an array, each inside the vocabulary and all inside the context."""
+        if isinstance(ids, (str, bytes)):
+            ids = self.tokenize(ids)
+        tokens = np.asarray(list(ids))
+        if tokens.size == 0:
+            raise InputError("there are no tokens to run; give at least one")
+        if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+            raise InputError(f"token ids must be a list of whole numbers, not {tokens.dtype} of shape {tokens.shape}")
+        wrong = tokens[(tokens < 0) | (tokens >= self.config.n_vocab)]
+        if wrong.size:
+            raise TokenRangeError(
+                f"token id {wrong[0]} lies outside the vocabulary of {self.config.n_vocab} (0 … {self.config.n_vocab - 1})"
+            )
+        total, limit = cache.n_tokens + len(tokens), self.config.context_length
+        if total > limit:
+            raise ContextOverflowError(f"there are {total} tokens; the model was made for {limit}: shorten the prompt")
+        return tokens.astype(np.int64)
+
+
+def _known_numerics(numerics: str) -> str:
+    if numerics not in NUMERICS:
+        raise InputError(f"numerics is {numerics!r}; it must be one of {', '.join(NUMERICS)}")
+    return numerics
+
+
+def _with_weights(tap: Tap, present: Mapping[str, object]) -> Tap:
+    """Return the tap with those of its weights that the file has."""
+    return replace(tap, weights=tuple(name for name in tap.weights if name in present))

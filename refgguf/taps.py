@@ -1,0 +1,306 @@
+"""Taps: the names under which every intermediate tensor of a forward pass can be read or replaced.
+
+A canonical name extends the file's own tensor names: `blk.3.attn_q.weight` is a weight, `blk.3.attn_q` is what it
+produced. llama.cpp's callback names (`kq_soft_max-3`) and TransformerLens' hook names
+(`blocks.3.attn.hook_pattern`) find the same taps, and all three may hold the wildcards * and ?.
+
+Each block declares its taps (`Block.taps`) with the taps and weights they are computed from; what is declared is
+what the viewer draws and what a test holds the arithmetic to.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from refgguf.errors import HookError, TapError
+
+KINDS = ("embedding", "residual", "norm", "qkv", "attention", "ffn", "router", "state", "logits")
+
+
+@dataclass(frozen=True)
+class Tap:
+    """What is known of an intermediate tensor before anything runs.
+
+    Attributes:
+        name: canonical name, such as `blk.3.attn_q`.
+        axes: dimension words in NumPy order, such as ("token", "head", "d_head").
+        kind: one of KINDS; the viewer has a hue for each.
+        meaning: one line for people.
+        formula: how it is computed from its inputs.
+        inputs: names of the taps it is computed from.
+        weights: names of the tensors it is computed with.
+        layer: number of its layer, or None outside the layers.
+        llama_cpp: the name that llama.cpp's evaluation callback gives it, or None.
+        transformer_lens: the hook name that TransformerLens gives it, or None.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    kind: str
+    meaning: str
+    formula: str = ""
+    inputs: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    layer: int | None = None
+    llama_cpp: str | None = None
+    transformer_lens: str | None = None
+
+
+@dataclass(frozen=True)
+class Word:
+    """An entry of the table of tap names: what a name means in whatever block it occurs."""
+
+    axes: str
+    kind: str
+    meaning: str
+    llama_cpp: str | None = None
+    transformer_lens: str | None = None
+
+
+# name → axes, kind, meaning, llama.cpp name, TransformerLens name. Inside a layer the canonical name is
+# "blk.L." + name, llama.cpp's is NAME-L, TransformerLens' is "blocks.L." + name.
+MODEL_WORDS = {
+    "token_embd": Word("token d_model", "embedding", "token embedding as stored, before scaling", "embd"),
+    "embed": Word("token d_model", "embedding", "token embedding: what each token starts as", "embd", "hook_embed"),
+    "pos_embed": Word(
+        "token d_model", "embedding", "learned embedding of each position", "pos_embd", "hook_pos_embed"
+    ),
+    "final_norm": Word(
+        "token d_model", "norm", "residual stream normed for the output", "result_norm", "ln_final.hook_normalized"
+    ),
+    "logits_raw": Word("token vocab", "logits", "scores of the next token before scaling or capping"),
+    "logits": Word("token vocab", "logits", "score of every vocabulary entry as the next token", "result_output"),
+}
+LAYER_WORDS = {
+    "resid_pre": Word(
+        "token d_model", "residual", "residual stream entering the block", None, "hook_resid_pre"
+    ),
+    "attn_norm": Word("token d_model", "norm", "residual stream normed for attention", "attn_norm"),
+    "attn_qkv": Word("token qkv", "qkv", "queries, keys and values from one fused matrix", "wqkv_b"),
+    "attn_q": Word("token head d_head", "qkv", "queries: what each token looks for", "Qcur", "attn.hook_q"),
+    "attn_k": Word("token kv_head d_head", "qkv", "keys: what each token offers to be found by", "Kcur", "attn.hook_k"),
+    "attn_v": Word("token kv_head d_head", "qkv", "values: what each token passes on", "Vcur", "attn.hook_v"),
+    "attn_q_norm": Word("token head d_head", "qkv", "queries, normed", "Qcur_normed"),
+    "attn_k_norm": Word("token kv_head d_head", "qkv", "keys, normed", "Kcur_normed"),
+    "attn_q_rope": Word("token head d_head", "qkv", "queries turned by their position", "Qcur", "attn.hook_rot_q"),
+    "attn_k_rope": Word("token kv_head d_head", "qkv", "keys turned by their position", "Kcur", "attn.hook_rot_k"),
+    "attn_scores": Word(
+        "head query key", "attention", "how well each query fits each key, masked", None, "attn.hook_attn_scores"
+    ),
+    "attn_probs": Word(
+        "head query key", "attention", "attention pattern: how much each token takes from each earlier one",
+        "kq_soft_max", "attn.hook_pattern",
+    ),
+    "attn_z": Word("token head d_head", "qkv", "values mixed by the attention pattern", "kqv_out", "attn.hook_z"),
+    "attn_output": Word("token d_model", "attention", "heads mixed, before the norm that follows"),
+    "attn_out": Word(
+        "token d_model", "residual", "what attention adds to the residual stream", "attn_out", "hook_attn_out"
+    ),
+    "resid_mid": Word(
+        "token d_model", "residual", "residual stream after attention", "ffn_inp", "hook_resid_mid"
+    ),
+    "ffn_norm": Word("token d_model", "norm", "residual stream normed for the feed-forward network", "ffn_norm"),
+    "ffn_gate": Word("token d_ff", "ffn", "gate of each neuron before its activation", "ffn_gate", "mlp.hook_pre"),
+    "ffn_up": Word("token d_ff", "ffn", "input of each neuron", "ffn_up", "mlp.hook_pre_linear"),
+    "ffn_act": Word("token d_ff", "ffn", "activation of each neuron", "ffn_swiglu", "mlp.hook_post"),
+    "ffn_down": Word("token d_model", "ffn", "feed-forward result before the norm that follows", "ffn_out"),
+    "router_logits": Word("token expert", "router", "score of each expert", "ffn_moe_logits"),
+    "router_probs": Word("token expert", "router", "share of each expert before selection", "ffn_moe_probs"),
+    "router_topk": Word(
+        "token slot", "router", "experts chosen, the best first", "ffn_moe_topk", "mlp.hook_expert_indices"
+    ),
+    "router_weights": Word(
+        "token slot", "router", "weight of each chosen expert", "ffn_moe_weights", "mlp.hook_expert_weights"
+    ),
+    "ffn_gate_exps": Word("token slot d_ff", "ffn", "gates of the chosen experts' neurons", "ffn_moe_gate"),
+    "ffn_up_exps": Word("token slot d_ff", "ffn", "inputs of the chosen experts' neurons", "ffn_moe_up"),
+    "ffn_act_exps": Word("token slot d_ff", "ffn", "activations of the chosen experts' neurons", "ffn_moe_swiglu"),
+    "ffn_down_exps": Word("token slot d_model", "ffn", "result of each chosen expert", "ffn_moe_down"),
+    "ffn_weighted_exps": Word("token slot d_model", "ffn", "result of each chosen expert, weighted", "ffn_moe_weighted"),
+    "ffn_out": Word("token d_model", "residual", "what the feed-forward network adds", "ffn_out", "hook_mlp_out"),
+    "resid_post": Word(
+        "token d_model", "residual", "residual stream leaving the block", "l_out", "hook_resid_post"
+    ),
+}  # fmt: skip
+
+SUMMARY = (
+    "embed", "blk.*.resid_post", "blk.*.attn_probs", "blk.*.attn_out", "blk.*.ffn_out",
+    "blk.*.router_topk", "blk.*.router_weights", "final_norm", "logits",
+)  # fmt: skip
+
+
+def declare(
+    name: str,
+    *,
+    inputs: Iterable[str],
+    formula: str,
+    weights: Iterable[str] = (),
+    layer: int | None = None,
+    word: Word | None = None,
+    llama_cpp: str | None = None,
+    meaning: str | None = None,
+) -> Tap:
+    """Declare a tap by its local name.
+
+    Args:
+        name: local name; its entry in the table of names gives axes, kind, meaning and foreign names.
+        inputs: local names of taps in the same layer; others by full name, with a leading / outside the layers.
+        formula: how it is computed, in the paper's signs.
+        weights: names of tensors, likewise.
+        layer: number of the layer, None outside.
+        word: replaces the table's entry.
+        llama_cpp: replaces the table's llama.cpp name; without the layer, or with a leading / as it stands.
+        meaning: replaces the table's meaning.
+    """
+    word = word or (MODEL_WORDS if layer is None else LAYER_WORDS)[name]
+    foreign = llama_cpp or word.llama_cpp
+    if foreign is not None:
+        foreign = foreign.removeprefix("/") if layer is None or foreign.startswith("/") else f"{foreign}-{layer}"
+    lens = word.transformer_lens
+
+    def full(local: str) -> str:
+        outside = layer is None or local.startswith(("/", "blk."))
+        return local.removeprefix("/") if outside else f"blk.{layer}.{local}"
+
+    return Tap(
+        name=full(name),
+        axes=tuple(word.axes.split()),
+        kind=word.kind,
+        meaning=meaning or word.meaning,
+        formula=formula,
+        inputs=tuple(full(i) for i in inputs),
+        weights=tuple(full(w) for w in weights),
+        layer=layer,
+        llama_cpp=foreign,
+        transformer_lens=lens if layer is None or lens is None else f"blocks.{layer}.{lens}",
+    )
+
+
+def find(taps: Mapping[str, Tap], pattern: str) -> list[str]:
+    """Return the canonical names that a name or pattern stands for, in order of execution.
+
+    Args:
+        taps: every tap of a model or trace by canonical name.
+        pattern: a canonical, llama.cpp or TransformerLens name, with * and ? as wildcards; "all" and "summary" too.
+    """
+    if pattern in taps:
+        return [pattern]
+    if pattern == "all":
+        return list(taps)
+    if pattern == "summary":
+        return [name for name in taps if any(fnmatch.fnmatchcase(name, p) for p in SUMMARY)]
+    if re.search(r"[*?\[]", pattern):
+        matches = re.compile(fnmatch.translate(pattern)).match
+        found = [name for name in taps if matches(name)]
+        if found:
+            return found
+        return [t.name for t in taps.values() if _foreign_match(t, matches)]
+    # one llama.cpp name may stand for several steps (Qcur before and after RoPE): the last one wins, as it does there
+    same = [t.name for t in taps.values() if pattern in (t.llama_cpp, t.transformer_lens)]
+    return same[-1:]
+
+
+def _foreign_match(tap: Tap, matches: Callable) -> bool:
+    return any(name is not None and matches(name) for name in (tap.llama_cpp, tap.transformer_lens))
+
+
+def select(taps: Mapping[str, Tap], wanted: str | Iterable[str] | None) -> list[str]:
+    """Return the canonical names of all taps that were asked for, in order of execution.
+
+    Args:
+        taps: every tap of the model.
+        wanted: a name, a pattern, several with commas between, a list of them, or None for none.
+
+    Raises:
+        TapError: a name or pattern stands for nothing; the message lists the nearest names.
+    """
+    if wanted is None:
+        return []
+    patterns = wanted.split(",") if isinstance(wanted, str) else list(wanted)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        found = find(taps, pattern.strip())
+        if not found:
+            raise TapError(unknown_tap(taps, pattern.strip()))
+        chosen.update(found)
+    return [name for name in taps if name in chosen]
+
+
+def resolve(taps: Mapping[str, Tap], name: str) -> str:
+    """Return the canonical name of one tap.
+
+    Raises:
+        TapError: no tap has this name; the message lists the nearest ones.
+    """
+    if name in taps:
+        return name
+    found = [] if re.search(r"[*?\[]", name) else find(taps, name)
+    if len(found) != 1:
+        raise TapError(unknown_tap(taps, name))
+    return found[0]
+
+
+def unknown_tap(taps: Mapping[str, Tap], name: str) -> str:
+    """Return the sentence for a name that stands for no tap."""
+    every = [n for t in taps.values() for n in (t.name, t.llama_cpp, t.transformer_lens) if n]
+    near = difflib.get_close_matches(name, every, n=3, cutoff=0.3)
+    hint = f"; the nearest are {', '.join(near)}" if near else ""
+    return f"no tap is called {name!r}{hint} (`refgguf taps MODEL` lists them all)"
+
+
+Hook = Callable[[np.ndarray, Tap], "np.ndarray | None"]
+
+
+class Recorder:
+    """Receives every intermediate tensor as it is computed: keeps it, replaces it, or lets it pass.
+
+    Args:
+        taps: every tap of the model by canonical name.
+        wanted: canonical names to keep.
+        hooks: functions to call, by canonical name, each with the tensor (read-only) and its tap; what one returns
+            replaces the tensor, None leaves it.
+    """
+
+    def __init__(
+        self, taps: Mapping[str, Tap], wanted: Iterable[str] = (), hooks: Mapping[str, list[Hook]] | None = None
+    ):
+        self.taps = taps
+        self.wanted = frozenset(wanted)
+        self.hooks = hooks or {}
+        self.values: dict[str, np.ndarray] = {}
+        self.idle = not self.wanted and not self.hooks
+
+    def wants(self, name: str) -> bool:
+        """Say whether anything looks at this tap."""
+        return name in self.wanted or name in self.hooks
+
+    def __call__(self, name: str, x: np.ndarray) -> np.ndarray:
+        """Pass a tensor through its tap; returns it or its replacement."""
+        if self.idle:
+            return x
+        for hook in self.hooks.get(name, ()):
+            x = _replaced(x, hook, self.taps[name])
+        if name in self.wanted:
+            self.values[name] = x
+        return x
+
+
+def _replaced(x: np.ndarray, hook: Hook, tap: Tap) -> np.ndarray:
+    shown = x.view()
+    shown.flags.writeable = False
+    new = hook(shown, tap)
+    if new is None:
+        return x
+    try:
+        new = np.array(new, dtype=x.dtype)  # a copy: the caller may go on changing what the hook returned
+    except (TypeError, ValueError) as error:
+        raise HookError(f"the hook on {tap.name} returned {type(new).__name__}, not an array of numbers") from error
+    if new.shape != x.shape:
+        raise HookError(f"the hook on {tap.name} returned shape {new.shape}; the tap has shape {x.shape}")
+    return new

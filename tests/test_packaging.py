@@ -106,8 +106,8 @@ def test_the_wheel_runs_without_the_checkout(wheel: Path, tmp_path: Path):
         "import refgguf, refgguf.kernels.jit as jit, sys\n"
         "assert refgguf.__file__.startswith(sys.argv[1]), refgguf.__file__\n"
         "assert jit.__file__.startswith(sys.argv[1]), jit.__file__\n"
-        "from refgguf.cli import run\n"
-        "sys.exit(run(['--help']))\n"
+        "from refgguf.cli import call\n"
+        "sys.exit(call(['--help']))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(

@@ -48,10 +48,10 @@ def group(context: click.Context) -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with its exit code."""
-    sys.exit(run(args))
+    sys.exit(call(args))
 
 
-def run(args: Sequence[str] | None = None) -> int:
+def call(args: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:

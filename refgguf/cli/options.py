@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from refgguf.errors import InputError
+from refgguf.errors import InputError, TokenizerError
 
 if TYPE_CHECKING:
     from refgguf.model import Model
@@ -64,6 +64,14 @@ class Prompt:
         if self.ids is not None:
             return list(self.ids)
         return list(model.tokenize(self.text or ""))
+
+
+def has_tokenizer(model: Model) -> bool:
+    """Tell whether the model's tokens have texts; models made for tests may lack a tokenizer."""
+    try:
+        return model.tokenizer is not None
+    except TokenizerError:
+        return False
 
 
 def clean_text(raw: bytes, source: str) -> str:

@@ -26,8 +26,8 @@ HEADERS = ("TAP", "AXES", "MEANING", "LLAMA.CPP", "TRANSFORMERLENS")
 def command(model: str, patterns: tuple[str, ...], short: bool, as_json: bool) -> None:
     """List the taps of MODEL: every intermediate tensor of a forward pass, in order of execution.
 
-    PATTERN is a name of refgguf, llama.cpp or TransformerLens, with * and ? as wildcards, or "summary". Nothing
-    is run: the list comes from the file's architecture.
+    PATTERN is a name of refgguf, llama.cpp or TransformerLens, with * and ? as wildcards, or "summary".
+    Nothing is run: the list comes from the file's architecture.
     """
     loaded = refgguf.load(model)
     taps = [loaded.taps[name] for name in select(loaded.taps, patterns or "all")]
@@ -61,12 +61,16 @@ def row(tap: Tap) -> tuple[str, ...]:
 
 def once_for_all_layers(taps: list[Tap]) -> list[tuple[str, ...]]:
     """Return the lines of the table with the same tap of all layers in one line."""
-    lines: dict[tuple[str, ...], None] = {}
+    lines = {}
     for tap in taps:
         name, axes, meaning, llama_cpp, lens = row(tap)
         if tap.layer is not None:
             name = name.replace(f"blk.{tap.layer}.", "blk.*.", 1)
-            llama_cpp = llama_cpp.removesuffix(f"-{tap.layer}") + "-*" if tap.llama_cpp else llama_cpp
             lens = lens.replace(f"blocks.{tap.layer}.", "blocks.*.", 1)
-        lines[name, axes, meaning, llama_cpp, lens] = None
-    return list(lines)
+            stem, _, number = llama_cpp.rpartition("-")
+            if number.isdigit():  # what leaves one layer enters the next: blk.3.resid_pre is l_out-2
+                llama_cpp = (
+                    f"{stem}-*" if int(number) == tap.layer else f"{stem}-(*{int(number) - tap.layer})"
+                )
+        lines[name, axes] = (name, axes, meaning, llama_cpp, lens)
+    return list(lines.values())

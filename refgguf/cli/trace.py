@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -47,8 +48,8 @@ def command(
 ) -> None:
     """Run a prompt through MODEL and save its intermediate tensors as NumPy arrays by name.
 
-    The file is read back with refgguf.load_trace, and by any reader of safetensors or npz; tokens, axis names,
-    model and numerics are in it.
+    The file is read back with refgguf.load_trace, and by any reader of safetensors or npz; tokens, axis
+    names, model and numerics are in it.
     """
     check_file(output)
     loaded = refgguf.load(model, numerics=numerics)
@@ -83,7 +84,7 @@ def trace_with_progress(model: Model, ids: list[int], names: list[str]) -> Trace
         show(done)
 
     with console.progress(f"running {len(ids)} tokens", total=len(ends)) as show:
-        if not console.is_terminal(console.sys.stderr):
+        if not console.is_terminal(sys.stderr):
             return model.trace(ids, taps=names)
         with model.hooks(dict.fromkeys(ends, layer_done)):
             return model.trace(ids, taps=names)

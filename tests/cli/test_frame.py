@@ -32,7 +32,7 @@ def call_raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
 
     monkeypatch.setattr(commands, "summaries", lambda: {"broken": "Raises"})
     monkeypatch.setattr(commands.LazyGroup, "get_command", lambda self, ctx, name: command)
-    return cli.run(["broken"])
+    return cli.call(["broken"])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_help_lists_every_command_with_its_summary(args):
 def test_help_imports_no_command():
     """`refgguf --help` reads the commands' sources and imports neither them nor anything heavy."""
     script = (
-        "import sys\nfrom refgguf.cli import run\nrun(['--help'])\n"
+        "import sys\nfrom refgguf.cli import call\ncall(['--help'])\n"
         "print(sorted(sys.modules), file=sys.stderr)\n"
     )
     done = subprocess.run(
@@ -106,7 +106,7 @@ def test_help_imports_no_command():
 @pytest.mark.parametrize("name", sorted(commands.summaries()))
 def test_every_command_has_help_with_an_example(name, capsys):
     """Each command's help says what it does and shows a command line to copy."""
-    assert cli.run([name, "--help"]) == 0
+    assert cli.call([name, "--help"]) == 0
     shown = capsys.readouterr().out
     assert "Examples:" in shown
     assert f"refgguf {name} " in shown.split("Examples:")[1]
@@ -120,7 +120,7 @@ def test_every_command_refuses_a_missing_file_in_one_line(name, capsys, tmp_path
     needs_prompt = name in {"run", "trace", "step", "view"}
     words = [name, str(missing), *(["-p", "x"] if needs_prompt else [])]
     words += ["-o", str(tmp_path / "out.npz")] if name == "trace" else []
-    assert cli.run(words) == 2
+    assert cli.call(words) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert error.startswith("refgguf: ")
@@ -137,13 +137,13 @@ def test_version():
 def test_an_unknown_command_names_the_nearest(capsys):
     """A misspelled command is answered with the one that was meant."""
     nearest = next(iter(commands.summaries()))
-    assert cli.run([nearest + "x"]) == 2
+    assert cli.call([nearest + "x"]) == 2
     assert f"did you mean '{nearest}'?" in capsys.readouterr().err
 
 
 def test_an_unknown_option_says_where_to_look(capsys):
     """Click's own errors come in our form: one line, with the help to read."""
-    assert cli.run(["--frobnicate"]) == 2
+    assert cli.call(["--frobnicate"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "--frobnicate" in error
@@ -185,4 +185,4 @@ def test_sigint_ends_a_waiting_program_with_130(tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error == b"refgguf: interrupted\n"
+    assert error.strip() == b"refgguf: interrupted"

@@ -23,8 +23,8 @@ Rows = SupportsIndex | slice | np.ndarray | list | tuple | None
 class Tensor:
     """A tensor of an open file; nothing is read until it is asked for.
 
-    A row is what lies along the last axis; rows are counted over all other axes flattened, so that a tensor of
-    shape (expert, row, d_in) has expert × row rows.
+    A row is what lies along the last axis; rows are counted over all other axes flattened, so that a tensor
+    of shape (expert, row, d_in) has expert × row rows.
 
     Attributes:
         name: as in the file.
@@ -158,7 +158,8 @@ class Tensor:
             number = operator.index(rows)
         except TypeError:
             raise InputError(
-                f"{self.name}: rows are chosen by a number, a slice or an array of whole numbers, not by {rows!r:.60}"
+                f"{self.name}: rows are chosen by a number, a slice or an array of whole numbers, "
+                f"not by {rows!r:.60}"
             ) from None
         if not -self.n_rows <= number < self.n_rows:
             raise InputError(f"{self.name}: there is no row {number:,}, only {self.n_rows:,} rows")
@@ -180,8 +181,8 @@ class Tensor:
     def _known(self) -> TensorType:
         if self.layout is None:
             raise UnknownQuantError(
-                f"{self.name}: the tensor type {self.type_id} is unknown to this version of refgguf, so the tensor "
-                "can be listed and not decoded",
+                f"{self.name}: the tensor type {self.type_id} is unknown to this version of refgguf, so the "
+                "tensor can be listed and not decoded",
                 type=self.type,
                 tensor=self.name,
             )

@@ -1,9 +1,11 @@
 """Turns the tensor bytes of a big-endian file into what a little-endian file would hold.
 
-Only the numbers of two or more bytes inside a block differ. For the types below, the block's C struct says which
-those are. Types whose bytes the C code copies into wider numbers (the fifth bits of Q5_0 and Q5_1, the sign words
-of IQ2_XXS and IQ3_XXS) or that hide a number in the bits of others (IQ1_M) have no defined big-endian form; they
-are refused by name. Source: ggml-common.h; gguf-py's gguf_convert_endian.py agrees for the types that it knows.
+Only the numbers of two or more bytes inside a block differ. For the types below, the block's C struct says
+which those are. Types whose bytes the C code copies into wider numbers (the fifth bits of Q5_0 and Q5_1, the
+sign words of IQ2_XXS and IQ3_XXS) or that hide a number in the bits of others (IQ1_M) have no defined
+big-endian form; they are refused by name.
+
+Source: ggml-common.h; gguf-py's gguf_convert_endian.py agrees for the types that it knows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads a file's header from front to back; no read passes the end, and no announced size is believed.
 
-Everything is bounded by the bytes that the file really has, so neither time nor memory can exceed what its size
-warrants. The limits below are far above what any honest file needs.
+Everything is bounded by the bytes that the file really has, so neither time nor memory can exceed what its
+size warrants. The limits below are far above what any honest file needs.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Cursor:
         start = self.position
         if n_bytes > self.end - start:
             raise TruncatedFileError(
-                f"the file ends within {what}: {n_bytes:,} bytes are announced and {self.remaining:,} are left; "
-                "it was cut short or damaged, fetch it again",
+                f"the file ends within {what}: {n_bytes:,} bytes are announced and {self.remaining:,} are "
+                "left; it was cut short or damaged, fetch it again",
                 path=self.file.path,
                 offset=start,
             )
@@ -91,5 +91,5 @@ class Cursor:
 
 
 def text_of(raw: bytes) -> str:
-    """Decode a name; bytes that are not UTF-8 become visible escapes such as `\\xff`."""
+    """Decode a name; bytes that are not UTF-8 become visible escapes, a backslash and two digits."""
     return raw.decode("utf-8", "backslashreplace")

@@ -1,8 +1,9 @@
 """A read-only map of a regular file: every byte the reader hands out comes through here.
 
-A map of a file that somebody shortens meanwhile ends the process with SIGBUS on the first touch of a lost page.
-So the current length is asked for (one system call) each time a view is made. That leaves the moments between
-the making of a view and its last use, for which no portable guard exists: do not shorten a file that is open.
+A map of a file that somebody shortens meanwhile ends the process with SIGBUS on the first touch of a lost
+page. So the current length is asked for (one system call) each time a view is made. That leaves the moments
+between the making of a view and its last use, for which no portable guard exists: do not shorten a file that
+is open. Replacing it by renaming another onto it, as careful programs do, is harmless.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -103,10 +105,8 @@ class FileMap:
             return
         self._closed = True
         if self._map is not None:
-            try:
+            with suppress(BufferError):  # views exist; the map goes with the last of them
                 self._map.close()
-            except BufferError:  # views exist; the map goes with the last of them
-                pass
             self._map = None
 
 

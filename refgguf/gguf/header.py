@@ -8,23 +8,17 @@ from refgguf.gguf.cursor import Cursor
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 
+CONVERT = "convert it with llama.cpp's convert_hf_to_gguf.py"
+DOWNLOAD = "so the download went wrong"
+
 # what people open by mistake, by its first bytes
 _LOOK_ALIKES = (
-    (
-        (b"lmgg", b"ggml", b"tjgg", b"ggjt", b"fmgg", b"ggmf", b"algg", b"ggla"),
-        "a model of the time before GGUF",
-    ),
+    ((b"lmgg", b"ggml", b"tjgg", b"ggjt", b"fmgg", b"ggmf"), "a model of the time before GGUF"),
     ((b"version https://git-lfs",), "a Git LFS pointer and not the file itself; run: git lfs pull"),
-    ((b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"), "a web page, so the download went wrong"),
-    (
-        (b"PK\x03\x04",),
-        "a ZIP archive or a PyTorch checkpoint; convert it with llama.cpp's convert_hf_to_gguf.py",
-    ),
+    ((b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"), f"a web page, {DOWNLOAD}"),
+    ((b"PK\x03\x04",), f"a ZIP archive or a PyTorch checkpoint; {CONVERT}"),
     ((b"\x1f\x8b", b"\xfd7zXZ", b"(\xb5/\xfd", b"BZh"), "a compressed file; unpack it first"),
-    (
-        (b"Entry not found", b"Invalid username"),
-        "an error message from a web server, so the download went wrong",
-    ),
+    ((b"Entry not found", b"Invalid username"), f"an error message of a web server, {DOWNLOAD}"),
     ((b"{", b"["), "JSON text"),
     ((b"\x93NUMPY",), "a NumPy array"),
 )
@@ -67,7 +61,7 @@ def _describe(head: bytes) -> str:
         if head.startswith(starts):
             return what
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
-        return "a safetensors file; convert it with llama.cpp's convert_hf_to_gguf.py"
+        return f"a safetensors file; {CONVERT}"
     if not head.strip(b"\0"):
-        return "a file of zero bytes, so the download went wrong"
+        return f"a file of zero bytes, {DOWNLOAD}"
     return f"one that begins with {head[:4]!r} where {MAGIC!r} is expected"

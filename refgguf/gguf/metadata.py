@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ Scalar = int | float | bool | str
 class MetadataArray(Sequence):
     """An array in the metadata; its elements are read from the file when they are asked for.
 
-    Numbers become an array with `np.asarray(it)`, without a copy when the byte order is the machine's. Strings
-    decode as UTF-8 with `�` for what is not; `raw(i)` gives the bytes themselves.
+    Numbers become an array with `np.asarray(it)`, without a copy when the byte order is the machine's.
+    Strings decode as UTF-8 with `�` for what is not; `raw(i)` and `raw_list()` give the bytes themselves.
     """
 
     def __init__(self, file: FileMap, kind: ValueType, order: str, start: int, places: np.ndarray | int):
@@ -49,7 +50,10 @@ class MetadataArray(Sequence):
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+            first, stop, step = index.indices(len(self))
+            if step == 1:
+                return self._part(first, max(first, stop)).tolist()
+            return [self[i] for i in range(first, stop, step)]
         if self._kind is STRING:
             return self.raw(index).decode("utf-8", "replace")
         position = self._position(index)
@@ -99,13 +103,21 @@ class MetadataArray(Sequence):
         first = int(self._places[0])
         raw = self._file.read(first, int(self._places[-1]) - first)
         places = (self._places - first).tolist()
-        return [raw[a + LENGTH_BYTES : b] for a, b in zip(places, places[1:], strict=False)]
+        return [raw[a + LENGTH_BYTES : b] for a, b in pairwise(places)]
 
     def tolist(self) -> list[Scalar]:
         """Return all elements as Python values."""
         if self._kind is STRING:
             return [raw.decode("utf-8", "replace") for raw in self.raw_list()]
         return np.asarray(self).tolist()
+
+    def _part(self, first: int, stop: int) -> MetadataArray:
+        """Return the elements from `first` to `stop` as an array of their own, without reading them."""
+        if isinstance(self._places, int):
+            start = self._start + first * self._kind.size
+            return MetadataArray(self._file, self._kind, self._order, start, stop - first)
+        places = self._places[first : stop + 1]
+        return MetadataArray(self._file, self._kind, self._order, self._start, places)
 
     @property
     def _dtype(self) -> np.dtype:
@@ -248,7 +260,7 @@ def _read_array(cursor: Cursor, key: str) -> MetadataArray:
         )
     if count * kind.size > cursor.remaining:
         raise TruncatedFileError(
-            f"the array announces {count:,} elements of type {kind.name} and only {cursor.remaining:,} bytes are left",
+            f"the array announces {count:,} {kind.name}s and only {cursor.remaining:,} bytes are left",
             **at,
         )
     cursor.need(count * kind.size, f"the array {key}")

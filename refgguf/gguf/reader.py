@@ -1,7 +1,7 @@
 """Opens GGUF files: version 2 and 3, either byte order, whole or split.
 
-Everything is checked before any view of the data exists, nothing recurses, and nothing is allocated on the word
-of the file. Layout of a file, all numbers in the file's byte order:
+Everything is checked before any view of the data exists, nothing recurses, and nothing is allocated on the
+word of the file. Layout of a file, all numbers in the file's byte order:
 
     "GGUF"  u32 version  u64 n_tensors  u64 n_keys
     n_keys times:     string name, i32 type, value          (metadata.py)
@@ -9,8 +9,10 @@ of the file. Layout of a file, all numbers in the file's byte order:
     padding to the alignment
     the data section, from which the offsets count           (layout.py)
 
-A file that ends exactly where its data section would begin holds the header alone (llama.cpp writes such files):
-it opens and lists, and each tensor refuses to be decoded. Source: gguf.cpp gguf_init_from_reader.
+A file that ends exactly where its data section would begin holds the header alone (llama.cpp writes such
+files): it opens and lists, and each tensor refuses to be decoded.
+
+Source: gguf.cpp gguf_init_from_reader.
 """
 
 from __future__ import annotations
@@ -127,6 +129,9 @@ class GGUFFile(Mapping):
     def __len__(self) -> int:
         return len(self.tensors)
 
+    def __bool__(self) -> bool:
+        return True  # a vocabulary file has no tensors and is a file all the same
+
     def __eq__(self, other: object) -> bool:
         return self is other
 
@@ -134,8 +139,8 @@ class GGUFFile(Mapping):
 
     def __repr__(self) -> str:
         return (
-            f"<GGUFFile {self.path.name}: {self.architecture or 'no architecture'}, {len(self.tensors):,} tensors, "
-            f"{len(self.metadata):,} keys, {self.size:,} bytes>"
+            f"<GGUFFile {self.path.name}: {self.architecture or 'no architecture'}, "
+            f"{len(self.tensors):,} tensors, {len(self.metadata):,} keys, {self.size:,} bytes>"
         )
 
     def __enter__(self) -> GGUFFile:
@@ -172,7 +177,7 @@ class _Part:
         check_count(cursor, n_tensors, "tensors", MAX_TENSORS, MIN_TENSOR_BYTES)
         self.infos = self._read_infos(cursor, n_tensors)
         self.layout: Layout = place_tensors(
-            self.infos, cursor.position, self.alignment, self.file.size, self.path, partial=partial
+            self.infos, cursor.position, self.alignment, self.file.size, partial=partial
         )
 
     def _read_infos(self, cursor: Cursor, n_tensors: int) -> list[TensorInfo]:
@@ -187,7 +192,7 @@ class _Part:
                     field=info.name,
                 )
             seen.add(info.name)
-            measure(info, self.path)
+            measure(info)
             infos.append(info)
         return infos
 
@@ -215,7 +220,7 @@ def _read_info(cursor: Cursor, what: str) -> TensorInfo:
     offset = cursor.u64(f"the offset of {name}")
     if offset >= 1 << 63:
         raise LimitExceededError(f"the offset {offset:,} lies beyond any file", **where)
-    return TensorInfo(name, tuple(reversed(dims)), type_id, offset, at)
+    return TensorInfo(path, name, tuple(reversed(dims)), type_id, offset, at)
 
 
 def _alignment(metadata: Metadata, path: Path) -> int:
@@ -285,9 +290,7 @@ def _tensors(parts: list[_Part]) -> dict[str, Tensor]:
         for info in part.infos:
             if info.name in tensors:
                 other = parts[tensors[info.name].part].path.name
-                raise DuplicateKeyError(
-                    f"the tensor is in {other} as well", path=part.path, offset=info.at, field=info.name
-                )
+                raise DuplicateKeyError(f"the tensor is in {other} as well", **info.where)
             tensors[info.name] = Tensor(
                 file=part.file,
                 name=info.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from refgguf.errors import GGUFError, SplitFileError
+from refgguf.errors import SplitFileError
 from refgguf.gguf.metadata import Metadata
 
 SPLIT_NAME = re.compile(r"(?P<name>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf\Z", re.DOTALL)
@@ -27,14 +27,15 @@ def part_paths(path: Path, metadata: Metadata) -> list[Path]:
     match = SPLIT_NAME.fullmatch(path.name)
     if match is None:
         raise SplitFileError(
-            f"this is part {split_number(metadata, 'split.no', path, default=0) + 1} of {count}, and the other parts "
-            f"are found by name; rename it to NAME-00001-of-{count:05d}.gguf and so on",
+            f"this is one of {count} parts, and the others are found by name; "
+            f"rename them to NAME-00001-of-{count:05d}.gguf and so on",
             path=path,
             field="split.count",
         )
-    if int(match["count"]) != count:
+    number, named = int(match["number"]), int(match["count"])
+    if named != count or not 1 <= number <= count:
         raise SplitFileError(
-            f"the file name says {int(match['count'])} parts and the metadata says {count}",
+            f"the file name says part {number} of {named} and the metadata says {count} parts",
             path=path,
             field="split.count",
         )
@@ -94,8 +95,3 @@ def check_total(metadata: Metadata, n_tensors: int, path: Path) -> None:
             path=path,
             field="split.tensors.count",
         )
-
-
-def as_part_error(error: GGUFError, path: Path) -> SplitFileError:
-    """Say that a part, and not the file that was named, is unsound."""
-    return SplitFileError(f"a part of the split file is unsound: {error}", path=path)

@@ -1,11 +1,11 @@
 """Finds the strings of a string array without walking them one by one in Python.
 
-Each string is its length in 64 bits, then its bytes, so where one begins is known only when the one before is.
-Tokens are shorter than 256 bytes and hold no zero bytes, so in practice each length is one byte beside seven zero
-bytes. All such places are found at once with NumPy; that is the guess. It is proved by one vector comparison: if
-place k plus its length leads exactly to place k + 1, for every k, then by induction all are right. Where the chain
-breaks (a longer string, an empty one, zero bytes in the text) single steps lead on to the next sound stretch, so
-the result never depends on the guess.
+Each string is its length in 64 bits, then its bytes, so where one begins is known only when the one before
+is. Tokens are shorter than 256 bytes and hold no zero bytes, so in practice each length is one byte beside
+seven zero bytes. All such places are found at once with NumPy; that is the guess. It is proved by one vector
+comparison: if place k plus its length leads exactly to place k + 1, for every k, then by induction all are
+right. Where the chain breaks (a longer string, an empty one, zero bytes in the text) single steps lead on to
+the next sound stretch, so the result never depends on the guess.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import numpy as np
 from refgguf.errors import LimitExceededError, TruncatedFileError
 from refgguf.gguf.filemap import FileMap
 
-MAX_STRINGS = 1 << 24  # strings in one array; the largest vocabularies have 2**18 tokens and 2**19 merges
-WINDOW = 1 << 22  # bytes looked at together, so that memory stays small
+MAX_STRINGS = 1 << 22  # strings in one array; the largest vocabularies have 2**18 tokens and 2**19 merges
+WINDOW = 1 << 22  # bytes looked at together at most, so that memory stays small
+WINDOW_PER_STRING = 32  # and for each string still to come, so that a short array stays cheap in a large file
+FEW_STRINGS = 64  # fewer are found sooner one by one
 LENGTH_BYTES = 8
 MAX_STRING_BYTES = 1 << 30
 
@@ -75,9 +77,13 @@ class _Chain:
         return np.concatenate([*self._pieces, np.array([self.position], np.int64)])
 
     def window(self) -> None:
-        """Find the strings whose lengths lie in the next WINDOW bytes, at least one."""
+        """Find the strings whose lengths lie in the bytes just ahead, at least one."""
         base = self.position
-        raw = self.file.view(base, min(WINDOW, self.file.size - base))
+        if self.count - self.n_found < FEW_STRINGS:
+            self._step(self.count, self.file.size)
+            return
+        width = min(WINDOW, WINDOW_PER_STRING * (self.count - self.n_found))
+        raw = self.file.view(base, min(width, self.file.size - base))
         places = _places(raw, self.little)  # (n_places,) where a short length may lie
         lengths = raw[places if self.little else places + 7].astype(np.int64)
         follow = places + lengths + LENGTH_BYTES  # (n_places,) where each leads
@@ -128,7 +134,8 @@ class _Chain:
         number = self.n_found + n_more
         if n_bytes > MAX_STRING_BYTES:
             raise LimitExceededError(
-                f"string {number:,} of {self.count:,} announces {n_bytes:,} bytes; {MAX_STRING_BYTES:,} is the most",
+                f"string {number:,} of {self.count:,} announces {n_bytes:,} bytes; "
+                f"{MAX_STRING_BYTES:,} is the most",
                 **where,
             )
         raise TruncatedFileError(

@@ -1,6 +1,7 @@
 """The two type tables of the format: tensor types and metadata value types.
 
-Source: ggml.h `enum ggml_type` with the block sizes of ggml-common.h, and gguf.h `enum gguf_type` (ggml 0.25.3).
+Source: ggml.h `enum ggml_type` with the block sizes of ggml-common.h, and gguf.h `enum gguf_type`, both of
+ggml 0.25.3.
 """
 
 from __future__ import annotations

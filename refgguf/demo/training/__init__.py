@@ -1,0 +1,4 @@
+"""How the embedded model was made: tokenizer, network, optimiser, loop, evaluation, export.
+
+It needs PyTorch, `tokenizers` and `gguf` (the extra `train`). Nothing here is imported when refgguf runs.
+"""

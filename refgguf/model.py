@@ -84,7 +84,8 @@ class Model:
         self._hooks: list[Mapping[str, Hook]] = []
 
     def __repr__(self) -> str:
-        return f"<Model {self.name}: {self.file.architecture}, {self.config.n_layers} layers, d_model {self.config.d_model}>"
+        size = f"{self.config.n_layers} layers, d_model {self.config.d_model}"
+        return f"<Model {self.name}: {self.file.architecture}, {size}>"
 
     @property
     def path(self) -> Path:
@@ -125,7 +126,9 @@ class Model:
                     digest.update(chunk)
         return digest.hexdigest()
 
-    def tokenize(self, text: str | bytes, *, add_special: bool = True, parse_special: bool = True) -> list[int]:
+    def tokenize(
+        self, text: str | bytes, *, add_special: bool = True, parse_special: bool = True
+    ) -> list[int]:
         """Split text into token ids.
 
         Args:
@@ -249,7 +252,9 @@ class Model:
         tokens = self._checked(ids, cache)
         weights = self._with(numerics)
         wanted = tap_names.select(self.taps, taps)
-        return self._generate(tokens, n, sampling, np.random.default_rng(seed), wanted, weights, stop_at_end, cache)
+        return self._generate(
+            tokens, n, sampling, np.random.default_rng(seed), wanted, weights, stop_at_end, cache
+        )
 
     def _generate(self, tokens, n, sampling, random, wanted, weights, stop_at_end, cache) -> Iterator[Step]:
         stream = self._stream()
@@ -292,7 +297,9 @@ class Model:
         Raises:
             TapError: a name or pattern stands for nothing.
         """
-        by_name = {name: hook for pattern, hook in hooks.items() for name in tap_names.select(self.taps, pattern)}
+        by_name = {
+            name: hook for pattern, hook in hooks.items() for name in tap_names.select(self.taps, pattern)
+        }
         self._hooks.append(by_name)
         try:
             yield self
@@ -342,15 +349,19 @@ class Model:
         if tokens.size == 0:
             raise InputError("there are no tokens to run; give at least one")
         if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
-            raise InputError(f"token ids must be a list of whole numbers, not {tokens.dtype} of shape {tokens.shape}")
+            raise InputError(
+                f"token ids must be a list of whole numbers, not {tokens.dtype} of shape {tokens.shape}"
+            )
         wrong = tokens[(tokens < 0) | (tokens >= self.config.n_vocab)]
         if wrong.size:
             raise TokenRangeError(
-                f"token id {wrong[0]} lies outside the vocabulary of {self.config.n_vocab} (0 … {self.config.n_vocab - 1})"
+                f"token id {wrong[0]} lies outside the vocabulary, which has ids 0 … {self.config.n_vocab - 1}"
             )
         total, limit = cache.n_tokens + len(tokens), self.config.context_length
         if total > limit:
-            raise ContextOverflowError(f"there are {total} tokens; the model was made for {limit}: shorten the prompt")
+            raise ContextOverflowError(
+                f"there are {total} tokens; the model was made for {limit}: shorten the prompt"
+            )
         return tokens.astype(np.int64)
 
 

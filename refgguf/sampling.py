@@ -33,7 +33,12 @@ class Sampling:
     min_p: float = 0.0
 
     def __post_init__(self):
-        for name, least, most in (("temperature", 0, 1e6), ("top_k", 0, 1 << 31), ("top_p", 0, 1), ("min_p", 0, 1)):
+        for name, least, most in (
+            ("temperature", 0, 1e6),
+            ("top_k", 0, 1 << 31),
+            ("top_p", 0, 1),
+            ("min_p", 0, 1),
+        ):
             value = getattr(self, name)
             if not least <= value <= most:
                 raise InputError(f"{name} is {value}; it must lie between {least} and {most:g}")
@@ -51,7 +56,9 @@ class Sampling:
             ModelError: the scores are NaN.
         """
         if np.isnan(logits).any():
-            raise ModelError("the model's scores are NaN: its weights, or a hook, hold NaN or infinite values")
+            raise ModelError(
+                "the model's scores are NaN: its weights, or a hook, hold NaN or infinite values"
+            )
         if self.temperature == 0:
             probs = np.zeros(len(logits))
             probs[int(np.argmax(logits))] = 1.0

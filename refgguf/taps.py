@@ -67,15 +67,23 @@ class Word:
 # "blk.L." + name, llama.cpp's is NAME-L, TransformerLens' is "blocks.L." + name.
 MODEL_WORDS = {
     "token_embd": Word("token d_model", "embedding", "token embedding as stored, before scaling", "embd"),
-    "embed": Word("token d_model", "embedding", "token embedding: what each token starts as", "embd", "hook_embed"),
+    "embed": Word(
+        "token d_model", "embedding", "token embedding: what each token starts as", "embd", "hook_embed"
+    ),
     "pos_embed": Word(
         "token d_model", "embedding", "learned embedding of each position", "pos_embd", "hook_pos_embed"
     ),
     "final_norm": Word(
-        "token d_model", "norm", "residual stream normed for the output", "result_norm", "ln_final.hook_normalized"
+        "token d_model",
+        "norm",
+        "residual stream normed for the output",
+        "result_norm",
+        "ln_final.hook_normalized",
     ),
     "logits_raw": Word("token vocab", "logits", "scores of the next token before scaling or capping"),
-    "logits": Word("token vocab", "logits", "score of every vocabulary entry as the next token", "result_output"),
+    "logits": Word(
+        "token vocab", "logits", "score of every vocabulary entry as the next token", "result_output"
+    ),
 }
 LAYER_WORDS = {
     "resid_pre": Word(
@@ -122,7 +130,9 @@ LAYER_WORDS = {
     "ffn_up_exps": Word("token slot d_ff", "ffn", "inputs of the chosen experts' neurons", "ffn_moe_up"),
     "ffn_act_exps": Word("token slot d_ff", "ffn", "activations of the chosen experts' neurons", "ffn_moe_swiglu"),
     "ffn_down_exps": Word("token slot d_model", "ffn", "result of each chosen expert", "ffn_moe_down"),
-    "ffn_weighted_exps": Word("token slot d_model", "ffn", "result of each chosen expert, weighted", "ffn_moe_weighted"),
+    "ffn_weighted_exps": Word(
+        "token slot d_model", "ffn", "result of each chosen expert, weighted", "ffn_moe_weighted"
+    ),
     "ffn_out": Word("token d_model", "residual", "what the feed-forward network adds", "ffn_out", "hook_mlp_out"),
     "resid_post": Word(
         "token d_model", "residual", "residual stream leaving the block", "l_out", "hook_resid_post"
@@ -161,7 +171,9 @@ def declare(
     word = word or (MODEL_WORDS if layer is None else LAYER_WORDS)[name]
     foreign = llama_cpp or word.llama_cpp
     if foreign is not None:
-        foreign = foreign.removeprefix("/") if layer is None or foreign.startswith("/") else f"{foreign}-{layer}"
+        foreign = (
+            foreign.removeprefix("/") if layer is None or foreign.startswith("/") else f"{foreign}-{layer}"
+        )
     lens = word.transformer_lens
 
     def full(local: str) -> str:
@@ -268,7 +280,10 @@ class Recorder:
     """
 
     def __init__(
-        self, taps: Mapping[str, Tap], wanted: Iterable[str] = (), hooks: Mapping[str, list[Hook]] | None = None
+        self,
+        taps: Mapping[str, Tap],
+        wanted: Iterable[str] = (),
+        hooks: Mapping[str, list[Hook]] | None = None,
     ):
         self.taps = taps
         self.wanted = frozenset(wanted)
@@ -300,7 +315,9 @@ def _replaced(x: np.ndarray, hook: Hook, tap: Tap) -> np.ndarray:
     try:
         new = np.array(new, dtype=x.dtype)  # a copy: the caller may go on changing what the hook returned
     except (TypeError, ValueError) as error:
-        raise HookError(f"the hook on {tap.name} returned {type(new).__name__}, not an array of numbers") from error
+        raise HookError(
+            f"the hook on {tap.name} returned {type(new).__name__}, not an array of numbers"
+        ) from error
     if new.shape != x.shape:
         raise HookError(f"the hook on {tap.name} returned shape {new.shape}; the tap has shape {x.shape}")
     return new

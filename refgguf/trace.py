@@ -59,6 +59,9 @@ class Trace(Mapping[str, np.ndarray]):
         numerics: which arithmetic was used.
         model: JSON-able facts about the model.
         model_hash: sha256 of the model file, or a function that computes it when it is first needed.
+
+    Raises:
+        TraceError: there are more or fewer tokens than texts or positions.
     """
 
     def __init__(
@@ -74,8 +77,12 @@ class Trace(Mapping[str, np.ndarray]):
     ):
         self.tokens = _frozen(np.asarray(tokens, np.int64))
         self.token_texts = [f"#{t}" for t in self.tokens] if token_texts is None else list(token_texts)
-        self.positions = _frozen(np.arange(len(self.tokens)) if positions is None else np.asarray(positions, np.int64))
+        self.positions = _frozen(
+            np.arange(len(self.tokens)) if positions is None else np.asarray(positions, np.int64)
+        )
         self.numerics = numerics
+        if self.tokens.ndim != 1 or not len(self.tokens) == len(self.token_texts) == len(self.positions):
+            raise TraceError("a trace needs one text and one position for each of its tokens")
         self.model = MappingProxyType(dict(model or {}))
         self._model_hash = model_hash
         self._taps = {name: taps[name] for name in values}
@@ -131,7 +138,9 @@ class Trace(Mapping[str, np.ndarray]):
 
     def __repr__(self) -> str:
         size = sum(v.nbytes for v in self._values.values())
-        return f"<Trace of {len(self.tokens)} tokens: {len(self)} tensors, {size / 1e6:.1f} MB, {self.numerics}>"
+        return (
+            f"<Trace of {len(self.tokens)} tokens: {len(self)} tensors, {size / 1e6:.1f} MB, {self.numerics}>"
+        )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the trace to a file, complete or not at all.
@@ -145,7 +154,9 @@ class Trace(Mapping[str, np.ndarray]):
         """
         path = Path(path)
         if path.suffix not in (".safetensors", ".npz"):
-            raise TraceError(f"{path}: a trace is saved as .safetensors or .npz, not {path.suffix or 'without suffix'!r}")
+            raise TraceError(
+                f"{path}: a trace is saved as .safetensors or .npz, not {path.suffix or 'without suffix'!r}"
+            )
         arrays = {name: np.ascontiguousarray(value) for name, value in self._values.items()}
         with atomic_output(path) as unfinished:
             if path.suffix == ".safetensors":
@@ -193,10 +204,13 @@ class Trace(Mapping[str, np.ndarray]):
     @classmethod
     def _from_parts(cls, path: Path, arrays: dict[str, np.ndarray], note: Mapping[str, str]) -> Trace:
         if note.get("format") != FORMAT:
-            raise TraceError(f"{path}: the file holds no refgguf trace (its metadata has no format {FORMAT!r})")
+            raise TraceError(
+                f"{path}: the file holds no refgguf trace (its metadata has no format {FORMAT!r})"
+            )
         if note.get("format_version") != str(FORMAT_VERSION):
             raise TraceError(
-                f"{path}: trace format {note.get('format_version')!r} is not {FORMAT_VERSION}; a newer refgguf may read it"
+                f"{path}: trace format {note.get('format_version')!r} is not {FORMAT_VERSION}; "
+                "a newer refgguf may read it"
             )
         try:
             described = json.loads(note["taps"])
@@ -206,10 +220,10 @@ class Trace(Mapping[str, np.ndarray]):
                 kept = {k: tuple(v) if isinstance(v, list) else v for k, v in tap.items() if k in known}
                 taps[name] = Tap(**kept)
             if set(taps) != set(arrays):
-                raise TraceError(f"{path}: the tensors in the file are not those that its metadata describes")
+                raise TraceError("the tensors in the file are not those that its metadata describes")
             for name, tap in taps.items():
                 if len(tap.axes) != arrays[name].ndim:
-                    raise TraceError(f"{path}: {name} has {arrays[name].ndim} dimensions, its axes are {tap.axes}")
+                    raise TraceError(f"{name} has {arrays[name].ndim} dimensions, its axes are {tap.axes}")
             return cls(
                 {name: arrays[name] for name in taps},
                 taps,
@@ -220,7 +234,9 @@ class Trace(Mapping[str, np.ndarray]):
                 json.loads(note["model"]),
                 note.get("model_sha256") or None,
             )
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, OverflowError) as error:
+        except TraceError as error:
+            raise TraceError(f"{path}: {error}") from error
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise TraceError(f"{path}: the trace's metadata cannot be read ({error})") from error
 
 
@@ -238,7 +254,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, s
 
 
 def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
         if METADATA_KEY not in file.files:
             raise TraceError(f"{path}: the file holds no refgguf trace (it has no {METADATA_KEY})")
         note = json.loads(file[METADATA_KEY].tobytes())

@@ -12,6 +12,7 @@ from tests.support.reference_models import REFERENCES
 
 
 def nmse(found, expected) -> float:
+    """Return the squared error as a share of the squared size."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     return float(((found - expected) ** 2).sum() / (expected**2).sum())
 
@@ -130,6 +131,8 @@ def test_unknown_numerics_are_refused(llama_model):
 
 
 def change(**changes):
+    """Return a function that sets metadata of a tiny Llama; None removes a key."""
+
     def apply(tiny):
         for key, value in changes.items():
             full = f"llama.{key.replace('__', '.')}"
@@ -166,7 +169,9 @@ def change(**changes):
         (change(expert_count=4, expert_used_count=5), errors.HyperParameterError, "more than the 4 experts"),
     ],
 )
-def test_metadata_that_contradicts_the_tensors_is_refused_before_any_arithmetic(break_it, error, sentence, tmp_path):
+def test_metadata_that_contradicts_the_tensors_is_refused_before_any_arithmetic(
+    break_it, error, sentence, tmp_path
+):
     """Each impossible hyper-parameter is one error that names the key or tensor, what was expected and found."""
     path = break_it(llama()).write(tmp_path / "broken.gguf")
     refgguf.open(path)  # it still opens and lists

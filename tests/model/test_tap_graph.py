@@ -7,10 +7,11 @@ import pytest
 
 import refgguf
 from refgguf.taps import KINDS
-from tests.support.models import FAMILIES, TOKENS
+from tests.support.models import FAMILIES, N_EXPERTS, TOKENS
 
 
 def changed(before, after) -> set[str]:
+    """Return the names whose tensors differ."""
     return {name for name in before if not np.array_equal(before[name], after[name])}
 
 
@@ -23,10 +24,20 @@ def descendants(taps, names: set[str]) -> set[str]:
     return found - names
 
 
+def assert_only_these_changed(before, after, expected: set[str], what: str) -> None:
+    """Check that exactly these tensors changed; chosen experts may stay the same when their scores change."""
+    found = changed(before, after)
+    choices = {name for name in before if before[name].dtype.kind == "i"}
+    assert found <= expected, what
+    assert expected - found <= choices - {what}, what
+
+
 def shaken(x, tap):
-    if x.dtype.kind == "i":  # chosen experts: others, all of them different
-        return np.roll(x, 1, axis=0)
-    return np.where(np.isfinite(x), x * 1.5 + 0.25, x)
+    """Return another tensor in place of this one."""
+    if x.dtype.kind == "i":  # chosen experts: others
+        return (x + 1) % N_EXPERTS
+    noise = np.random.default_rng(0).standard_normal(x.shape).astype(np.float32)
+    return np.where(np.isfinite(x), x + noise, x)  # scores that are masked stay so
 
 
 def test_taps_run_in_declared_order_with_declared_axes(model):
@@ -57,8 +68,7 @@ def test_replacing_a_tap_changes_exactly_its_declared_descendants(model):
     for name in model.taps:
         with model.hooks({name: shaken}):
             after = model.trace(TOKENS)
-        # softmax and norms may leave single results as they were, so a missing change is looked at for whole tensors
-        assert changed(before, after) == {name} | descendants(model.taps, {name}), name
+        assert_only_these_changed(before, after, {name} | descendants(model.taps, {name}), name)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -76,7 +86,7 @@ def test_changing_a_weight_changes_exactly_the_taps_that_declare_it(family, tmp_
         other.tensors[weight] = values + random.standard_normal(values.shape).astype(np.float32)
         after = refgguf.load(other.write(tmp_path / f"after{number}.gguf")).trace(TOKENS)
         direct = {tap.name for tap in model.taps.values() if weight in tap.weights}
-        assert changed(before, after) == direct | descendants(model.taps, direct), weight
+        assert_only_these_changed(before, after, direct | descendants(model.taps, direct), weight)
 
 
 def test_zeroing_attention_changes_what_comes_after_and_the_logits(llama_model):

@@ -15,6 +15,7 @@ import numpy as np
 
 N_VOCAB = 40
 CONTEXT = 64
+N_EXPERTS = 5
 
 
 @dataclass
@@ -207,8 +208,8 @@ def gpt2(*, n_layers: int = 2, seed: int = 4) -> TinyModel:
 
 
 def mixtral(*, seed: int = 5) -> TinyModel:
-    """Mixtral: Llama with 5 experts, 2 of them a token."""
-    return llama(n_layers=2, n_experts=5, seed=seed)
+    """Mixtral: Llama with five experts, two of them a token."""
+    return llama(n_layers=2, n_experts=N_EXPERTS, seed=seed)
 
 
 FAMILIES = {"llama": llama, "mixtral": mixtral, "qwen3": qwen3, "gemma3": gemma3, "gpt2": gpt2}

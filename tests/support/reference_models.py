@@ -97,7 +97,9 @@ def rms_family(tiny: TinyModel, tokens: list[int]) -> np.ndarray:
         if p + "ffn_gate_inp.weight" in w:
             y = _experts(y, w, p)
         else:
-            y = (act(y @ w[p + "ffn_gate.weight"].T) * (y @ w[p + "ffn_up.weight"].T)) @ w[p + "ffn_down.weight"].T
+            y = (act(y @ w[p + "ffn_gate.weight"].T) * (y @ w[p + "ffn_up.weight"].T)) @ w[
+                p + "ffn_down.weight"
+            ].T
         x = x + (_rms(y, w[p + "post_ffw_norm.weight"], eps) if gemma else y)
     return _rms(x, w["output_norm.weight"], eps) @ w.get("output.weight", w["token_embd.weight"]).T
 
@@ -124,4 +126,10 @@ def gpt2(tiny: TinyModel, tokens: list[int]) -> np.ndarray:
     return norm(x, "output_norm") @ w["token_embd.weight"].T
 
 
-REFERENCES = {"llama": rms_family, "mixtral": rms_family, "qwen3": rms_family, "gemma3": rms_family, "gpt2": gpt2}
+REFERENCES = {
+    "llama": rms_family,
+    "mixtral": rms_family,
+    "qwen3": rms_family,
+    "gemma3": rms_family,
+    "gpt2": gpt2,
+}

@@ -1,9 +1,9 @@
 """float16 in kernels: numba has no such type, so halves travel as their 16 bits.
 
-One instruction where the processor has it (F16C, aarch64), integer arithmetic elsewhere; the bits are the same.
-A signalling NaN becomes a quiet one with the same payload when it is widened. When a float32 is narrowed, every NaN
-becomes 0x7E00 with its sign, as ggml-impl.h `ggml_compute_fp32_to_fp16` has it; the instruction would keep the
-payload. Rounding is to nearest, ties to even.
+One instruction where the processor has it (F16C, aarch64), integer arithmetic elsewhere; the bits are the
+same. A signalling NaN becomes a quiet one with the same payload when it is widened. When a float32 is
+narrowed, every NaN becomes 0x7E00 with its sign, as ggml-impl.h `ggml_compute_fp32_to_fp16` has it; the
+instruction would keep the payload. Rounding is to nearest, ties to even.
 """
 
 from __future__ import annotations

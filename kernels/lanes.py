@@ -1,9 +1,9 @@
 """Decoding many values at once: loads, conversions and the operators + - * & | ^ >> << on SIMD vectors.
 
-Built on the vector types of `simd.py`. With the operators a decoder reads like its drawing, `d * to_f32(q & 15)`,
-and yet is a handful of instructions. A number beside a vector stands for a vector of that number. Integer lanes
-wrap around and shift in zeros; bytes are unsigned until `signed_to_f32` says otherwise. All of it is plain LLVM, the
-same result on every CPU, and no float operation is ever reordered or fused.
+Built on the vector types of `simd.py`. With the operators a decoder reads like its drawing, `d * to_f32(q &
+15)`, and yet is a handful of instructions. A number beside a vector stands for a vector of that number.
+Integer lanes wrap around and shift in zeros; bytes are unsigned until `signed_to_f32` says otherwise. All
+of it is plain LLVM, the same result on every CPU, and no float operation is ever reordered or fused.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ def _load(result: types.Type, llvm: ir.Type) -> Callable:
 
 load_u8x4, load_u8x8, load_u8x16, load_u8x32 = (_load(kind, kind.llvm) for kind in (u8x4, u8x8, u8x16, u8x32))
 load_f32x8, load_f32x16 = (_load(kind, kind.llvm) for kind in (f32x8, f32x16))
+load_u8 = _load(types.uint8, ir.IntType(8))
 load_u16 = _load(types.uint16, ir.IntType(16))
 load_u32 = _load(types.uint32, ir.IntType(32))
 load_u64 = _load(types.uint64, ir.IntType(64))
@@ -208,3 +209,51 @@ def add_first(typing, left, right):
         return builder.select(nan, both[0], builder.fadd(*both))
 
     return kind(left, right), emit
+
+
+def _bit_lanes(lanes: int) -> Callable:
+    @intrinsic
+    def bit_lanes(typing, number):
+        result = vector("i8", lanes)
+
+        def emit(context, builder, signature, arguments):
+            bits = arguments[0]
+            if bits.type.width != lanes:
+                bits = builder.trunc(bits, ir.IntType(lanes))
+            return builder.zext(builder.bitcast(bits, ir.VectorType(ir.IntType(1), lanes)), result.llvm)
+
+        return result(number), emit
+
+    return bit_lanes
+
+
+# lane j is bit j of a number, 0 or 1
+bits_x16, bits_x32 = _bit_lanes(16), _bit_lanes(32)
+
+
+@intrinsic
+def crumbs_x32(typing, packed):
+    """Return the 32 two-bit numbers in eight bytes, lowest bits first, as 32-bit lanes."""
+    result = vector("i32", 32)
+
+    def emit(context, builder, signature, arguments):
+        undefined = ir.Constant(packed.llvm, ir.Undefined)
+        order = ir.Constant(ir.VectorType(ir.IntType(32), 32), [lane // 4 for lane in range(32)])
+        wide = builder.zext(builder.shuffle_vector(arguments[0], undefined, order), result.llvm)
+        shifts = ir.Constant(result.llvm, [2 * (lane % 4) for lane in range(32)])
+        return builder.and_(builder.lshr(wide, shifts), ir.Constant(result.llvm, [3] * 32))
+
+    return result(u8x8), emit
+
+
+@intrinsic
+def join_u8x8(typing, low, high):
+    """Return eight bytes made of two 32-bit numbers, the bytes of `low` first."""
+
+    def emit(context, builder, signature, arguments):
+        pair = ir.Constant(ir.VectorType(ir.IntType(32), 2), ir.Undefined)
+        for lane, number in enumerate(arguments):
+            pair = builder.insert_element(pair, number, ir.Constant(ir.IntType(32), lane))
+        return builder.bitcast(pair, u8x8.llvm)
+
+    return u8x8(types.uint32, types.uint32), emit

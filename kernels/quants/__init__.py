@@ -1,7 +1,7 @@
-"""Tensor types: one file a family, each with its block drawn in bytes and bits, a plain twin and fast kernels.
+"""Tensor types: one file a family, with blocks drawn in bytes and bits, a plain twin and fast kernels.
 
-A family file exposes `FORMATS`, a tuple of `QuantFormat`; it is found by itself. Everything that turns bytes into
-values goes through here: `format_of` names a type, `dequantize_rows` decodes.
+A family file exposes `FORMATS`, a tuple of `QuantFormat`; it is found by itself. Everything that turns
+bytes into values goes through here: `format_of` names a type, `dequantize_rows` decodes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def dequantize_rows(quant: QuantFormat, raw_rows: np.ndarray, out: np.ndarray) -
 
     Args:
         quant: the tensor type.
-        raw_rows: (row, row_bytes) uint8, bytes as in a little-endian file; each row contiguous, read in place.
+        raw_rows: (row, row_bytes) uint8, bytes as in a little-endian file; each row contiguous, read in
+            place.
         out: (row, n_cols) float32, C-contiguous, written completely.
 
     Raises:
@@ -95,7 +96,7 @@ def _check(quant: QuantFormat, raw_rows: np.ndarray, out: np.ndarray) -> tuple[i
     n_rows, row_bytes = raw_rows.shape
     if row_bytes % quant.type_size:
         raise QuantLayoutError(
-            f"{quant.name}: a row of {row_bytes} bytes is not a whole number of {quant.type_size}-byte blocks",
+            f"{quant.name}: a row of {row_bytes} bytes is not a whole number of blocks of {quant.type_size}",
             type=quant.name,
         )
     n_blocks = row_bytes // quant.type_size

@@ -7,8 +7,8 @@
     BF16  s  exponent:8 mantissa:7            the upper half of an F32
     F64   s  exponent:11 mantissa:52          rounded to the nearest float32
 
-All little-endian. Widening keeps a NaN's sign and payload; F16 and F64 NaNs become quiet, F32 and BF16 ones stay as
-they are. Source: ggml.c ggml_fp16_to_fp32_row, ggml_bf16_to_fp32_row; gguf-py quants.py.
+All little-endian. Widening keeps a NaN's sign and payload; F16 and F64 NaNs become quiet, F32 and BF16 ones
+stay as they are. Source: ggml.c ggml_fp16_to_fp32_row, ggml_bf16_to_fp32_row; gguf-py quants.py.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from numba.extending import intrinsic
 from refgguf.kernels.half import load_half, load_half_x16
 from refgguf.kernels.jit import kernel
 from refgguf.kernels.lanes import bits_to_f32, load_f32, load_f32x16, load_u16, store
-from refgguf.kernels.quants.format import Field, QuantFormat, from_bits, half, plain, u16, u32
+from refgguf.kernels.quants.format import Field, QuantFormat
+from refgguf.kernels.quants.plain import Block, from_bits
 from refgguf.kernels.simd import address, load_at
 
 
-@plain
-def f32_plain(block: np.ndarray) -> np.ndarray:
+def f32_weight(block: Block, i: int) -> np.float32:
     """Decode one F32 value."""
-    return np.array([u32(block, 0)], np.uint32).view(np.float32)
+    return block.f32("x", 0)
 
 
-@plain
-def f16_plain(block: np.ndarray) -> np.ndarray:
+def f16_weight(block: Block, i: int) -> np.float32:
     """Decode one F16 value."""
-    return np.array([half(block, 0)], np.float32)
+    return block.half("x", 0)
 
 
-@plain
-def bf16_plain(block: np.ndarray) -> np.ndarray:
+def bf16_weight(block: Block, i: int) -> np.float32:
     """Decode one BF16 value."""
-    return np.array([from_bits(u16(block, 0) << 16)], np.float32)
+    bits = block.bits("bits", 0, 0, 16)
+    return block.made("x", from_bits(bits << 16), "the float32 whose upper 16 bits these are")
 
 
-@plain
-def f64_plain(block: np.ndarray) -> np.ndarray:
+def f64_weight(block: Block, i: int) -> np.float32:
     """Decode one F64 value, rounded to float32."""
-    return np.array([u32(block, 0) | u32(block, 4) << 32], np.uint64).view(np.float64).astype(np.float32)
+    bits = block.bits("bits", 0, 0, 64)
+    value = np.array([bits], np.uint64).view(np.float64).astype(np.float32)[0]
+    return block.made("x", value, "the float64 with these bits, rounded to float32")
 
 
 @intrinsic
@@ -99,17 +99,13 @@ def f64_decode(raw, out):
         values[i] = np.float32(load_f64(flat, 8 * i))
 
 
+def _format(name: str, kind: str, weight, decode, summary: str) -> QuantFormat:
+    return QuantFormat(name, 1, (Field("x", kind, 1, "the value"),), weight, "x", decode, summary=summary)
+
+
 FORMATS = (
-    QuantFormat(
-        "F32", 1, 4, (Field("x", "f32", 1, "the value"),), f32_plain, f32_decode, summary="32-bit float"
-    ),
-    QuantFormat(
-        "F16", 1, 2, (Field("x", "f16", 1, "the value"),), f16_plain, f16_decode, summary="16-bit float"
-    ),
-    QuantFormat(
-        "BF16", 1, 2, (Field("x", "bf16", 1, "the value"),), bf16_plain, bf16_decode, summary="brain float"
-    ),
-    QuantFormat(
-        "F64", 1, 8, (Field("x", "f64", 1, "the value"),), f64_plain, f64_decode, summary="64-bit float"
-    ),
+    _format("F32", "f32", f32_weight, f32_decode, "32-bit float"),
+    _format("F16", "f16", f16_weight, f16_decode, "16-bit float"),
+    _format("BF16", "bf16", bf16_weight, bf16_decode, "upper half of a 32-bit float"),
+    _format("F64", "f64", f64_weight, f64_decode, "64-bit float"),
 )

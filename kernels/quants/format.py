@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 
 import numpy as np
+
+from refgguf.kernels.quants.plain import Block, Seen
 
 WIDTHS = {
     "u8": 1,
@@ -40,9 +41,29 @@ class Field:
     meaning: str
 
     @property
+    def width(self) -> int:
+        """Bytes of one element."""
+        return WIDTHS[self.kind]
+
+    @property
     def nbytes(self) -> int:
-        """Bytes the field takes."""
-        return WIDTHS[self.kind] * self.count
+        """Bytes of the field."""
+        return self.width * self.count
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """How one weight comes out of its block.
+
+    Args:
+        parts: everything that was read or looked up on the way, in order.
+        formula: the arithmetic in the names of the parts.
+        value: the result.
+    """
+
+    parts: tuple[Seen, ...]
+    formula: str
+    value: np.float32
 
 
 @dataclass(frozen=True)
@@ -50,26 +71,31 @@ class QuantFormat:
     """A tensor type.
 
     Args:
-        name: as in a GGUF file's listing, `Q4_K`.
+        name: as in the listing of a GGUF file, `Q4_K`.
         block_size: values in a block.
-        type_size: bytes in a block.
         fields: the block from its first byte to its last, without gaps.
-        dequantize_plain: `(block (type_size,) uint8) -> (block_size,) float32`: written from the drawing, slow, clear.
-        dequantize: kernel `(raw (n_blocks, type_size) uint8, out (n_blocks, block_size) float32) -> None`; both
-            C-contiguous, `raw` read-only, `out` written completely.
-        quantize: `(values (n_blocks, block_size) float32, out (n_blocks, type_size) uint8) -> None`, or None where
-            the type cannot be made without an importance matrix.
+        weight: `(block, i) -> float32`, the value of weight i; written from the drawing, slow and clear.
+        formula: its last step, in the names that `weight` gives to what it reads.
+        dequantize: kernel `(raw (n_blocks, type_size) uint8, out (n_blocks, block_size) float32) -> None`;
+            both C-contiguous, `raw` read-only, `out` written completely.
+        quantize: `(values (n_blocks, block_size) float32, out (n_blocks, type_size) uint8) -> None`, or
+            None where the type is not made from floats here.
         summary: one phrase for people.
     """
 
     name: str
     block_size: int
-    type_size: int
     fields: tuple[Field, ...]
-    dequantize_plain: Callable[[np.ndarray], np.ndarray]
+    weight: Callable[[Block, int], np.float32]
+    formula: str
     dequantize: Callable[[np.ndarray, np.ndarray], None]
     quantize: Callable[[np.ndarray, np.ndarray], None] | None = None
     summary: str = ""
+
+    @property
+    def type_size(self) -> int:
+        """Bytes in a block."""
+        return sum(field.nbytes for field in self.fields)
 
     @property
     def bits_per_weight(self) -> float:
@@ -85,55 +111,28 @@ class QuantFormat:
             at += candidate.nbytes
         raise KeyError(field)
 
+    def dequantize_plain(self, block: np.ndarray) -> np.ndarray:
+        """Decode one block, weight by weight: the plain twin of `dequantize`.
 
-def plain(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """Let a plain twin meet NaN, infinity and overflow without NumPy's warnings: files may contain them."""
+        Args:
+            block: (type_size,) uint8.
 
-    @wraps(function)
-    def quiet(block: np.ndarray) -> np.ndarray:
+        Returns:
+            (block_size,) float32.
+        """
+        reader = Block(bytes(block))
+        # files may hold NaN, infinity and scales that overflow; that is no reason for NumPy to warn
         with np.errstate(all="ignore"):
-            return function(block)
+            return np.array([self.weight(reader, i) for i in range(self.block_size)], np.float32)
 
-    return quiet
+    def anatomy(self, block: np.ndarray, i: int) -> Anatomy:
+        """Decode weight i of a block and tell what was read on the way.
 
-
-def u16(block: np.ndarray, at: int) -> int:
-    """Return the two bytes at `at`, the low one first, as a number."""
-    return int(block[at]) | int(block[at + 1]) << 8
-
-
-def u32(block: np.ndarray, at: int) -> int:
-    """Return the four bytes at `at`, the lowest first, as a number."""
-    return u16(block, at) | u16(block, at + 2) << 16
-
-
-def i8(byte: int) -> int:
-    """Return a byte as a signed number."""
-    return int(byte) - 256 if byte > 127 else int(byte)
-
-
-def from_bits(bits: int) -> np.float32:
-    """Return the float32 that has these 32 bits."""
-    return np.uint32(bits).view(np.float32)
-
-
-def half_value(bits: int) -> np.float32:
-    """Return the value of a float16 given by its bits: 1 sign, 5 exponent, 10 mantissa.
-
-    A NaN keeps its sign and payload and becomes quiet, as processors widen it.
-    """
-    sign, exponent, mantissa = bits >> 15, bits >> 10 & 31, bits & 1023
-    if exponent == 31:
-        return from_bits(sign << 31 | 0x7F800000 | (0x400000 | mantissa << 13 if mantissa else 0))
-    magnitude = mantissa * 2.0**-24 if exponent == 0 else (1024 + mantissa) * 2.0 ** (exponent - 25)
-    return np.float32(-magnitude if sign else magnitude)
-
-
-def half(block: np.ndarray, at: int) -> np.float32:
-    """Return the float16 whose two bytes begin at `at`."""
-    return half_value(u16(block, at))
-
-
-def add_first(left: np.float32, right: np.float32) -> np.float32:
-    """Return left + right; where both are NaN, left's: processors do so, but NumPy may add the other way round."""
-    return left if np.isnan(left) else left + right
+        Args:
+            block: (type_size,) uint8.
+            i: which weight, 0 … block_size - 1.
+        """
+        seen: list[Seen] = []
+        with np.errstate(all="ignore"):
+            value = self.weight(Block(bytes(block), seen), i)
+        return Anatomy(tuple(seen), self.formula, np.float32(value))

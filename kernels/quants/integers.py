@@ -1,7 +1,7 @@
 """I8, I16, I32 and I64: plain signed integers, two's complement, little-endian; one value a block.
 
-They hold indexes and tables, not weights. Decoded by value: I8 and I16 exactly, I32 and I64 rounded to the nearest
-float32, ties to even.
+They hold indexes and tables, not weights. Decoded by value: I8 and I16 exactly, I32 and I64 rounded to the
+nearest float32, ties to even.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from numba import types
 from numba.extending import intrinsic
 
 from refgguf.kernels.jit import kernel
-from refgguf.kernels.quants.format import Field, QuantFormat, plain
+from refgguf.kernels.quants.format import Field, QuantFormat
+from refgguf.kernels.quants.plain import Block
 from refgguf.kernels.simd import address, load_at
 
 
-def _plain(width: int) -> Callable[[np.ndarray], np.ndarray]:
-    @plain
-    def decode(block: np.ndarray) -> np.ndarray:
-        number = int.from_bytes(bytes(block), "little", signed=True)
+def _weight(width: int) -> Callable[[Block, int], np.float32]:
+    def weight(block: Block, i: int) -> np.float32:
+        number = block.signed("x", 0, width)
         # not np.float32(number): that would round twice, by way of a float64
-        return np.array([number], np.int64).astype(np.float32)
+        return np.array([number], np.int64).astype(np.float32)[0]
 
-    decode.__name__, decode.__doc__ = f"i{8 * width}_plain", f"Decode one I{8 * width} value."
-    return decode
+    return weight
 
 
 def _load(width: int) -> Callable:
@@ -80,9 +79,9 @@ FORMATS = tuple(
     QuantFormat(
         f"I{8 * width}",
         1,
-        width,
         (Field("x", f"i{8 * width}", 1, "the value"),),
-        _plain(width),
+        _weight(width),
+        "x",
         decode,
         summary=f"{8 * width}-bit signed integer",
     )

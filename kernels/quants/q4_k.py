@@ -8,14 +8,16 @@
     scales  bit 7 6  5 4 3 2 1 0              sc[j], m[j]: scale and minimum of sub-block j
     byte j      S    sc[j]                    j = 0 … 3;  S = upper 2 bits of sc[j + 4]
     byte j + 4  M    m[j]                                 M = upper 2 bits of m[j + 4]
-    byte j + 8  m[j + 4] low 4 | sc[j + 4] low 4
+    byte j + 8  bits 0-3: low 4 of sc[j + 4], bits 4-7: low 4 of m[j + 4]
 
-    qs[32 g + i]  low 4 bits: weight i of sub-block 2 g, high 4 bits: of sub-block 2 g + 1     g = 0 … 3, i = 0 … 31
-    qh[i]         bit j: fifth bit of weight i of sub-block j                                  (Q5_K only)
+    qs[32 g + i]  low 4 bits of the code of weight i of sub-block 2 g (bits 0-3) and 2 g + 1 (bits 4-7)
+    qh[i]         bit j: fifth bit of the code of weight i of sub-block j                     (Q5_K only)
+                  g = 0 … 3, i = 0 … 31
 
     w = (d * sc) * q - (dmin * m)
 
-Source: ggml-common.h block_q4_K, block_q5_K; ggml-quants.c get_scale_min_k4, dequantize_row_q4_K, dequantize_row_q5_K.
+Source: ggml-common.h block_q4_K, block_q5_K; ggml-quants.c get_scale_min_k4, dequantize_row_q4_K,
+dequantize_row_q5_K.
 """
 
 from __future__ import annotations
@@ -24,53 +26,48 @@ import numpy as np
 
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import inline, kernel
-from refgguf.kernels.lanes import load_u8x32, store, to_f32
-from refgguf.kernels.quants.format import Field, QuantFormat, half, plain
+from refgguf.kernels.lanes import load_u8, load_u8x32, store, to_f32
+from refgguf.kernels.quants.format import Field, QuantFormat
+from refgguf.kernels.quants.plain import Block, f32
 
 
-def scale_and_min(scales: np.ndarray, j: int) -> tuple[int, int]:
-    """Return the 6-bit scale and minimum of sub-block j from the 12 bytes that hold all of them."""
-    at = [int(byte) for byte in scales]
+def scale_and_min(block: Block, j: int) -> tuple[int, int]:
+    """Return the 6-bit scale and minimum of sub-block j; both types have them at byte 4."""
     if j < 4:
-        return at[j] & 63, at[j + 4] & 63
-    return at[j + 4] & 15 | at[j - 4] >> 6 << 4, at[j + 4] >> 4 | at[j] >> 6 << 4
+        return block.bits("sc", 4 + j, 0, 6), block.bits("m", 8 + j, 0, 6)
+    low, high = block.bits("sc low", 8 + j, 0, 4), block.bits("sc high", j, 6, 2)
+    sc = block.made("sc", low | high << 4, "sc high × 16 + sc low")
+    low, high = block.bits("m low", 8 + j, 4, 4), block.bits("m high", 4 + j, 6, 2)
+    return sc, block.made("m", low | high << 4, "m high × 16 + m low")
 
 
-@plain
-def q4_k_plain(block: np.ndarray) -> np.ndarray:
-    """Decode one Q4_K block."""
-    d, dmin, scales, qs = half(block, 0), half(block, 2), block[4:16], block[16:144]
-    out = np.empty(256, np.float32)
-    for j in range(8):
-        scale, minimum = scale_and_min(scales, j)
-        for i in range(32):
-            byte = int(qs[32 * (j // 2) + i])
-            q = byte & 15 if j % 2 == 0 else byte >> 4
-            out[32 * j + i] = d * np.float32(scale) * np.float32(q) - dmin * np.float32(minimum)
-    return out
+def q4_k_weight(block: Block, i: int) -> np.float32:
+    """Decode weight i of a Q4_K block."""
+    j = i // 32
+    d, dmin = block.half("d", 0), block.half("dmin", 2)
+    sc, m = scale_and_min(block, j)
+    q = block.code("q", 16 + 32 * (j // 2) + i % 32, 4 * (j % 2), 4)
+    return d * f32(sc) * f32(q) - dmin * f32(m)
 
 
-@plain
-def q5_k_plain(block: np.ndarray) -> np.ndarray:
-    """Decode one Q5_K block."""
-    d, dmin, scales, qh, qs = half(block, 0), half(block, 2), block[4:16], block[16:48], block[48:176]
-    out = np.empty(256, np.float32)
-    for j in range(8):
-        scale, minimum = scale_and_min(scales, j)
-        for i in range(32):
-            byte = int(qs[32 * (j // 2) + i])
-            q = (byte & 15 if j % 2 == 0 else byte >> 4) | (int(qh[i]) >> j & 1) << 4
-            out[32 * j + i] = d * np.float32(scale) * np.float32(q) - dmin * np.float32(minimum)
-    return out
+def q5_k_weight(block: Block, i: int) -> np.float32:
+    """Decode weight i of a Q5_K block."""
+    j = i // 32
+    d, dmin = block.half("d", 0), block.half("dmin", 2)
+    sc, m = scale_and_min(block, j)
+    low = block.code("low", 48 + 32 * (j // 2) + i % 32, 4 * (j % 2), 4)
+    q = block.made("q", low | block.code("high", 16 + i % 32, j, 1) << 4, "high × 16 + low")
+    return d * f32(sc) * f32(q) - dmin * f32(m)
 
 
 @inline
 def sub_scale(flat, scales, j):
     """Return the 6-bit scale and minimum of sub-block j; `scales` is where their 12 bytes begin."""
     if j < 4:
-        return flat[scales + j] & 63, flat[scales + j + 4] & 63
-    packed = flat[scales + j + 4]
-    return packed & 15 | flat[scales + j - 4] >> 6 << 4, packed >> 4 | flat[scales + j] >> 6 << 4
+        return load_u8(flat, scales + j) & 63, load_u8(flat, scales + j + 4) & 63
+    low = load_u8(flat, scales + j + 4)
+    high_sc, high_m = load_u8(flat, scales + j - 4) >> 6, load_u8(flat, scales + j) >> 6
+    return low & 15 | high_sc << 4, low >> 4 | high_m << 4
 
 
 @kernel
@@ -78,22 +75,14 @@ def q4_k_decode(raw, out):
     """Decode Q4_K blocks."""
     flat, values = raw.reshape(-1), out.reshape(-1)
     for b in range(raw.shape[0]):
-        at = 144 * b
+        at, w = 144 * b, 256 * b
         d, dmin = load_half(flat, at), load_half(flat, at + 2)
         for g in range(4):
             q = load_u8x32(flat, at + 16 + 32 * g)
-            scale, minimum = sub_scale(flat, at + 4, 2 * g)
-            store(
-                values,
-                256 * b + 64 * g,
-                to_f32(q & 15) * (d * np.float32(scale)) - dmin * np.float32(minimum),
-            )
-            scale, minimum = sub_scale(flat, at + 4, 2 * g + 1)
-            store(
-                values,
-                256 * b + 64 * g + 32,
-                to_f32(q >> 4) * (d * np.float32(scale)) - dmin * np.float32(minimum),
-            )
+            sc, m = sub_scale(flat, at + 4, 2 * g)
+            store(values, w + 64 * g, to_f32(q & 15) * (d * np.float32(sc)) - dmin * np.float32(m))
+            sc, m = sub_scale(flat, at + 4, 2 * g + 1)
+            store(values, w + 64 * g + 32, to_f32(q >> 4) * (d * np.float32(sc)) - dmin * np.float32(m))
 
 
 @kernel
@@ -101,21 +90,17 @@ def q5_k_decode(raw, out):
     """Decode Q5_K blocks."""
     flat, values = raw.reshape(-1), out.reshape(-1)
     for b in range(raw.shape[0]):
-        at = 176 * b
+        at, w = 176 * b, 256 * b
         d, dmin = load_half(flat, at), load_half(flat, at + 2)
         high = load_u8x32(flat, at + 16)
         for g in range(4):
             low = load_u8x32(flat, at + 48 + 32 * g)
-            scale, minimum = sub_scale(flat, at + 4, 2 * g)
+            sc, m = sub_scale(flat, at + 4, 2 * g)
             q = low & 15 | (high >> (2 * g) & 1) << 4
-            store(values, 256 * b + 64 * g, to_f32(q) * (d * np.float32(scale)) - dmin * np.float32(minimum))
-            scale, minimum = sub_scale(flat, at + 4, 2 * g + 1)
+            store(values, w + 64 * g, to_f32(q) * (d * np.float32(sc)) - dmin * np.float32(m))
+            sc, m = sub_scale(flat, at + 4, 2 * g + 1)
             q = low >> 4 | (high >> (2 * g + 1) & 1) << 4
-            store(
-                values,
-                256 * b + 64 * g + 32,
-                to_f32(q) * (d * np.float32(scale)) - dmin * np.float32(minimum),
-            )
+            store(values, w + 64 * g + 32, to_f32(q) * (d * np.float32(sc)) - dmin * np.float32(m))
 
 
 HEAD = (
@@ -123,18 +108,11 @@ HEAD = (
     Field("dmin", "f16", 1, "scale of the minima"),
     Field("scales", "u8", 12, "8 scales and 8 minima of 6 bits"),
 )
+QH = Field("qh", "u8", 32, "fifth bits of 256 codes")
 QS = Field("qs", "u8", 128, "low 4 bits of 256 codes")
+FORMULA = "(d * sc) * q - (dmin * m)"
+Q4_SUMMARY, Q5_SUMMARY = "4 bits, 8 scales and minima", "5 bits, 8 scales and minima"
 FORMATS = (
-    QuantFormat(
-        "Q4_K", 256, 144, (*HEAD, QS), q4_k_plain, q4_k_decode, summary="4 bits, 8 scales and minima"
-    ),
-    QuantFormat(
-        "Q5_K",
-        256,
-        176,
-        (*HEAD, Field("qh", "u8", 32, "fifth bits of 256 codes"), QS),
-        q5_k_plain,
-        q5_k_decode,
-        summary="5 bits, 8 scales and minima",
-    ),
+    QuantFormat("Q4_K", 256, (*HEAD, QS), q4_k_weight, FORMULA, q4_k_decode, summary=Q4_SUMMARY),
+    QuantFormat("Q5_K", 256, (*HEAD, QH, QS), q5_k_weight, FORMULA, q5_k_decode, summary=Q5_SUMMARY),
 )

@@ -1,4 +1,4 @@
-"""Q6_K: 256 weights in 16 sub-blocks of 16, each with an 8-bit scale.
+"""Q6_K: 256 weights of six bits in 16 sub-blocks of 16, each with an 8-bit scale.
 
     byte 0            128        192             208     210
          | ql: 128      | qh: 64   | scales: 16 x i8 | d f16 |
@@ -9,7 +9,7 @@
     qh[32 h + i]                bits 2 r, 2 r + 1: upper 2 bits of the code
     scales[8 h + 2 r + i // 16]
 
-    w = (d * scale) * (q - 32)
+    w = (d * sc) * (q - 32)
 
 Source: ggml-common.h block_q6_K; ggml-quants.c dequantize_row_q6_K.
 """
@@ -19,25 +19,26 @@ from __future__ import annotations
 import numpy as np
 
 from refgguf.kernels.half import load_half
-from refgguf.kernels.jit import kernel
-from refgguf.kernels.lanes import load_u8x16, signed_to_f32, store
-from refgguf.kernels.quants.format import Field, QuantFormat, half, i8, plain
+from refgguf.kernels.jit import inline, kernel
+from refgguf.kernels.lanes import load_u8, load_u8x16, signed_to_f32, store
+from refgguf.kernels.quants.format import Field, QuantFormat
+from refgguf.kernels.quants.plain import Block, f32
 
 
-@plain
-def q6_k_plain(block: np.ndarray) -> np.ndarray:
-    """Decode one Q6_K block."""
-    ql, qh, scales, d = block[:128], block[128:192], block[192:208], half(block, 208)
-    out = np.empty(256, np.float32)
-    for h in range(2):
-        for r in range(4):
-            for i in range(32):
-                low = int(ql[64 * h + 32 * (r % 2) + i])
-                low = low & 15 if r < 2 else low >> 4
-                q = low | (int(qh[32 * h + i]) >> 2 * r & 3) << 4
-                scale = i8(scales[8 * h + 2 * r + i // 16])
-                out[128 * h + 32 * r + i] = d * np.float32(scale) * np.float32(q - 32)
-    return out
+def q6_k_weight(block: Block, i: int) -> np.float32:
+    """Decode weight i of a Q6_K block."""
+    h, r = i // 128, i % 128 // 32
+    d, sc = block.half("d", 208), block.signed("sc", 192 + i // 16)
+    low = block.code("low", 64 * h + 32 * (r % 2) + i % 32, 4 * (r // 2), 4)
+    high = block.code("high", 128 + 32 * h + i % 32, 2 * r, 2)
+    q = block.made("q", low | high << 4, "high × 16 + low")
+    return d * f32(sc) * f32(q - 32)
+
+
+@inline
+def sub_scale(flat, at):
+    """Return the signed scale at a byte as float32."""
+    return np.float32(np.int8(load_u8(flat, at)))
 
 
 @kernel
@@ -45,34 +46,28 @@ def q6_k_decode(raw, out):
     """Decode Q6_K blocks."""
     flat, values = raw.reshape(-1), out.reshape(-1)
     for b in range(raw.shape[0]):
-        at, w = 210 * b, 256 * b
+        at = 210 * b
         d = load_half(flat, at + 208)
         for part in range(4):  # 16 weights of each of the four runs; two parts make a half
             h, i = part // 2, 16 * (part % 2)
             low0, low1 = load_u8x16(flat, at + 64 * h + i), load_u8x16(flat, at + 64 * h + 32 + i)
             high = load_u8x16(flat, at + 128 + 32 * h + i)
-            scales = at + 192 + 8 * h + part % 2
-            d0, d1 = d * np.float32(np.int8(flat[scales])), d * np.float32(np.int8(flat[scales + 2]))
-            d2, d3 = d * np.float32(np.int8(flat[scales + 4])), d * np.float32(np.int8(flat[scales + 6]))
-            store(values, w + 128 * h + i, signed_to_f32((low0 & 15 | (high & 3) << 4) - 32) * d0)
-            store(values, w + 128 * h + i + 32, signed_to_f32((low1 & 15 | (high >> 2 & 3) << 4) - 32) * d1)
-            store(values, w + 128 * h + i + 64, signed_to_f32((low0 >> 4 | (high >> 4 & 3) << 4) - 32) * d2)
-            store(values, w + 128 * h + i + 96, signed_to_f32((low1 >> 4 | high >> 6 << 4) - 32) * d3)
+            scales, w = at + 192 + 8 * h + part % 2, 256 * b + 128 * h + i
+            q = (low0 & 15 | (high & 3) << 4) - 32
+            store(values, w, signed_to_f32(q) * (d * sub_scale(flat, scales)))
+            q = (low1 & 15 | (high >> 2 & 3) << 4) - 32
+            store(values, w + 32, signed_to_f32(q) * (d * sub_scale(flat, scales + 2)))
+            q = (low0 >> 4 | (high >> 4 & 3) << 4) - 32
+            store(values, w + 64, signed_to_f32(q) * (d * sub_scale(flat, scales + 4)))
+            q = (low1 >> 4 | high >> 6 << 4) - 32
+            store(values, w + 96, signed_to_f32(q) * (d * sub_scale(flat, scales + 6)))
 
 
-FORMATS = (
-    QuantFormat(
-        "Q6_K",
-        256,
-        210,
-        (
-            Field("ql", "u8", 128, "low 4 bits of 256 codes"),
-            Field("qh", "u8", 64, "upper 2 bits of 256 codes"),
-            Field("scales", "i8", 16, "scales of 16 sub-blocks"),
-            Field("d", "f16", 1, "scale of the scales"),
-        ),
-        q6_k_plain,
-        q6_k_decode,
-        summary="6 bits, 16 scales",
-    ),
+FIELDS = (
+    Field("ql", "u8", 128, "low 4 bits of 256 codes"),
+    Field("qh", "u8", 64, "upper 2 bits of 256 codes"),
+    Field("scales", "i8", 16, "scales of 16 sub-blocks"),
+    Field("d", "f16", 1, "scale of the scales"),
 )
+FORMULA = "(d * sc) * (q - 32)"
+FORMATS = (QuantFormat("Q6_K", 256, FIELDS, q6_k_weight, FORMULA, q6_k_decode, summary="6 bits, 16 scales"),)

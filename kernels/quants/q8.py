@@ -3,14 +3,15 @@
     Q8_0, 32 weights, 34 bytes      byte 0     2                  34
                                          | d f16 | qs: 32 x i8     |
     Q8_1, 32 weights, 36 bytes      byte 0     2     4                  36
-                                         | d f16 | s f16 | qs: 32 x i8   |       s = d * sum(qs)
+                                         | d f16 | s f16 | qs: 32 x i8   |       s = d * sum of qs
     Q8_K, 256 weights, 292 bytes    byte 0     4               260                292
                                          | d f32 | qs: 256 x i8  | bsums: 16 x i16  |
                                            bsums[j] = sum of qs[16 j … 16 j + 15]
 
-    w[i] = qs[i] * d; sums serve dot products and change no weight.
+    w[i] = qs[i] * d; the sums serve dot products and change no weight.
 
-Source: ggml-common.h block_q8_0, block_q8_1, block_q8_K; ggml-quants.c dequantize_row_q8_0, dequantize_row_q8_K.
+Source: ggml-common.h block_q8_0, block_q8_1, block_q8_K; ggml-quants.c dequantize_row_q8_0,
+dequantize_row_q8_K.
 """
 
 from __future__ import annotations
@@ -20,29 +21,26 @@ import numpy as np
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import kernel
 from refgguf.kernels.lanes import load_f32, load_u8x32, signed_to_f32, store
-from refgguf.kernels.quants.format import Field, QuantFormat, from_bits, half, i8, plain, u32
+from refgguf.kernels.quants.format import Field, QuantFormat
+from refgguf.kernels.quants.plain import Block, f32
 
 
-def _scaled(qs: np.ndarray, d: np.float32) -> np.ndarray:
-    return np.array([np.float32(i8(q)) * d for q in qs], np.float32)
+def q8_0_weight(block: Block, i: int) -> np.float32:
+    """Decode weight i of a Q8_0 block."""
+    d, q = block.half("d", 0), block.signed("q", 2 + i, is_code=True)
+    return f32(q) * d
 
 
-@plain
-def q8_0_plain(block: np.ndarray) -> np.ndarray:
-    """Decode one Q8_0 block."""
-    return _scaled(block[2:34], half(block, 0))
+def q8_1_weight(block: Block, i: int) -> np.float32:
+    """Decode weight i of a Q8_1 block."""
+    d, q = block.half("d", 0), block.signed("q", 4 + i, is_code=True)
+    return f32(q) * d
 
 
-@plain
-def q8_1_plain(block: np.ndarray) -> np.ndarray:
-    """Decode one Q8_1 block."""
-    return _scaled(block[4:36], half(block, 0))
-
-
-@plain
-def q8_k_plain(block: np.ndarray) -> np.ndarray:
-    """Decode one Q8_K block."""
-    return _scaled(block[4:260], from_bits(u32(block, 0)))
+def q8_k_weight(block: Block, i: int) -> np.float32:
+    """Decode weight i of a Q8_K block."""
+    d, q = block.f32("d", 0), block.signed("q", 4 + i, is_code=True)
+    return f32(q) * d
 
 
 @kernel
@@ -72,29 +70,16 @@ def q8_k_decode(raw, out):
 
 
 D = Field("d", "f16", 1, "scale")
+S = Field("s", "f16", 1, "d times the sum of the codes")
 QS = Field("qs", "i8", 32, "32 codes")
+Q8_K_FIELDS = (
+    Field("d", "f32", 1, "scale"),
+    Field("qs", "i8", 256, "256 codes"),
+    Field("bsums", "i16", 16, "sums of 16 codes each"),
+)
+FOR_ACTIVATIONS = "8 bits, scale; for activations"
 FORMATS = (
-    QuantFormat("Q8_0", 32, 34, (D, QS), q8_0_plain, q8_0_decode, summary="8 bits, scale"),
-    QuantFormat(
-        "Q8_1",
-        32,
-        36,
-        (D, Field("s", "f16", 1, "d times the sum of the codes"), QS),
-        q8_1_plain,
-        q8_1_decode,
-        summary="8 bits, for activations",
-    ),
-    QuantFormat(
-        "Q8_K",
-        256,
-        292,
-        (
-            Field("d", "f32", 1, "scale"),
-            Field("qs", "i8", 256, "256 codes"),
-            Field("bsums", "i16", 16, "sums of 16 codes"),
-        ),
-        q8_k_plain,
-        q8_k_decode,
-        summary="8 bits, for activations",
-    ),
+    QuantFormat("Q8_0", 32, (D, QS), q8_0_weight, "q * d", q8_0_decode, summary="8 bits, scale"),
+    QuantFormat("Q8_1", 32, (D, S, QS), q8_1_weight, "q * d", q8_1_decode, summary=FOR_ACTIVATIONS),
+    QuantFormat("Q8_K", 256, Q8_K_FIELDS, q8_k_weight, "q * d", q8_k_decode, summary=FOR_ACTIVATIONS),
 )

@@ -8,7 +8,8 @@ from refgguf.kernels.quants import dequantize_rows, format_of, formats
 
 NAMES = tuple(formats())
 N_BLOCKS = 96
-# float16 bits: zeros, smallest subnormal, smallest normal, one, largest, infinities, NaNs quiet and signalling
+# float16 bits: zeros, smallest subnormal, smallest normal, one, largest, infinities, NaNs quiet and
+# signalling
 HALVES = (
     0x0000,
     0x8000,
@@ -64,7 +65,7 @@ def assert_same_bits(actual: np.ndarray, expected: np.ndarray, what: str) -> Non
     if len(differing):
         block, i = differing[0]
         pytest.fail(
-            f"{what}: {len(differing)} of {actual.size} values differ, the first in block {block}, weight {i}: "
+            f"{what}: {len(differing)} of {actual.size} values differ, first in block {block}, weight {i}: "
             f"{actual[block, i]!r} ({actual.view(np.uint32)[block, i]:#010x}) instead of "
             f"{expected[block, i]!r} ({expected.view(np.uint32)[block, i]:#010x})"
         )
@@ -72,15 +73,54 @@ def assert_same_bits(actual: np.ndarray, expected: np.ndarray, what: str) -> Non
 
 def test_there_are_types():
     """The family files are found without being listed anywhere."""
-    assert {"F32", "F16", "BF16", "Q4_0", "Q8_0", "Q4_K", "Q6_K"} <= set(NAMES)
+    names = "F32 F16 BF16 F64 I8 I16 I32 I64 Q1_0 Q2_0 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1 Q8_K Q2_K Q3_K Q4_K Q5_K Q6_K"
+    names += " IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4 NVFP4"
+    assert set(names.split()) == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_fields_tile_the_block(name):
-    """The fields of a block follow each other from its first byte to its last."""
+    """The fields add up to the bytes that the gguf package counts for a block, and each name occurs once."""
+    gguf = pytest.importorskip("gguf")
     quant = format_of(name)
-    assert sum(field.nbytes for field in quant.fields) == quant.type_size
     assert len({field.name for field in quant.fields}) == len(quant.fields)
+    # this gguf package (0.19.0) does not know Q2_0, and has 40 for Q8_1, which ggml-common.h makes 36
+    sizes = {"Q2_0": (64, 18), "Q8_1": (32, 36)}
+    expected = sizes.get(name) or gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
+    assert (quant.block_size, quant.type_size) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_anatomy_explains_the_value(name):
+    """The anatomy of a weight ends in its decoded value, and its formula gives that value from its parts."""
+    quant = format_of(name)
+    raw = random_blocks(name, 4, seed=5)[3]
+    for at, field in ((quant.offset_of(f.name), f) for f in quant.fields if f.kind in ("f16", "f32")):
+        raw[at : at + field.width] = np.array(
+            [0.25], {"f16": np.float16, "f32": np.float32}[field.kind]
+        ).view(np.uint8)
+    values = quant.dequantize_plain(raw)
+    for i in {0, quant.block_size // 3, quant.block_size - 1}:
+        anatomy = quant.anatomy(raw, i)
+        assert_same_bits(np.array([[anatomy.value]]), values[None, i : i + 1], name)
+        parts = {part.name: part.value for part in anatomy.parts}
+        assert eval(anatomy.formula, {}, parts) == pytest.approx(float(anatomy.value), rel=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_anatomy_accounts_for_every_bit(name):
+    """All weights of a block together read every bit of it, each as code or as scale but not as both."""
+    quant = format_of(name)
+    raw = random_blocks(name, 4, seed=6)[3]
+    code, scale = np.zeros(8 * quant.type_size, bool), np.zeros(8 * quant.type_size, bool)
+    for i in range(quant.block_size):
+        for part in quant.anatomy(raw, i).parts:
+            if part.at is not None:
+                which = code if part.is_code else scale
+                which[8 * part.at + part.low : 8 * part.at + part.low + part.count] = True
+    assert not (code & scale).any()
+    unread = {"Q8_1": 16, "Q8_K": 256, "NVFP4": 0}.get(name, 0)  # sums, which change no weight
+    assert (~(code | scale)).sum() == unread
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -174,8 +214,8 @@ def test_output_that_does_not_fit_is_refused():
 
 @pytest.mark.parametrize("name", ["type 99", "Q4_2", "TYPE_Q4_0_4_4", ""])
 def test_unknown_type_is_refused(name):
-    """A type that does not exist, or was removed from the format, is refused with the list of those that do."""
-    with pytest.raises(UnknownQuantError, match="cannot be decoded; these can: .*Q4_K") as caught:
+    """A type that does not exist, or was removed, is refused with the list of those that do."""
+    with pytest.raises(UnknownQuantError, match=r"cannot be decoded; these can: .*Q4_K") as caught:
         format_of(name)
     assert caught.value.type == name
 
@@ -191,7 +231,7 @@ def test_q4_0_by_hand():
 
 
 def test_q4_k_by_hand():
-    """One Q4_K block by hand: d = 1, dmin = 2, sub-block 0 has scale 3 and minimum 5, sub-block 4 has 48 and 32."""
+    """One Q4_K block by hand: d = 1, dmin = 2; scale and minimum 3 and 5, in sub-block 4 48 and 32."""
     block = np.zeros(144, np.uint8)
     block[1], block[3] = 0x3C, 0x40
     block[4] = 3 | 3 << 6  # scale 0, and the upper bits of scale 4

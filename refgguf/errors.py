@@ -41,6 +41,13 @@ The command line prints it as one line and exits with code 2.
 from __future__ import annotations
 
 
+def shown(name: object, most: int = 80) -> str:
+    """Return a name that a file may have made up, fit for a message: one line, no control characters, short."""
+    text = str(name)
+    text = text if len(text) <= most else f"{text[:most]}…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class RefggufError(Exception):
     """Base of every error that refgguf raises on purpose."""
 
@@ -59,12 +66,14 @@ class GGUFError(RefggufError, ValueError):
         field: the metadata key or tensor name concerned.
     """
 
-    def __init__(self, message: str, *, path: object = None, offset: int | None = None, field: str | None = None):
-        where = [str(path)] if path is not None else []
+    def __init__(
+        self, message: str, *, path: object = None, offset: int | None = None, field: str | None = None
+    ):
+        where = [shown(path, 4096)] if path is not None else []
         if offset is not None:
             where.append(f"byte {offset}")
         if field is not None:
-            where.append(field)
+            where.append(shown(field))
         super().__init__(f"{', '.join(where)}: {message}" if where else message)
         self.path, self.offset, self.field = path, offset, field
 

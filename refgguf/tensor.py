@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 
-from refgguf.errors import InputError, QuantLayoutError, TruncatedFileError, UnknownQuantError
+from refgguf.errors import InputError, QuantLayoutError, TruncatedFileError, UnknownQuantError, shown
 from refgguf.gguf.byte_order import to_little_endian
 from refgguf.gguf.types import TENSOR_TYPES, TensorType
 
@@ -158,11 +158,11 @@ class Tensor:
             number = operator.index(rows)
         except TypeError:
             raise InputError(
-                f"{self.name}: rows are chosen by a number, a slice or an array of whole numbers, "
+                f"{shown(self.name)}: rows are chosen by a number, a slice or an array of whole numbers, "
                 f"not by {rows!r:.60}"
             ) from None
         if not -self.n_rows <= number < self.n_rows:
-            raise InputError(f"{self.name}: there is no row {number:,}, only {self.n_rows:,} rows")
+            raise InputError(f"{shown(self.name)}: there is no row {number:,}, only {self.n_rows:,} rows")
         number %= self.n_rows
         return raw[number : number + 1], (self.d_in,)
 
@@ -171,24 +171,26 @@ class Tensor:
             raise TypeError
         if index.dtype.kind == "b":
             if len(index) != self.n_rows:
-                raise InputError(f"{self.name}: {len(index):,} booleans for {self.n_rows:,} rows")
+                raise InputError(f"{shown(self.name)}: {len(index):,} booleans for {self.n_rows:,} rows")
             index = np.flatnonzero(index)
         wrong = index[(index < -self.n_rows) | (index >= self.n_rows)]
         if len(wrong):
-            raise InputError(f"{self.name}: there is no row {int(wrong[0]):,}, only {self.n_rows:,} rows")
+            raise InputError(
+                f"{shown(self.name)}: there is no row {int(wrong[0]):,}, only {self.n_rows:,} rows"
+            )
         return raw[index.astype(np.int64)], (len(index), self.d_in)
 
     def _known(self) -> TensorType:
         if self.layout is None:
             raise UnknownQuantError(
-                f"{self.name}: the tensor type {self.type_id} is unknown to this version of refgguf, so the "
+                f"{shown(self.name)}: the tensor type {self.type_id} is unknown to this version of refgguf, so the "
                 "tensor can be listed and not decoded",
                 type=self.type,
                 tensor=self.name,
             )
         if self.d_in % self.layout.block_size:
             raise QuantLayoutError(
-                f"{self.name}: {self.d_in:,} values a row, no multiple of {self.layout.block_size}",
+                f"{shown(self.name)}: {self.d_in:,} values a row, no multiple of {self.layout.block_size}",
                 type=self.type,
                 tensor=self.name,
             )
@@ -196,4 +198,4 @@ class Tensor:
 
     def __repr__(self) -> str:
         shape = " × ".join(f"{size:,}" for size in self.shape)
-        return f"<Tensor {self.name}: {self.type}, {shape}, {self.nbytes:,} bytes>"
+        return f"<Tensor {shown(self.name)}: {self.type}, {shape}, {self.nbytes:,} bytes>"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refgguf.errors import UnknownQuantError
+from refgguf.errors import UnknownQuantError, shown
 from refgguf.gguf.types import TensorType
 
 # (first byte, width, how many) of each number of several bytes in a block
@@ -62,7 +62,7 @@ def to_little_endian(raw: np.ndarray, layout: TensorType, tensor: str) -> np.nda
     """
     if layout.name not in _NUMBERS:
         raise UnknownQuantError(
-            f"{tensor}: {layout.name} in a big-endian file cannot be decoded, its byte order is not defined; "
+            f"{shown(tensor)}: {layout.name} in a big-endian file cannot be decoded, its byte order is not defined; "
             "convert the model again as a little-endian file",
             type=layout.name,
             tensor=tensor,

@@ -39,6 +39,8 @@ class FileMap:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
+        if not os.fspath(path):
+            raise MissingFileError("the path is empty; give a GGUF file")
         self.path = Path(path)
         # without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

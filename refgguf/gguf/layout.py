@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from refgguf.errors import LimitExceededError, TensorLayoutError, TruncatedFileError
+from refgguf.errors import LimitExceededError, TensorLayoutError, TruncatedFileError, shown
 from refgguf.gguf.types import TENSOR_TYPES, TensorType
 
 MAX_TENSOR_VALUES = (1 << 63) - 1  # as ggml: the count is a signed 64-bit number
@@ -122,7 +122,7 @@ def place_tensors(
     for first, second in pairwise(filled):
         if first.end > second.offset:
             raise TensorLayoutError(
-                f"bytes {second.offset:,} to {first.end - 1:,} of the data belong to {first.name} as well",
+                f"bytes {second.offset:,} to {first.end - 1:,} of the data belong to {shown(first.name)} as well",
                 **second.where,
             )
     has_data = n_data > 0 or not filled
@@ -163,8 +163,8 @@ def _check_end(filled: list[TensorInfo], data_start: int, alignment: int, file_s
     # some writers leave out the padding after the last tensor; a file that ends inside it was cut
     if last.type is not None and data_start + last.end < file_size < padded:
         raise TruncatedFileError(
-            f"the file ends within the padding after the last tensor, at {file_size:,} of {padded:,} bytes; it "
-            "was cut short, fetch it again",
+            f"the file ends within the padding after the last tensor, at {file_size:,} of {padded:,} bytes; "
+            "it was cut short, fetch it again",
             **{**last.where, "offset": file_size},
         )
 
@@ -173,7 +173,9 @@ def _remarks(
     infos: list[TensorInfo], by_offset: list[TensorInfo], alignment: int, n_data: int, has_data: bool
 ) -> list[str]:
     """Say what is odd though it can be read."""
-    remarks = [f"{info.name} has the unknown type {info.type_id}" for info in infos if info.type is None]
+    remarks = [
+        f"{shown(info.name)} has the unknown type {info.type_id}" for info in infos if info.type is None
+    ]
     expected, n_gaps, gap_bytes = 0, 0, 0
     for info in by_offset:
         if info.offset > expected:
@@ -190,9 +192,9 @@ def _remarks(
         remarks.append("the file holds no tensor data, only the header")
     elif n_data > expected:
         remarks.append(f"{n_data - expected:,} bytes follow the last tensor")
-    elif n_data < max(info.end for info in infos):
-        missing = sum(info.end > n_data for info in infos)
-        remarks.append(f"the file holds only the beginning of its data: {missing:,} tensors are cut off")
+    n_cut = sum(info.n_values > 0 and (info.end > n_data or not info.nbytes) for info in infos)
+    if has_data and n_cut:
+        remarks.append(f"the file holds only the beginning of its data: {n_cut:,} tensors are cut off")
     return remarks
 
 

@@ -15,6 +15,7 @@ from refgguf.errors import (
     MetadataTypeError,
     MissingKeyError,
     TruncatedFileError,
+    shown,
 )
 from refgguf.gguf.cursor import MAX_NAME_BYTES, Cursor, text_of
 from refgguf.gguf.filemap import FileMap
@@ -204,16 +205,16 @@ def read_metadata(cursor: Cursor, n_keys: int) -> Metadata:
             )
         if key in values:
             raise DuplicateKeyError(
-                f"the metadata key {key!r} occurs twice", path=path, offset=start, field=key
+                f"the metadata key '{shown(key)}' occurs twice", path=path, offset=start, field=key
             )
         types[key] = kind = _value_type(cursor, key)
         if kind is STRING:
-            strings[key] = cursor.string(f"the value of {key}")
+            strings[key] = cursor.string(f"the value of {shown(key)}")
             values[key] = strings[key].decode("utf-8", "replace")
         elif kind is ARRAY:
             values[key] = _read_array(cursor, key)
         else:
-            value = cursor.scalar(kind, f"the value of {key}")
+            value = cursor.scalar(kind, f"the value of {shown(key)}")
             values[key] = value != 0 if kind.name == "bool" else value
     return Metadata(path, values, types, strings)
 
@@ -232,7 +233,7 @@ def check_count(cursor: Cursor, count: int, what: str, limit: int, least_bytes: 
 
 def _value_type(cursor: Cursor, key: str) -> ValueType:
     at = cursor.position
-    id = cursor.i32(f"the type of {key}")
+    id = cursor.i32(f"the type of {shown(key)}")
     if id not in VALUE_TYPES:
         raise MetadataTypeError(
             f"unknown value type {id}; the types are 0 to {max(VALUE_TYPES)}",
@@ -248,11 +249,11 @@ def _read_array(cursor: Cursor, key: str) -> MetadataArray:
     kind = _value_type(cursor, key)
     if kind is ARRAY:
         raise MetadataTypeError("is an array of arrays, which no reader of GGUF supports", **at)
-    count = cursor.u64(f"the length of {key}")
+    count = cursor.u64(f"the length of {shown(key)}")
     start = cursor.position
     if kind is STRING:
         places = find_strings(cursor.file, start, count, cursor.order, key)
-        cursor.need(int(places[-1]) - start, f"the array {key}")
+        cursor.need(int(places[-1]) - start, f"the array {shown(key)}")
         return MetadataArray(cursor.file, kind, cursor.order, start, places)
     if count > MAX_ARRAY_ELEMENTS:
         raise LimitExceededError(
@@ -263,5 +264,5 @@ def _read_array(cursor: Cursor, key: str) -> MetadataArray:
             f"the array announces {count:,} {kind.name}s and only {cursor.remaining:,} bytes are left",
             **at,
         )
-    cursor.need(count * kind.size, f"the array {key}")
+    cursor.need(count * kind.size, f"the array {shown(key)}")
     return MetadataArray(cursor.file, kind, cursor.order, start, count)

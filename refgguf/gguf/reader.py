@@ -32,6 +32,7 @@ from refgguf.errors import (
     MetadataTypeError,
     MissingTensorError,
     TensorLayoutError,
+    shown,
 )
 from refgguf.gguf import splits
 from refgguf.gguf.cursor import Cursor, text_of
@@ -158,9 +159,9 @@ class GGUFFile(Mapping):
 class _Part:
     """One file, read and checked."""
 
-    def __init__(self, path: Path, *, partial: bool):
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str], *, partial: bool):
         self.file = FileMap(path)
+        self.path = self.file.path
         try:
             self._read(partial)
         except BaseException:
@@ -186,7 +187,7 @@ class _Part:
             info = _read_info(cursor, f"tensor {number:,} of {n_tensors:,}")
             if info.name in seen:
                 raise DuplicateKeyError(
-                    f"the tensor name {info.name!r} occurs twice",
+                    f"the tensor name '{shown(info.name)}' occurs twice",
                     path=self.path,
                     offset=info.at,
                     field=info.name,
@@ -201,14 +202,14 @@ def _read_info(cursor: Cursor, what: str) -> TensorInfo:
     path, at = cursor.file.path, cursor.position
     name = text_of(cursor.string(f"the name of {what}", MAX_TENSOR_NAME_BYTES))
     where: dict[str, Any] = {"path": path, "offset": at, "field": name}
-    n_dims = cursor.u32(f"the number of dimensions of {name}")
+    n_dims = cursor.u32(f"the number of dimensions of {shown(name)}")
     if n_dims > MAX_DIMS:
         raise TensorLayoutError(f"{n_dims:,} dimensions; {MAX_DIMS} is the most", **where)
     # the file lists the fastest dimension first; a tensor without dimensions is one value
-    dims = [cursor.u64(f"the dimensions of {name}") for _ in range(n_dims)] or [1]
+    dims = [cursor.u64(f"the dimensions of {shown(name)}") for _ in range(n_dims)] or [1]
     if max(dims) >= 1 << 63:
         raise TensorLayoutError(f"a dimension is negative: {max(dims) - (1 << 64)}", **where)
-    type_id = cursor.i32(f"the type of {name}")
+    type_id = cursor.i32(f"the type of {shown(name)}")
     if type_id in REMOVED_TYPES:
         raise TensorLayoutError(
             f"the tensor type {type_id} ({REMOVED_TYPES[type_id]}) was removed from the format; "
@@ -217,7 +218,7 @@ def _read_info(cursor: Cursor, what: str) -> TensorInfo:
         )
     if not 0 <= type_id <= MAX_TYPE_ID:
         raise TensorLayoutError(f"{type_id} is no tensor type; the ids are 0 to {MAX_TYPE_ID}", **where)
-    offset = cursor.u64(f"the offset of {name}")
+    offset = cursor.u64(f"the offset of {shown(name)}")
     if offset >= 1 << 63:
         raise LimitExceededError(f"the offset {offset:,} lies beyond any file", **where)
     return TensorInfo(path, name, tuple(reversed(dims)), type_id, offset, at)
@@ -250,7 +251,7 @@ def open_file(path: str | os.PathLike[str], *, partial: bool = False) -> GGUFFil
         GGUFError: the file is not a sound GGUF file; the subclass and message say why and where.
         FileNotFoundError: there is no such file (also a GGUFError).
     """
-    first = _Part(Path(path), partial=partial)
+    first = _Part(path, partial=partial)
     parts = [first]
     try:
         paths = [first.path] if partial else splits.part_paths(first.path, first.metadata)

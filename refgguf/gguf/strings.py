@@ -22,6 +22,7 @@ MAX_STRINGS = 1 << 22  # strings in one array; the largest vocabularies have 2**
 WINDOW = 1 << 22  # bytes looked at together at most, so that memory stays small
 WINDOW_PER_STRING = 32  # and for each string still to come, so that a short array stays cheap in a large file
 FEW_STRINGS = 64  # fewer are found sooner one by one
+PATIENCE = 256  # how many strings may be lost to short stretches before a window is walked one by one
 LENGTH_BYTES = 8
 MAX_STRING_BYTES = 1 << 30
 
@@ -89,23 +90,28 @@ class _Chain:
         follow = places + lengths + LENGTH_BYTES  # (n_places,) where each leads
         breaks = np.flatnonzero(follow[:-1] != places[1:])
         limit = base + len(raw) - LENGTH_BYTES
-        n_single = 0
+        patience = PATIENCE + len(raw) // 1024
         while self.n_found < self.count and (self.position <= limit or self.position == base):
             k = int(np.searchsorted(places, self.position - base))
-            if k < len(places) and places[k] == self.position - base:
+            if patience > 0 and k < len(places) and places[k] == self.position - base:
                 at = int(np.searchsorted(breaks, k))
                 last = int(breaks[at]) if at < len(breaks) else len(places) - 1
                 last = min(last, k + self.count - self.n_found - 1)
-                self._pieces.append(places[k : last + 1] + base)
-                self.n_found += last + 1 - k
-                self.position = base + int(follow[last])
-                self._check()
-                n_single = max(0, n_single - (last + 1 - k))
+                self._take(places[k : last + 1] + base, base + int(follow[last]))
+                patience += min(0, last - k - 8)
             else:
-                # where stretches are short, looking for them costs more than it saves
-                n_steps = 8 if n_single < 4096 else self.count
-                n_single += n_steps
-                self._step(n_steps, limit)
+                # where stretches are short, finding them costs more than it saves
+                self._step(8 if patience > 0 else self.count, limit)
+                patience -= 8
+
+    def _take(self, found: np.ndarray, position: int) -> None:
+        """Add proved places; the string at the last of them leads to `position`."""
+        self._pieces.append(found)
+        self.n_found += len(found)
+        self.position = position
+        if position > self.file.size:
+            last = int(found[-1])
+            self._fail(0, last, position - last - LENGTH_BYTES)
 
     def _step(self, n_steps: int, limit: int) -> None:
         """Go string by string: `n_steps` of them, or up to the window's end."""
@@ -124,10 +130,6 @@ class _Chain:
         self._pieces.append(np.frombuffer(found, np.int64))
         self.n_found += len(found)
         self.position = position
-
-    def _check(self) -> None:
-        if self.position > self.file.size:
-            self._fail(0, int(self._pieces[-1][-1]), self.position - int(self._pieces[-1][-1]) - LENGTH_BYTES)
 
     def _fail(self, n_more: int, at: int, n_bytes: int) -> None:
         where = {"path": self.file.path, "offset": at, "field": self.key}

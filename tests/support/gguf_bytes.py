@@ -2,8 +2,8 @@
 
     data = GGUFBytes().key("general.name", "string", "a").tensor("w", "F32", (2, 4), bytes(32)).build()
 
-Every count, length, offset and alignment is computed like a writer would, unless it is given; shapes are
-given in NumPy order. The builder knows nothing of the reader under test, so both can be wrong only independently.
+Every count, length, offset and alignment is computed like a writer would, unless it is given; shapes are in
+NumPy order. The builder knows nothing of the reader under test, so both can be wrong only independently.
 """
 
 from __future__ import annotations

@@ -1,24 +1,27 @@
 """Byte-pair encoding ("BPE"): cut the text into words, then merge pairs in the order of a list.
 
-Each word's UTF-8 bytes are written with one printable character a byte, the alphabet of GPT-2; merges and tokens
-are texts in that alphabet.
+What `tokenizer.ggml.pre` means, how text is cut and which tokens are added, stands in pretokenizers.json. Most
+vocabularies write each byte of a word as one letter (see letters.py); some, such as Gemma 4's, take the text as
+it is, with `▁` for a space.
 
-Source: llama.cpp src/llama-vocab.cpp (llm_tokenizer_bpe_session), src/unicode.cpp (unicode_byte_to_utf8_map).
+Source: llama.cpp src/llama-vocab.cpp (llm_tokenizer_bpe_session).
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from refgguf.errors import TokenizerError
 from refgguf.tokenizer.base import ESCAPED_SPACE, Tokenizer, byte_value
+from refgguf.tokenizer.letters import byte_letters, byte_tokens, decode_letters, raw_letters, raw_tokens
 from refgguf.tokenizer.merge import merge
-from refgguf.tokenizer.metadata import PREFIX, all_texts, bytes_of, read_text, shown, string_array, text_of
-from refgguf.tokenizer.split import Splitter, rules, splitter
+from refgguf.tokenizer.metadata import PREFIX, all_texts, bytes_of, read_text, shown, string_array
+from refgguf.tokenizer.pieces import pieces_before
+from refgguf.tokenizer.split import rules, splitter
 from refgguf.tokenizer.unicode import decode_lenient
 from refgguf.tokenizer.vocabulary import BYTE, NORMAL
 from refgguf.tokenizer.word_cache import WordCache
@@ -26,37 +29,21 @@ from refgguf.tokenizer.word_cache import WordCache
 _not_utf8 = re.compile("[\ud800-\udfff]")
 
 
-def _byte_alphabet() -> str:
-    """Return the character that stands for each byte: itself if it is printable, else one from U+0100 on."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return "".join(chr(byte if byte in printable else next(others)) for byte in range(256))
-
-
-ALPHABET = _byte_alphabet()
-_TO_BYTE = {char: byte for byte, char in enumerate(ALPHABET)}
-_FROM_LATIN = dict(enumerate(ALPHABET))
-
-
 class BPETokenizer(Tokenizer):
-    """Byte-level BPE, as in GPT-2, Llama 3 and Qwen."""
+    """BPE as in GPT-2, Llama 3 and Qwen."""
 
     family = "BPE"
-    default_ids = {"bos": 11, "eos": 11}
+    default_ids: ClassVar = {"bos": 11, "eos": 11}
+    forced_pre: ClassVar[str | None] = None  # what a kind of tokenizer uses whatever the file says
 
     def __init__(self, metadata: Mapping[str, Any]):
         self.pre, self._rules = _pre_rules(metadata, self.forced_pre)
         super().__init__(metadata)
-        if self._rules.get("force_bos"):
-            self.add_bos = True
-
-    forced_pre: str | None = None  # what a kind of tokenizer uses whatever the file says
+        self.add_bos |= self._rules.get("force_bos", False)
 
     def _default_ids(self) -> Mapping[str, int]:
-        ids = dict(self.default_ids)
-        if self._rules.get("no_bos"):
-            ids.pop("bos", None)
-        return ids
+        no_bos = self._rules.get("no_bos", False)
+        return {role: id for role, id in self.default_ids.items() if not (no_bos and role == "bos")}
 
     def _default_flags(self) -> Mapping[str, bool]:
         return {
@@ -69,22 +56,30 @@ class BPETokenizer(Tokenizer):
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
         if not text.isascii() and _not_utf8.search(text):
             text = decode_lenient(bytes_of(text))
-        return self._cache.ids(self._splitter.words(text))
+        if self._rules.get("escape_spaces"):
+            text = text.replace(" ", ESCAPED_SPACE)
+        return self._cache.ids(self._words(text))
 
     @cached_property
-    def _splitter(self) -> Splitter:
-        return splitter(self._rules["split"])
+    def _words(self) -> Callable[[str], list[str]]:
+        """Cuts a text into words, or smaller pieces where no merge reaches across."""
+        words = splitter(self._rules["split"]).words
+        if not self._rules.get("escape_spaces"):
+            return words
+        pieces = pieces_before(ESCAPED_SPACE, map("".join, self._ranks))
+        return lambda text: [piece for word in words(text) for piece in pieces(word)]
 
     @cached_property
     def _cache(self) -> WordCache:
         return WordCache(self._encode_word)
 
     def _encode_word(self, word: str) -> list[int]:
-        text = word.encode("utf-8", "surrogatepass").decode("latin-1").translate(_FROM_LATIN)
-        ids = self.vocabulary.ids
-        if self._rules.get("ignore_merges") and text in ids:
-            return [ids[text]]
-        return self._ids_of(merge(list(text), self._rank))
+        letters = raw_letters(word) if self._rules.get("raw_utf8") else byte_letters(word)
+        if self._rules.get("ignore_merges") or (self._rules.get("whole_newlines") and not word.strip("\n")):
+            id = self.vocabulary.ids.get("".join(letters))
+            if id is not None:
+                return [id]
+        return self._ids_of(merge(letters, self._rank))
 
     def _rank(self, left: str, right: str) -> int | None:
         return self._ranks.get((left, right))
@@ -93,11 +88,12 @@ class BPETokenizer(Tokenizer):
         find, ids = self.vocabulary.ids.get, []
         for symbol in symbols:
             id = find(symbol)
-            if id is None:
-                # as llama.cpp: the bytes of the alphabet's letters, of which only ASCII ones can be tokens
-                ids += [id for byte in bytes_of(symbol) if (id := find(text_of(bytes([byte])))) is not None]
-            else:
+            if id is not None:
                 ids.append(id)
+                continue
+            # llama.cpp leaves out what has no token at all
+            stand_ins = raw_tokens(symbol) if self._rules.get("raw_utf8") else byte_tokens(symbol)
+            ids += [id for text in stand_ins if (id := find(text)) is not None]
         return ids
 
     @cached_property
@@ -119,25 +115,17 @@ class BPETokenizer(Tokenizer):
 
     def _piece(self, id: int, text: str, attributes: int) -> bytes:
         if attributes & NORMAL:
-            return _decode_alphabet(text)
+            if self._rules.get("escape_spaces"):
+                return bytes_of(text.replace(ESCAPED_SPACE, " "))
+            return decode_letters(text)
         return bytes([byte_value(text)]) if attributes & BYTE else b""
 
 
-def _decode_alphabet(text: str) -> bytes:
-    """Return the bytes that a text in GPT-2's alphabet stands for; a foreign character is shown as llama.cpp does."""
-    try:
-        return bytes([_TO_BYTE[char] for char in text])
-    except KeyError:
-        pass
-    raw = bytearray()
-    for char in decode_lenient(bytes_of(text)):
-        if char in _TO_BYTE:
-            raw.append(_TO_BYTE[char])
-        else:
-            raw += (
-                b"[UNK_BYTE_0x" + char.encode("utf-8", "surrogatepass").hex().encode() + bytes_of(text) + b"]"
-            )
-    return bytes(raw)
+class Gemma4Tokenizer(BPETokenizer):
+    """BPE over the text itself, with `▁` for spaces and byte tokens such as `<0x0A>`."""
+
+    default_ids: ClassVar = {}
+    forced_pre = "gemma4"
 
 
 def _pre_rules(metadata: Mapping[str, Any], forced: str | None) -> tuple[str, dict[str, Any]]:
@@ -145,17 +133,17 @@ def _pre_rules(metadata: Mapping[str, Any], forced: str | None) -> tuple[str, di
     name = forced or read_text(metadata, PREFIX + "pre")
     if not name:
         warnings.warn(
-            f"the file has no {PREFIX}pre, which says how text is cut into words; "
-            "the rules 'default' are used, and tokens may differ from those the model was trained on",
+            f"the file has no {PREFIX}pre, which says how text is cut into words; the rules 'default' are used, "
+            "and tokens may differ from those that the model was trained on",
             stacklevel=4,
         )
         name = "default"
     known = rules()["pre"]
     if name not in known:
         raise TokenizerError(
-            f"unknown pre-tokenizer {shown(name)} ({PREFIX}pre); {len(known)} are known, such as {', '.join(sorted(known)[:6])}"
+            f"unknown pre-tokenizer {shown(name)} ({PREFIX}pre); known are {', '.join(sorted(known))}"
         )
     return name, known[name]
 
 
-KINDS = {"gpt2": BPETokenizer}
+KINDS = {"gpt2": BPETokenizer, "gemma4": Gemma4Tokenizer}

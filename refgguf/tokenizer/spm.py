@@ -10,12 +10,15 @@ Source: llama.cpp src/llama-vocab.cpp (llm_tokenizer_spm_session).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cached_property
+from typing import ClassVar
 
 from refgguf.errors import TokenizerError
 from refgguf.tokenizer.base import ESCAPED_SPACE, Tokenizer
 from refgguf.tokenizer.merge import merge
 from refgguf.tokenizer.metadata import bytes_of, text_of
+from refgguf.tokenizer.pieces import pieces_before
 from refgguf.tokenizer.vocabulary import UNKNOWN
 from refgguf.tokenizer.word_cache import WordCache
 
@@ -44,8 +47,8 @@ class SPMTokenizer(Tokenizer):
     """SentencePiece with scores, as in Llama 2, Mistral, Phi-3 and Gemma."""
 
     family = "SPM"
-    default_ids = {"bos": 1, "eos": 2, "unknown": 0}
-    default_flags = {"add_bos": True, "add_space_prefix": True}
+    default_ids: ClassVar = {"bos": 1, "eos": 2, "unknown": 0}
+    default_flags: ClassVar = {"add_bos": True, "add_space_prefix": True}
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
         if self.add_space_prefix and after_special:
@@ -59,8 +62,8 @@ class SPMTokenizer(Tokenizer):
         return WordCache(lambda piece: self._ids_of(merge(list(piece), self._rank)))
 
     @cached_property
-    def _pieces(self):
-        return pieces_between_spaces(self.vocabulary.texts)
+    def _pieces(self) -> Callable[[str], list[str]]:
+        return pieces_before(ESCAPED_SPACE, self.vocabulary.texts)
 
     @cached_property
     def _ranks(self) -> dict[str, float]:
@@ -115,23 +118,6 @@ class SPMTokenizer(Tokenizer):
 
 def _from_latin(text: str) -> str:
     return text_of(text.encode("latin-1"))
-
-
-def pieces_between_spaces(texts: list[str]):
-    """Return a function that cuts a text before space marks, wherever no token reaches across.
-
-    Args:
-        texts: all tokens that merging can make.
-    """
-    crossing = set()
-    for text in texts:
-        if ESCAPED_SPACE in text[1:]:
-            crossing.update(re.findall(f"([^{ESCAPED_SPACE}])(?={ESCAPED_SPACE})", text, re.DOTALL))
-    word = f"[^{ESCAPED_SPACE}]+"
-    if crossing:
-        behind = "".join(map(re.escape, sorted(crossing)))
-        word = f"(?:{word}(?:(?<=[{behind}]){ESCAPED_SPACE}+)?)+"
-    return re.compile(f"{ESCAPED_SPACE}+(?:{word})?|{word}").findall
 
 
 KINDS = {"llama": SPMTokenizer}

@@ -1,0 +1,109 @@
+"""SentencePiece's precompiled character map: which bytes a text's bytes are normalized to.
+
+The blob is a length, a double-array trie of that many bytes, and zero-terminated replacements:
+
+    0        4                    4 + n
+    ├ n: u32 ┼ n/4 units of u32 … ┼ replacements, each ended by a zero byte ┤
+
+    unit   bits 0-7 label, 8 has a leaf, 9 offset is times 256, 10-30 offset; of a leaf, bits 0-30: which replacement
+
+Source: Kanda (2018), XOR-compressed double arrays; llama.cpp src/llama-vocab.cpp (xcda_array_view,
+normalize_prefix).
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from refgguf.errors import TokenizerError
+from refgguf.tokenizer.metadata import PREFIX
+
+_KEY = PREFIX + "precompiled_charsmap"
+_LABEL_MASK = 1 << 31 | 0xFF
+_VALUE_MASK = (1 << 31) - 1
+
+
+class CharsMap:
+    """A character map.
+
+    Args:
+        blob: the bytes of `precompiled_charsmap`; none at all is a map without entries.
+
+    Raises:
+        TokenizerError: the blob is too short for what it announces.
+    """
+
+    def __init__(self, blob: bytes):
+        if not blob:
+            self._units, self._replacements = [], b""
+            return
+        size = struct.unpack_from("<I", blob)[0] if len(blob) >= 4 else len(blob)
+        if size + 4 >= len(blob):
+            raise TokenizerError(
+                f"{_KEY} has {len(blob):,} bytes, too few for the {size:,} that it announces"
+            )
+        self._units = np.frombuffer(blob, "<u4", size // 4, 4).tolist()
+        self._replacements = blob[4 + size :]
+
+    def longest(self, raw: bytes, at: int) -> tuple[int, bytes] | None:
+        """Return (how many bytes, what replaces them) of the longest entry at a place; None if there is none.
+
+        Raises:
+            TokenizerError: the map points outside itself.
+        """
+        if not self._units:
+            return None
+        length, value = 0, 0
+        node = self._offset(0)
+        for k in range(at, len(raw)):
+            byte = raw[k]
+            if byte == 0:
+                break
+            node ^= byte
+            unit = self._unit(node)
+            if unit & _LABEL_MASK != byte:
+                break
+            node ^= self._offset(node)
+            if unit >> 8 & 1:
+                length, value = k + 1 - at, self._unit(node) & _VALUE_MASK
+        return (length, self._replacement(value)) if length else None
+
+    def _unit(self, index: int) -> int:
+        if index >= len(self._units):
+            raise TokenizerError(
+                f"{_KEY} points to unit {index:,} of {len(self._units):,}; the file is damaged"
+            )
+        return self._units[index]
+
+    def _offset(self, index: int) -> int:
+        unit = self._unit(index)
+        # 21 bits, shifted by 8 where bit 9 is set; 32 bits as in C
+        return unit >> 10 << ((unit & 1 << 9) >> 6) & 0xFFFFFFFF
+
+    def _replacement(self, value: int) -> bytes:
+        end = self._replacements.find(b"\0", value) if value < len(self._replacements) else -1
+        if end < 0:
+            raise TokenizerError(
+                f"{_KEY} points to a replacement at byte {value:,} of {len(self._replacements):,} that has no end; "
+                "the file is damaged"
+            )
+        return self._replacements[value:end]
+
+    def plain_ascii(self) -> bytes:
+        """Return the ASCII bytes that stay as they are, whatever ASCII follows them."""
+        ascii_bytes = range(1, 128)
+        return bytes(
+            first for first in ascii_bytes if not any(self._begins(first, second) for second in ascii_bytes)
+        )
+
+    def _begins(self, first: int, second: int) -> bool:
+        """Tell whether an entry is `first`, or begins with both bytes."""
+        node = self._offset(0) ^ first if self._units else 0
+        if not self._units or node >= len(self._units) or self._units[node] & _LABEL_MASK != first:
+            return False
+        if self._units[node] >> 8 & 1:
+            return True
+        node ^= self._offset(node) ^ second
+        return node < len(self._units) and self._units[node] & _LABEL_MASK == second

@@ -1,0 +1,257 @@
+"""SentencePiece vocabularies of the unigram kind ("UGM"), as in T5: the likeliest way to spell the text.
+
+The text is normalized by the file's character map, then a Viterbi search finds the tokens whose scores have the
+highest sum. Sums are rounded, and two ways may come out equal or not depending on what was added before; so a
+piece's spelling is remembered only if its choices were clear, and is otherwise searched again with the sum so far.
+
+Source: llama.cpp src/llama-vocab.cpp (llm_tokenizer_ugm_session), which follows SentencePiece.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from refgguf.errors import TokenizerError
+from refgguf.tokenizer.base import ESCAPED_SPACE, Tokenizer
+from refgguf.tokenizer.charsmap import CharsMap
+from refgguf.tokenizer.longest import LongestMatch
+from refgguf.tokenizer.metadata import PREFIX, bytes_of, read_flag, shown, text_of
+from refgguf.tokenizer.pieces import pieces_before
+from refgguf.tokenizer.vocabulary import NORMAL, UNUSED, USER_DEFINED
+from refgguf.tokenizer.word_cache import WordCache
+
+_UNKNOWN_PENALTY = np.float32(10)
+# Two sums closer than this may come out in either order after a rounded addition: doubles below 2**30 are exact
+# to 2**-23, and no text that fits in memory scores lower.
+_CLEAR = 1e-6
+_REPLACEMENT = "\ufffd".encode()
+_NO_UNKNOWN = -1
+
+
+class Spelling(NamedTuple):
+    """How a piece is spelled."""
+
+    ids: list[int]  # the unknown token once for each character
+    scores: list[float]
+    clear: bool  # whether no two ways were so close that rounding could choose
+
+
+class UGMTokenizer(Tokenizer):
+    """Unigram language model."""
+
+    family = "UGM"
+    default_ids: ClassVar = {"eos": 1, "unknown": 2, "padding": 0}
+    default_flags: ClassVar = {"add_eos": True}
+
+    def __init__(self, metadata: Mapping[str, Any]):
+        super().__init__(metadata)
+        self._merge_spaces = read_flag(metadata, "remove_extra_whitespaces", False)
+
+    def _encode_text(self, text: str, after_special: bool) -> list[int]:
+        normal = self._spaced(self._normalized(bytes_of(text)))
+        unknown = self._unknown
+        ids: list[int] = []
+        total, pending = 0.0, []
+        for piece in self._pieces(text_of(normal)):
+            spelling = self._cache[piece]
+            if not spelling.clear:
+                total = _add(total, pending)
+                pending = []
+                spelling = self._spell(piece, total)
+            pending.append(spelling.scores)
+            ids += spelling.ids
+        if unknown in ids:
+            # neighbours that are unknown count as one
+            ids = [id for k, id in enumerate(ids) if id != unknown or not k or ids[k - 1] != unknown]
+        if _NO_UNKNOWN in ids:
+            raise TokenizerError(
+                "the text has a character that is no token, and the file names no unknown token"
+            )
+        return ids
+
+    @property
+    def _unknown(self) -> int:
+        id = self.vocabulary.named_role("unknown")
+        return _NO_UNKNOWN if id is None else id
+
+    # normalization
+
+    @cached_property
+    def _charsmap(self) -> CharsMap:
+        value = self.metadata.get(PREFIX + "precompiled_charsmap")
+        if value is None:
+            return CharsMap(b"")
+        kind = getattr(value, "element_type", "uint8")
+        array = np.asarray(value)
+        if kind not in ("int8", "uint8") or array.dtype.kind not in "iu":
+            raise TokenizerError(
+                f"{PREFIX}precompiled_charsmap is {shown(value)}; expected an array of bytes"
+            )
+        if not array.size:
+            raise TokenizerError(f"{PREFIX}precompiled_charsmap is empty; expected at least 4 bytes")
+        return CharsMap((array & 0xFF).astype(np.uint8).tobytes())
+
+    @cached_property
+    def _plain(self) -> re.Pattern[bytes]:
+        """Matches runs that normalization leaves alone: ASCII that nothing above ASCII follows."""
+        user_first = {text[:1] for text in self._user_defined}
+        plain = bytes(byte for byte in self._charsmap.plain_ascii() if chr(byte) not in user_first)
+        members = b"".join(re.escape(bytes([byte])) for byte in plain)
+        return re.compile(b"[" + members + b"]+(?![\x80-\xff])" if members else b"(?!)")
+
+    @cached_property
+    def _user_defined(self) -> list[str]:
+        attributes = self.vocabulary.attributes
+        return [self.vocabulary.text(id) for id in (attributes & USER_DEFINED).nonzero()[0].tolist()]
+
+    @cached_property
+    def _user_prefixes(self) -> frozenset[bytes]:
+        return frozenset(raw[:n] for raw in map(bytes_of, self._user_defined) for n in range(1, len(raw) + 1))
+
+    def _normalized(self, raw: bytes) -> bytes:
+        """Return the text after the character map, spaces as they are."""
+        parts, at, plain = [], 0, self._plain.match
+        while at < len(raw):
+            run = plain(raw, at)
+            if run:
+                parts.append(run.group())
+                at = run.end()
+                continue
+            part, n_read = self._normal_prefix(raw, at)
+            parts.append(part)
+            at += n_read
+        return b"".join(parts)
+
+    def _normal_prefix(self, raw: bytes, at: int) -> tuple[bytes, int]:
+        """Return (what stands for the next bytes, how many those are)."""
+        n = 0
+        while raw[at : at + n + 1] in self._user_prefixes and at + n < len(raw):
+            n += 1
+        if n:
+            # as llama.cpp: the beginning of a user-defined token is enough to be left alone
+            return raw[at : at + n], n
+        if found := self._charsmap.longest(raw, at):
+            return found[1], found[0]
+        size = _character_size(raw, at)
+        return (raw[at : at + size], size) if size else (_REPLACEMENT, 1)
+
+    def _spaced(self, normal: bytes) -> bytes:
+        """Return the text with spaces merged, marked and put in front, as the file wants it."""
+        mark = ESCAPED_SPACE.encode()
+        if self._merge_spaces:
+            return b"".join(mark + word for word in normal.split(b" ") if word)
+        words = normal.lstrip(b" ")
+        prefix = mark if self.add_space_prefix and words else b""
+        return mark * (len(normal) - len(words)) + prefix + words.replace(b" ", mark)
+
+    # search
+
+    @cached_property
+    def _scores(self) -> dict[str, tuple[int, float]]:
+        """Text → (id, score) of every token that text can become."""
+        vocabulary = self.vocabulary
+        attributes, scores = vocabulary.attributes, vocabulary.scores
+        wanted = (attributes & (NORMAL | USER_DEFINED | UNUSED)).nonzero()[0].tolist()
+        return {
+            vocabulary.text(id): (id, 0.0 if attributes[id] & USER_DEFINED else float(scores[id]))
+            for id in wanted
+        }
+
+    @cached_property
+    def _unknown_score(self) -> float:
+        normal = self.vocabulary.scores[(self.vocabulary.attributes & NORMAL).astype(bool)]
+        lowest = normal.min() if normal.size else np.finfo(np.float32).max
+        return float(np.float32(lowest) - _UNKNOWN_PENALTY)
+
+    @cached_property
+    def _longest(self) -> LongestMatch:
+        return LongestMatch(self._scores)
+
+    @cached_property
+    def _pieces(self) -> Callable[[str], list[str]]:
+        return pieces_before(ESCAPED_SPACE, self._scores)
+
+    @cached_property
+    def _cache(self) -> WordCache:
+        return WordCache(lambda piece: self._spell(piece, 0.0))
+
+    def _spell(self, piece: str, total: float) -> Spelling:
+        """Find the best way to spell a piece, given the sum of the scores before it."""
+        units = _units(piece)
+        n, scores = len(units), self._scores
+        best = [total] + [-np.finfo(np.float64).max] * n
+        came_from, chosen = [0] * (n + 1), [(self._unknown, 0.0)] * (n + 1)
+        clear = True
+        for start in range(n):
+            single = False
+            ways = []
+            for length in reversed(self._longest.lengths(units, start)):
+                found = scores.get(units[start : start + length]) if start + length <= n else None
+                if found is not None:
+                    single |= length == 1
+                    ways.append((length, found))
+            if not single:
+                ways.append((1, (self._unknown, self._unknown_score)))
+            for length, way in ways:
+                end, value = start + length, best[start] + way[1]
+                clear &= abs(value - best[end]) > _CLEAR
+                if value > best[end]:
+                    best[end], came_from[end], chosen[end] = value, start, way
+        path, end = [], n
+        while end > 0:
+            path.append(chosen[end])
+            end = came_from[end]
+        path.reverse()
+        return Spelling([id for id, _ in path], [score for _, score in path], clear)
+
+
+def _add(total: float, pending: list[list[float]]) -> float:
+    for scores in pending:
+        for score in scores:
+            total += score
+    return total
+
+
+def _units(piece: str) -> str:
+    """Return a piece with one character for each unit of the search.
+
+    Bytes that are not UTF-8 but that llama.cpp's reader takes for a character are one unit, unknown to every
+    vocabulary; only there does a text hold lone surrogates.
+    """
+    if piece.isascii() or not re.search("[\udc80-\udcff]", piece):
+        return piece
+    raw, units, at = bytes_of(piece), [], 0
+    while at < len(raw):
+        size = _character_size(raw, at) or 1
+        char = raw[at : at + size].decode("utf-8", "replace")
+        units.append(char if len(char) == 1 else "\udc80")
+        at += size
+    return "".join(units)
+
+
+def _character_size(raw: bytes, at: int) -> int:
+    """Return how many bytes a character has as llama.cpp reads UTF-8; 0 if there is none."""
+    lead = raw[at]
+    size = (
+        1
+        if lead < 0x80
+        else 0
+        if lead < 0xC0
+        else 2
+        if lead < 0xE0
+        else 3
+        if lead < 0xF0
+        else 4
+        if lead < 0xF8
+        else 0
+    )
+    rest = raw[at + 1 : at + size]
+    return size if len(rest) == max(size - 1, 0) and all(byte & 0xC0 == 0x80 for byte in rest) else 0
+
+
+KINDS = {"t5": UGMTokenizer}

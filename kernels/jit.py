@@ -76,8 +76,8 @@ def kernel(function: Callable) -> Callable:
 
 
 def inline(function: Callable) -> Callable:
-    """Mark a small helper that only other kernels call."""
-    return numba.njit(nogil=True, error_model="numpy")(function)
+    """Mark a small helper that only other kernels call; it becomes part of each."""
+    return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
 
 
 @cache

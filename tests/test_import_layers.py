@@ -14,7 +14,7 @@ from tests.support.source_tree import ROOT, Source, sources
 LAYERS = (
     ("errors", "output"),
     ("kernels",),
-    ("gguf", "tensor", "tokenizer"),
+    ("gguf", "tensor", "tokenizer", "weights"),
     ("taps", "trace"),
     ("blocks",),
     ("arch",),
@@ -38,7 +38,7 @@ ALLOWED = {
     "PIL": ("refgguf.viz", "refgguf.report"),
     "click": ("refgguf.cli",),
     "rich": ("refgguf.cli",),
-    "gguf": ("refgguf.gguf.writer",),
+    "gguf": ("refgguf.gguf.writer", "refgguf.weights.references"),
     "safetensors": ("refgguf.trace",),
     "regex": ("refgguf.tokenizer",),
 }

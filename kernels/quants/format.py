@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -92,7 +93,7 @@ class QuantFormat:
     quantize: Callable[[np.ndarray, np.ndarray], None] | None = None
     summary: str = ""
 
-    @property
+    @cached_property
     def type_size(self) -> int:
         """Bytes in a block."""
         return sum(field.nbytes for field in self.fields)

@@ -51,16 +51,19 @@ def stdout_console(**options: Any) -> Console:
     return Console(file=sys.stdout, markup=False, highlight=False, emoji=False, **options)
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, shrink: int | None = None) -> None:
+def print_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, shrink: int | None = None, headed: bool = False
+) -> None:
     """Print rows in aligned columns; on a terminal, headed and cut to its width.
 
     Args:
         headers: one for each column; left out where no person looks, so that lines are only data.
         rows: the cells.
         shrink: the column that gives way when the terminal is too narrow.
+        headed: print the headers even where no person looks.
     """
     person = is_terminal(sys.stdout)
-    shown = [list(headers), *map(list, rows)] if person else [list(row) for row in rows]
+    shown = [list(headers), *map(list, rows)] if person or headed else [list(row) for row in rows]
     widths = [max((len(row[i]) for row in shown), default=0) for i in range(len(headers))]
     if person and shrink is not None:
         too_much = sum(widths) + 2 * (len(widths) - 1) - shutil.get_terminal_size().columns
@@ -68,7 +71,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, shrink
     for number, row in enumerate(shown):
         cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
         line = "  ".join(cells).rstrip()
-        click.echo(click.style(line, bold=True) if person and number == 0 else line)
+        click.echo(click.style(line, bold=True) if number == 0 and (person or headed) else line)
 
 
 def _cut(text: str, width: int) -> str:

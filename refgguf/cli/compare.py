@@ -1,0 +1,212 @@
+"""Compare two models, or two saved traces, on the same tokens: where they part and whether it matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import refgguf
+from refgguf.cli import console, options
+from refgguf.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from refgguf.compare import Comparison, HeadComparison
+    from refgguf.trace import Trace
+
+TRACE_SUFFIXES = (".safetensors", ".npz")
+BAR_WIDTH = 24
+DISAGREEMENTS_SHOWN = 8
+HEADS_SHOWN = 6
+TOP = 3
+
+
+@click.command(
+    epilog=options.examples(
+        'refgguf compare model-f16.gguf model-q4_k_m.gguf -p "Once upon a time"',
+        "refgguf compare model-f16.gguf model-q2_k.gguf -f story.txt --all",
+        "refgguf compare first.safetensors second.safetensors --json",
+    )
+)
+@click.argument("a", metavar="A", type=click.Path())
+@click.argument("b", metavar="B", type=click.Path())
+@options.optional_prompt_options
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, min_open=False),
+    default=0.1,
+    show_default=True,
+    help="Relative L2 error from which a tensor counts as different.",
+)
+@click.option("--all", "every_tap", is_flag=True, help="List every tap, not only a line for each layer.")
+@options.numerics_option
+@options.threads_option
+@options.json_option
+def command(
+    a: str, b: str, prompt: options.Prompt, threshold: float, every_tap: bool, numerics: str, as_json: bool
+) -> None:
+    """Run the same tokens through models A (the reference) and B and compare everything on the way.
+
+    Both may also be traces saved by `refgguf trace`. For each tap the relative L2 error, cosine and
+    signal-to-noise ratio; for each head the Jensen-Shannon distance of its attention patterns; for the
+    predictions the Kullback-Leibler divergence and how often both would say the same.
+    """
+    first, second, texts = _traces(a, b, prompt, numerics)
+    from refgguf.compare import compare_traces
+
+    result = compare_traces(first, second, threshold=threshold)
+    if as_json:
+        console.print_json({**result.as_dict(), "tokens": first.tokens, "token_texts": first.token_texts})
+        return
+    _print(result, first, second, texts, every_tap)
+
+
+def _traces(
+    a: str, b: str, prompt: options.Prompt, numerics: str
+) -> tuple[Trace, Trace, Callable[[int], str]]:
+    """Return both traces, and what gives the text of a token id."""
+    saved = [Path(path).suffix in TRACE_SUFFIXES for path in (a, b)]
+    if all(saved):
+        if prompt.given:
+            raise InputError("saved traces hold their tokens already; leave the prompt away")
+        return refgguf.load_trace(a), refgguf.load_trace(b), "#{}".format
+    if not prompt.given:
+        raise InputError(options.NO_PROMPT)
+    if any(saved):
+        model = refgguf.load(b if saved[0] else a, numerics=numerics)
+        trace = refgguf.load_trace(a if saved[0] else b)
+        ran = model.trace(prompt.ids_for(model), trace.names)
+        return (*((trace, ran) if saved[0] else (ran, trace)), model.token_text)
+    from refgguf.compare import check_comparable
+
+    models = [refgguf.load(path, numerics=numerics) for path in (a, b)]
+    check_comparable(*models)
+    ids = prompt.ids_for(models[0])
+    with console.progress(f"running {len(ids)} tokens", total=2) as show:
+        traces = []
+        for number, model in enumerate(models):
+            show(number, model.path.name)
+            traces.append(model.trace(ids))
+    return (*traces, models[0].token_text)
+
+
+def _print(result: Comparison, a: Trace, b: Trace, texts: Callable[[int], str], every_tap: bool) -> None:
+    click.echo(f"reference  {result.a}")
+    click.echo(f"against    {result.b}")
+    click.echo(f"tokens     {len(a.tokens)}")
+    if result.logits is not None:
+        _print_predictions(result, a, b, texts)
+    click.echo()
+    if every_tap:
+        _print_taps(result)
+    else:
+        _print_layers(result)
+    click.echo()
+    if result.first is None:
+        click.echo(f"No tensor differs by more than {result.threshold:g} (relative L2).")
+    else:
+        click.echo(f"The first tensor that differs by more than {result.threshold:g}: {result.first}")
+
+
+def _print_predictions(result: Comparison, a: Trace, b: Trace, texts: Callable[[int], str]) -> None:
+    from refgguf.sampling import softmax
+
+    logits = result.logits
+    worst = a.token_texts[logits.worst_token]
+    click.echo()
+    click.echo("predictions")
+    click.echo(
+        f"  KL divergence   {logits.kl_mean:.3g} ± {logits.kl_error:.1g} nats (mean), median {logits.kl_median:.3g}"
+    )
+    click.echo(f"                  worst {logits.kl_worst:.3g} after token {logits.worst_token} {worst!r}")
+    click.echo(f"  same best       {logits.top1:.1%} of tokens")
+    click.echo(f"  best five       {logits.top5:.1%} in common")
+    wrong = [i for i, same in enumerate(logits.same_best) if not same]
+    for i in wrong[:DISAGREEMENTS_SHOWN]:
+        before = "".join(a.token_texts[max(0, i - 3) : i + 1])
+        left, right = (softmax(t["logits"][i]) for t in (a, b))
+        click.echo(f"  after …{before!r}: {_best(left, texts)} | {_best(right, texts)}")
+    if len(wrong) > DISAGREEMENTS_SHOWN:
+        click.echo(f"  … and {len(wrong) - DISAGREEMENTS_SHOWN} more places")
+
+
+def _best(probs: np.ndarray, texts: Callable[[int], str]) -> str:
+    best = probs.argsort()[::-1][:TOP]
+    return ", ".join(f"{texts(int(i))!r} {probs[i]:.0%}" for i in best)
+
+
+def _print_layers(result: Comparison) -> None:
+    """Print a line for each layer: error of what it adds, of the residual stream, and its worst head."""
+    errors = {tap.name: tap.relative_l2 for tap in result.taps}
+    layers = sorted({tap.layer for tap in result.taps if tap.layer is not None})
+    largest = max((e for e in errors.values() if e < float("inf")), default=0) or 1
+    rows = []
+    for layer in layers:
+        residual = errors.get(f"blk.{layer}.resid_post", float("nan"))
+        head = _worst_head(result, layer)
+        rows.append(
+            [
+                str(layer),
+                *(
+                    _number(errors.get(f"blk.{layer}.{name}"))
+                    for name in ("attn_out", "ffn_out", "resid_post")
+                ),
+                f"head {head.head}: {head.distance:.3f}" if head else "",
+                "█" * round(BAR_WIDTH * min(1, residual / largest)) if residual == residual else "",
+            ]
+        )
+    console.print_table(
+        [
+            "layer",
+            "attention",
+            "feed-forward",
+            "residual",
+            "worst pattern",
+            "relative L2 of the residual stream",
+        ],
+        rows,
+    )
+
+
+def _worst_head(result: Comparison, layer: int) -> HeadComparison | None:
+    heads = [head for head in result.heads if head.layer == layer]
+    return max(heads, key=lambda head: head.distance, default=None)
+
+
+def _print_taps(result: Comparison) -> None:
+    rows = [
+        [
+            tap.name,
+            _number(tap.relative_l2),
+            f"{tap.cosine:.6f}",
+            f"{tap.signal_to_noise:.1f}",
+            _number(tap.largest_difference),
+        ]
+        for tap in result.taps
+    ]
+    console.print_table(["tap", "relative L2", "cosine", "dB", "max |Δ|"], rows, headed=True)
+    if result.heads:
+        click.echo()
+        worst = sorted(result.heads, key=lambda head: -head.distance)[:HEADS_SHOWN]
+        console.print_table(
+            ["attention head", "distance", "worst", "at token", "same best key"],
+            [
+                [
+                    f"layer {h.layer} head {h.head}",
+                    f"{h.distance:.4f}",
+                    f"{h.worst_distance:.4f}",
+                    str(h.worst_query),
+                    f"{h.same_best_key:.0%}",
+                ]
+                for h in worst
+            ],
+            headed=True,
+        )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else "0" if value == 0 else f"{value:.2e}"

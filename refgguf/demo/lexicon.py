@@ -1,6 +1,5 @@
 """The words of the small world: who lives in it, what things there are, where they can be."""
 
-# ruff: noqa: E501  (tables)
 from __future__ import annotations
 
 GIRLS = ("Mia", "Anna", "Lily", "Rose", "Ella", "Nora", "Lucy", "Emma", "Ruby", "Zoe", "Ada", "Ivy")

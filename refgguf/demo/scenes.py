@@ -4,7 +4,6 @@ A scene is a function `(rng, test) -> str`: a short text with its answers betwee
 last marked answer is the one a test asks for. `test` picks the part of all fact combinations the scene is drawn from.
 """
 
-# ruff: noqa: E501  (a sentence stays on its line)
 from __future__ import annotations
 
 from random import Random

@@ -1,6 +1,5 @@
 """Stories: a plot, its people and things drawn at random, and the whole told as one paragraph."""
 
-# ruff: noqa: E501  (tables)
 from __future__ import annotations
 
 from random import Random

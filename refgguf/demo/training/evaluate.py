@@ -33,11 +33,12 @@ def task_accuracy(net: Net, tokenizer: Tokenizer, n: int = 100, seed: int = 0) -
     return result
 
 
-def document_mask(document: np.ndarray) -> torch.Tensor:
-    """(row, 1, query, key): a token sees itself and what stands before it in its own document."""
+def document_bias(document: np.ndarray) -> torch.Tensor:
+    """The bias (row, 1, query, key) that lets a token see itself and what stands before it in its document."""
     number = torch.from_numpy(document)
     n = number.shape[1]
-    return ((number[:, :, None] == number[:, None, :]) & torch.ones(n, n, dtype=torch.bool).tril())[:, None]
+    seen = (number[:, :, None] == number[:, None, :]) & torch.ones(n, n, dtype=torch.bool).tril()
+    return torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, None]
 
 
 @torch.no_grad()
@@ -48,7 +49,7 @@ def held_out_loss(net: Net, tokenizer: Tokenizer, batches: int = 4) -> float:
     for i in range(batches):
         batch = source.make(i, 16, 256)
         ids, weight = torch.from_numpy(batch.ids), torch.from_numpy(batch.weight)[:, 1:]
-        logits = net(ids[:, :-1], document_mask(batch.document)[:, :, :-1, :-1]).float()
+        logits = net(ids[:, :-1], document_bias(batch.document[:, :-1])).float()
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         total += float((loss * weight.flatten()).sum())
         count += float(weight.sum())
@@ -68,6 +69,7 @@ def head_scores(net: Net, n: int = 50, rows: int = 8, seed: int = 0) -> dict[str
     ids = torch.cat((torch.full((rows, 1), BOS_ID), half, half), 1)
     length = ids.shape[1]
     query = torch.arange(length)
+    bias = torch.full((length, length), -torch.inf).triu(1)
     x = net.token_embd(ids)
     cos, sin = net.cos[:length], net.sin[:length]
     previous, induction = [], []
@@ -78,16 +80,11 @@ def head_scores(net: Net, n: int = 50, rows: int = 8, seed: int = 0) -> dict[str
             for p in (block.attn_q, block.attn_k)
         )
         k = k.repeat_interleave(shape.n_heads // shape.n_kv_heads, 1)
-        scores = (q @ k.mT) * shape.d_head**-0.5
-        probs = (
-            scores.masked_fill(~torch.ones(length, length, dtype=torch.bool).tril(), -torch.inf)
-            .softmax(-1)
-            .mean(0)
-        )
+        probs = (q @ k.mT * shape.d_head**-0.5 + bias).softmax(-1).mean(0)
         previous.append(probs[:, query[1:], query[1:] - 1].mean(-1))
         late = query[n + 1 :]
         induction.append(probs[:, late, late - n + 1].mean(-1))
-        x = block(x, None, cos, sin)
+        x = block(x, bias, cos, sin)
     return {"previous": torch.stack(previous).numpy(), "induction": torch.stack(induction).numpy()}
 
 

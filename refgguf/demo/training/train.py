@@ -4,8 +4,8 @@
 
 Writes into RUN: tokenizer.json, checkpoint.pt (resumed from when it is there), log.csv (the curve). The
 schedule is warm-up, constant, then a linear fall to zero over the last `--decay` steps; so a run can be
-prolonged or shortened by another `--steps` as long as the fall has not begun. `--minutes` stops earlier, to go
-on later.
+prolonged or shortened by another `--steps` as long as the fall has not begun. `--minutes` stops earlier, to
+go on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.nn import functional
 from refgguf.demo.corpus import program_hash
 from refgguf.demo.training.batches import Batch, Batches
 from refgguf.demo.training.bpe import load_bpe
-from refgguf.demo.training.evaluate import document_mask, head_scores, held_out_loss, task_accuracy, write
+from refgguf.demo.training.evaluate import document_bias, head_scores, held_out_loss, task_accuracy, write
 from refgguf.demo.training.muon import Optimiser
 from refgguf.demo.training.net import Net, Shape
 
@@ -47,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=1e9, help="save and stop after this time")
     parser.add_argument("--save-every", type=int, default=100)
     parser.add_argument("--check-every", type=int, default=500)
+    parser.add_argument("--compile", action="store_true", help="half as fast again; needs a C++ compiler")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 
@@ -56,18 +57,21 @@ def rate(step: int, args: argparse.Namespace) -> float:
     return min(1.0, (step + 1) / 100, max(0.0, (args.steps - step) / args.decay))
 
 
-def loss_of(net: Net, batch: Batch, device: str) -> tuple[torch.Tensor, float]:
+def loss_of(
+    net: Net, ids: torch.Tensor, bias: torch.Tensor, weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The weighted loss to learn from, and the plain mean loss per counted token."""
-    ids, weight = (
-        torch.from_numpy(batch.ids).to(device),
-        torch.from_numpy(batch.weight).to(device)[:, 1:].flatten(),
-    )
-    mask = document_mask(batch.document)[:, :, :-1, :-1].to(device)
-    with torch.autocast(device, torch.bfloat16):
-        logits = net(ids[:, :-1], mask)
+    with torch.autocast(ids.device.type, torch.bfloat16):
+        logits = net(ids[:, :-1], bias)
     each = functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
-    counted = weight > 0
-    return (each * weight).sum() / weight.sum(), float(each.detach()[counted].mean())
+    counted = (weight > 0).float()
+    return (each * weight).sum() / weight.sum(), (each.detach() * counted).sum() / counted.sum()
+
+
+def tensors(batch: Batch, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The ids, the attention bias and the weights of a batch."""
+    ids, weight = torch.from_numpy(batch.ids), torch.from_numpy(batch.weight)[:, 1:].flatten()
+    return ids.to(device), document_bias(batch.document[:, :-1]).to(device), weight.to(device)
 
 
 def save(path: Path, net: Net, optimiser: Optimiser, facts: dict) -> None:
@@ -81,8 +85,7 @@ def report(net: Net, tokenizer: object, step: int, n: int) -> dict[str, float]:
     net.eval()
     scores, heads = task_accuracy(net, tokenizer, n), head_scores(net)
     found = {"held_out": held_out_loss(net, tokenizer)} | scores
-    found |= {name: float(values.max()) for name, values in heads.items() if name in ("previous",)}
-    found["induction_head"] = float(heads["induction"].max())
+    found |= {f"{name}_head": float(values.max()) for name, values in heads.items()}
     print(f"[{step}] " + " ".join(f"{name} {value:.3f}" for name, value in found.items()), flush=True)
     print("   ", write(net, tokenizer, "One", 120, 0.7, step), flush=True)
     net.train()
@@ -99,6 +102,7 @@ def main() -> None:
     net = Net(Shape(vocab=tokenizer.get_vocab_size(), n_layers=args.layers)).to(args.device)
     optimiser = Optimiser(net, args.muon, args.adam, args.weight_decay)
     batches = Batches(tokenizer, args.seed)
+    step_loss = torch.compile(loss_of, dynamic=False) if args.compile else loss_of
     checkpoint, log = args.folder / "checkpoint.pt", args.folder / "log.csv"
     facts = {"step": 0, "tokens": 0, "seconds": 0.0, "shape": asdict(net.shape), "loss": float("nan")}
     if checkpoint.exists():
@@ -108,16 +112,16 @@ def main() -> None:
         facts = saved
     facts["corpus"] = program_hash()
     print(f"{sum(p.numel() for p in net.parameters()):,} parameters, from step {facts['step']}", flush=True)
-    began, mean, norm = time.time(), None, 0.0
+    began, mean = time.time(), None
     while facts["step"] < args.steps and (time.time() - began) / 60 < args.minutes:
         start, step = time.time(), facts["step"]
         wide = step >= args.steps - args.long
         batch = batches.make(step, args.rows // 2 if wide else args.rows, 512 if wide else 256)
-        loss, plain = loss_of(net, batch, args.device)
+        loss, plain = step_loss(net, *tensors(batch, args.device))
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(net.parameters(), 10.0))
         optimiser.step(rate(step, args))
-        mean = plain if mean is None else 0.98 * mean + 0.02 * plain
+        mean = float(plain) if mean is None else 0.98 * mean + 0.02 * float(plain)
         facts |= {
             "step": step + 1,
             "tokens": facts["tokens"] + int((batch.document >= 0).sum()),

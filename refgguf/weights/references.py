@@ -68,12 +68,19 @@ def gguf_package() -> Reference | None:
             return None
         try:
             with np.errstate(all="ignore"):
-                values = quants.dequantize(np.ascontiguousarray(raw), kind)
+                values = quants.dequantize(_in_rows(quant, raw), kind)
         except (NotImplementedError, TypeError):
             return None
         return np.ascontiguousarray(values, np.float32).reshape(len(raw), quant.block_size)
 
     return Reference(f"gguf {importlib.metadata.version('gguf')}", decode)
+
+
+def _in_rows(quant: QuantFormat, raw: np.ndarray) -> np.ndarray:
+    """Return blocks as rows of about 4,096 values: the gguf package works on 16 rows at a time."""
+    raw = np.ascontiguousarray(raw)
+    per_row = max(1, 4096 // quant.block_size)
+    return raw.reshape(-1, per_row * quant.type_size) if len(raw) % per_row == 0 else raw.reshape(1, -1)
 
 
 def ggml() -> Reference | None:

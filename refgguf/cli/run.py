@@ -32,6 +32,7 @@ class Generation:
         texts: what each of them added to the text; "" while a character is incomplete.
         logprobs: natural logarithm of each one's probability under the model, before any filter.
         stop: why it ended: "length", "end", "context" or "interrupted".
+        compiled: kernels were compiled meanwhile, so the times say little.
     """
 
     prompt: list[int]
@@ -42,6 +43,7 @@ class Generation:
     texts: list[str] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     stop: str = "length"
+    compiled: bool = False
 
     @property
     def text(self) -> str:
@@ -137,7 +139,7 @@ def command(
 
 def generate(model: Model, result: Generation, n: int, sampling: dict) -> Iterator[str]:
     """Generate into `result` and yield each piece of text that is complete."""
-    words = options.has_tokenizer(model)
+    words, kernels = options.has_tokenizer(model), n_compiled_kernels()
     start = time.perf_counter()
     try:
         for step in model.generate(result.prompt, n=n, **sampling):
@@ -153,6 +155,7 @@ def generate(model: Model, result: Generation, n: int, sampling: dict) -> Iterat
         result.stop = "interrupted"
     else:
         result.stop = why_it_ended(model, result, n)
+    result.compiled = n_compiled_kernels() > kernels
 
 
 def prompt_text(model: Model, ids: list[int]) -> str:
@@ -160,6 +163,14 @@ def prompt_text(model: Model, ids: list[int]) -> str:
     if options.has_tokenizer(model):
         return model.detokenize(ids)
     return "".join(f"{model.token_text(token)} " for token in ids)
+
+
+def n_compiled_kernels() -> int:
+    """Return how many compiled kernels lie on the disk."""
+    from refgguf.kernels.jit import kernel_cache_folder
+
+    folder = kernel_cache_folder()
+    return sum(1 for _ in folder.rglob("*.nbc")) if folder else 0
 
 
 def why_it_ended(model: Model, result: Generation, n: int) -> str:
@@ -187,6 +198,7 @@ def as_dict(result: Generation) -> dict[str, object]:
         "logprobs": result.logprobs,
         "stop": result.stop,
         "timings": {
+            "compiled_kernels": result.compiled,
             "load_seconds": result.load_seconds,
             "prompt_seconds": result.prompt_seconds,
             "prompt_tokens_per_second": per_second(len(result.prompt), result.prompt_seconds),
@@ -217,4 +229,6 @@ def speed(result: Generation) -> str:
         "context": "context full",
         "interrupted": "interrupted",
     }
+    if result.compiled:
+        parts.append("kernels compiled on this first run, later ones are faster")
     return " · ".join([*parts, f"stopped: {ends[result.stop]}"])

@@ -23,13 +23,14 @@ CELL = 7  # a key's column in a pattern
 BEST = 8  # candidates shown of a whole vocabulary
 
 
-def figure(walk: Walk, here: Slice, width: int) -> list[Text]:
+def figure(walk: Walk, here: Slice, width: int, height: int = 1) -> list[Text]:
     """Draw the values of one token.
 
     Args:
         walk: where we are.
         here: the values.
         width: most characters in a line.
+        height: lines for bars on each side of zero.
     """
     kind, width = walk.current.kind, min(width, MOST_WIDTH)
     if here.axes == ("head", "key"):
@@ -40,13 +41,13 @@ def figure(walk: Walk, here: Slice, width: int) -> list[Text]:
         return [Text("  ".join(map(str, here.values.reshape(-1)[:32])), style=BOLD)]
     if here.values.ndim >= 2:
         return rows(here, kind, width)
-    return vector(here, kind, width)
+    return vector(here, kind, width, height)
 
 
-def vector(here: Slice, kind: str, width: int) -> list[Text]:
+def vector(here: Slice, kind: str, width: int, height: int = 1) -> list[Text]:
     """Draw a vector as bars about zero, with its first values below."""
     flat = here.values.reshape(-1)
-    lines, each = glyphs.bars(flat, kind, width)
+    lines, each = glyphs.bars(flat, kind, width, height)
     first = "  ".join(number(v) for v in flat[:6])
     note = f"each bar: the strongest of {each} values; " if each > 1 else ""
     return [*lines, Text(f"{note}values: {first}{' …' if flat.size > 6 else ''}", style=DIM)]
@@ -60,10 +61,10 @@ def rows(here: Slice, kind: str, width: int) -> list[Text]:
     room = width - label - 12
     lines = []
     for i, row in enumerate(table[:MOST_ROWS]):
-        line = Text(f"{word} {i}".ljust(label), style=DIM)
-        line = Text.assemble(line, glyphs.signs(row, kind, room, scale))
         norm = float(np.linalg.norm(np.nan_to_num(row.astype(np.float64))))
-        lines.append(line.append(f"  |x| {number(norm).lstrip('+')}", DIM))
+        strip = glyphs.signs(row, kind, room, scale, widest=4)
+        size = (f"  |x| {number(norm).lstrip('+')}", DIM)
+        lines.append(Text.assemble((f"{word} {i}".ljust(label), DIM), strip, size))
     return lines + _more(len(table), word)
 
 
@@ -76,13 +77,12 @@ def pattern(walk: Walk, here: Slice, width: int) -> list[Text]:
     if keys > fits and shares:
         return _pattern_in_words(walk, here, width, label)
     columns = np.arange(max(0, keys - fits), keys)
-    title = Text(("…" if keys > fits else "").rjust(label), style=DIM)
+    title = Text.assemble((("…" if keys > fits else "").rjust(label), DIM))
     for key in columns:
         title.append(set_cell_size(visible(walk.label(int(key))).strip() or "␣", CELL - 1) + " ", BOLD)
     lines = [title]
     for head, row in enumerate(here.values[:MOST_ROWS]):
-        line = Text(f"head {head}".ljust(label), style=DIM)
-        line = Text.assemble(line)
+        line = Text.assemble((f"head {head}".ljust(label), DIM))
         for key in columns:
             line.append_text(
                 _share(float(row[key])) if shares else _score(float(row[key]), walk.current.kind)

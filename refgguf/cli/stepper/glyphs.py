@@ -63,27 +63,32 @@ def scale_of(values: np.ndarray) -> float:
     return most or 1.0
 
 
-def bars(values: np.ndarray, kind: str, width: int) -> tuple[list[Text], int]:
+def bars(values: np.ndarray, kind: str, width: int, height: int = 1) -> tuple[list[Text], int]:
     """Draw a row of values as bars about a zero line.
 
     Args:
         values: (n,) numbers.
         kind: of tensor, for the hue.
         width: most characters.
+        height: lines above zero, and below it where there are negative values.
 
     Returns:
-        Two lines, above and below zero, and how many values a bar stands for.
+        The lines, and how many values a bar stands for.
     """
     cells, each = pooled(values, width)
-    scale = scale_of(cells)
-    above = "".join(UP[round(max(v, 0) / scale * 8)] for v in cells)
-    below = "".join(DOWN[round(max(-v, 0) / scale * 3)] for v in cells)
-    lines = [Text(above, style=hue(kind))]
-    lines += [Text(below, style=hue(kind, negative=True))] if below.strip() else []
-    return lines, each
+    heights = cells / scale_of(cells) * height
+    lines = [Text(_line(heights, row, UP), style=hue(kind)) for row in reversed(range(height))]
+    below = [Text(_line(-heights, row, DOWN), style=hue(kind, negative=True)) for row in range(height)]
+    return lines + [line for line in below if line.plain.strip()], each
 
 
-def signs(values: np.ndarray, kind: str, width: int, scale: float | None = None) -> Text:
+def _line(heights: np.ndarray, row: int, glyphs: str) -> str:
+    """Return one line of bars, `row` lines away from zero: what of each height, in lines, reaches into it."""
+    steps = len(glyphs) - 1
+    return "".join(glyphs[int(n)] for n in np.clip(np.round((heights - row) * steps), 0, steps))
+
+
+def signs(values: np.ndarray, kind: str, width: int, scale: float | None = None, widest: int = 1) -> Text:
     """Draw a row of values in one line: positive ones at the top of their cell, negative ones at the bottom.
 
     Args:
@@ -91,18 +96,19 @@ def signs(values: np.ndarray, kind: str, width: int, scale: float | None = None)
         kind: of tensor, for the hue.
         width: most characters.
         scale: the value that is drawn strongest; the largest of these if None.
+        widest: most characters for one value, where there is room.
     """
     cells, _ = pooled(values, width)
-    scale = scale or scale_of(cells)
+    scale, each = scale or scale_of(cells), max(1, min(widest, width // max(1, cells.size)))
     line = Text()
     for value in cells:
         share = abs(value) / scale
         if share < FAINT:
-            line.append("·", Style(dim=True))
+            line.append("·" * each, Style(dim=True))
         elif value > 0:
-            line.append("▀" if share >= STRONG else "▔", hue(kind))
+            line.append(("▀" if share >= STRONG else "▔") * each, hue(kind))
         else:
-            line.append("▄" if share >= STRONG else "▁", hue(kind, negative=True))
+            line.append(("▄" if share >= STRONG else "▁") * each, hue(kind, negative=True))
     return line
 
 

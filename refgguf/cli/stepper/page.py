@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -83,14 +84,14 @@ def _around(title: str, parts: list[tuple[str, Style]], here: int, width: int) -
             grown = True
         if not grown:
             break
-    line = Text(title.ljust(INDENT - 1), style=DIM)
+    line = Text.assemble((title.ljust(INDENT - 1), DIM))
     line.append("…" if first > 0 else " ", DIM)
     for i in range(first, last + 1):
         line.append(parts[i][0], parts[i][1] + HERE if i == here else parts[i][1])
     return line.append("…", DIM) if last + 1 < len(parts) else line
 
 
-def body(walk: Walk, width: int) -> list[Text]:
+def body(walk: Walk, width: int, height: int = 1) -> list[Text]:
     """Return what the operation computed for this token, from what, and how."""
     tensor, here = walk.current, slice_of(walk.current, walk.token)
     hue = glyphs.hue(tensor.kind)
@@ -102,22 +103,18 @@ def body(walk: Walk, width: int) -> list[Text]:
     if aliases := _aliases(walk):
         lines.append(_entry("also", Text(aliases, style=DIM)))
     lines.append(Text())
-    lines += [_entry("", line) for line in figure(walk, here, width - INDENT)]
+    lines += [_entry("", line) for line in figure(walk, here, width - INDENT, height)]
     lines.append(_entry("numbers", _numbers(walk)))
     example = worked(walk)
     if example:
         lines.append(Text())
-        lines += [_entry("e.g." if i == 0 else "", Text(line)) for i, line in enumerate(example)]
+        wrapped = [part for line in example for part in wrap(line, width - INDENT, subsequent_indent="  ")]
+        lines += [_entry("e.g." if i == 0 else "", Text(line)) for i, line in enumerate(wrapped)]
     return lines
 
 
 def _entry(title: str, content: Text) -> Text:
-    return Text(title.ljust(INDENT), style=DIM).append_text(_plain(content))
-
-
-def _plain(content: Text) -> Text:
-    # a line's own style must not be mixed with the dim of its title
-    return Text.assemble(content)
+    return Text.assemble((title.ljust(INDENT), DIM), content)
 
 
 def _sources(walk: Walk) -> Iterator[Text]:
@@ -126,9 +123,9 @@ def _sources(walk: Walk) -> Iterator[Text]:
         if (found := walk.tensor(name)) is not None:
             part = slice_of(found, walk.token)
             line.append(f"  {part.shape_text.ljust(26)}", DIM)
-            line.append(f"  |x| {number(numbers_of(part.values).norm).lstrip('+')}", DIM)
-            line.append("  ")
-            line.append_text(glyphs.signs(part.values, found.kind, 24))
+            if part.values.dtype.kind == "f":
+                line.append(f"  |x| {number(numbers_of(part.values).norm).lstrip('+')}  ", DIM)
+                line.append_text(glyphs.signs(part.values, found.kind, 24))
         yield _entry("from" if i == 0 else "", line)
     for i, name in enumerate(walk.current.weights):
         tensor = walk.model.file[name]
@@ -159,6 +156,8 @@ def _aliases(walk: Walk) -> str:
 
 def _numbers(walk: Walk) -> Text:
     here = slice_of(walk.current, walk.token)
+    if here.values.dtype.kind in "iu":
+        return Text(f"{here.values.size} whole numbers")
     found = numbers_of(here.values)
     if found.odd == found.count:
         return Text(f"{found.count} values, none of them finite")
@@ -214,7 +213,7 @@ def _candidates(reading: Reading, width: int) -> Text:
 
 def _moves(moves: list[Move], width: int) -> Text:
     """Return whose probability this addition changed most."""
-    line = Text("  this addition    ", style=DIM)
+    line = Text.assemble(("  this addition    ", DIM))
     for i, move in enumerate(moves):
         change = 100 * (move.after - move.before)
         if abs(change) < 0.05:

@@ -116,3 +116,28 @@ def unchanged(place: Place) -> list[str] | None:
     if len(place.inputs) != 1 or not same or place.weights or not np.array_equal(same[0], place.here.values):
         return None
     return ["the same numbers: nothing is computed here"]
+
+
+def scaled(place: Place) -> list[str] | None:
+    """Every value times the same number."""
+    same = place.input_like(place.here.values.shape)
+    if len(place.inputs) != 1 or not same or place.weights:
+        return None
+    x, y = same[0].reshape(-1).astype(np.float64), place.here.values.reshape(-1).astype(np.float64)
+    at = place.largest
+    factor = y[at] / x[at] if x[at] else 0.0
+    if not factor or not np.allclose(x * factor, y, rtol=1e-4, atol=1e-6 * abs(y[at])):
+        return None
+    return [f"every value times {factor:.5g}: {number(x[at])} × {factor:.5g} = {number(y[at])}"]
+
+
+def part(place: Place) -> list[str] | None:
+    """Some columns of a wider result."""
+    if len(place.inputs) != 1 or place.weights:
+        return None
+    ((name, whole),) = place.inputs.items()
+    wide, mine = whole.values.reshape(-1), place.here.values.reshape(-1)
+    for start in range(0, wide.size - mine.size + 1):
+        if wide[start] == mine[0] and np.array_equal(wide[start : start + mine.size], mine):
+            return [f"columns {start} … {start + mine.size - 1} of the {wide.size} of {name}, nothing else"]
+    return None

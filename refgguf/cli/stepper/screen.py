@@ -167,14 +167,22 @@ class Screen:
         top = page.heading(self.walk, width)
         guessed = page.guess_lines(self.walk, self.guesses, width)
         bottom = [page.rule(width), *guessed, self._status(width)]
-        middle = _help() if self.help else page.body(self.walk, width)
         room = max(3, lines - len(top) - len(bottom))
+        middle = _help() if self.help else self._body(width, room)
         self.scroll = min(self.scroll, max(0, len(middle) - room))
         shown = middle[self.scroll : self.scroll + room]
         if len(middle) > self.scroll + room:
             shown[-1] = Text("        … page down shows the rest", style=DIM)
         shown += [Text()] * (room - len(shown))
         return [*top, *shown, *bottom][:lines]
+
+    def _body(self, width: int, room: int) -> list[Text]:
+        """Return the page with its bars as tall as the window allows."""
+        for height in (4, 3, 2):
+            lines = page.body(self.walk, width, height)
+            if len(lines) <= room:
+                return lines
+        return page.body(self.walk, width)
 
     def _status(self, width: int) -> Text:
         if self.search is not None:

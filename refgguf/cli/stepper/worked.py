@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refgguf.cli.stepper import recipes, recipes_attention
+from refgguf.cli.stepper import recipes, recipes_attention, recipes_experts
 from refgguf.cli.stepper.example import Place, place_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,14 @@ RECIPES: tuple[Callable[[Place], list[str] | None], ...] = (
     recipes_attention.softmax,
     recipes_attention.mix,
     recipes_attention.neuron,
+    recipes_experts.shares,
+    recipes_experts.choice,
+    recipes_experts.weight,
+    recipes_experts.matrix,
+    recipes_experts.weighted,
+    recipes_experts.total,
+    recipes.scaled,
+    recipes.part,
 )
 
 
@@ -36,6 +44,6 @@ def worked(walk: Walk) -> list[str]:
     """Return the example for the operation looked at, line by line; nothing when no recipe fits."""
     place = place_of(walk)
     values = place.here.values
-    if values.size == 0 or values.dtype.kind != "f" or not np.isfinite(values).any():
+    if values.size == 0 or not np.isfinite(values).any():
         return []
     return next((lines for recipe in RECIPES if (lines := recipe(place))), [])

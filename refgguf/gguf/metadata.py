@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,14 @@ MAX_ARRAY_ELEMENTS = 1 << 30  # as gguf.cpp GGUF_MAX_ARRAY_ELEMENTS
 MIN_KEY_BYTES = 8 + 1 + 4 + 1  # the least a key can take: length, one letter, type, a one-byte value
 
 Scalar = int | float | bool | str
+
+
+class TypedValue(NamedTuple):
+    """A metadata value with the type it is stored as; of an array, `type` is the elements'."""
+
+    type: str
+    value: Any
+    is_array: bool = False
 
 
 class MetadataArray(Sequence):
@@ -167,6 +175,16 @@ class Metadata(Mapping):
         """Return the stored type of a key's value: `"uint32"`, `"string"`, … or `"array"`."""
         self[key]
         return self._types[key].name
+
+    def typed(self) -> dict[str, TypedValue]:
+        """Return all values with the types they are stored as, ready to be changed and written again."""
+        return {key: self._typed(key) for key in self}
+
+    def _typed(self, key: str) -> TypedValue:
+        value = self._values[key]
+        if isinstance(value, MetadataArray):
+            return TypedValue(value.element_type, value, True)
+        return TypedValue(self._types[key].name, self._raw.get(key, value))
 
     def raw(self, key: str) -> bytes:
         """Return a string value's bytes, exactly as in the file.

@@ -6,13 +6,14 @@ operation is computed in one order, whatever stands beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from refgguf.blocks.network import Network
 from refgguf.blocks.scope import Scope, Weights
+from refgguf.errors import InputError
 from refgguf.taps import Recorder
 
 # tokens that run at once while nothing is tapped; bounds the memory that a long prompt needs
@@ -60,7 +61,9 @@ def forward(
         (token, vocab) float32 scores of the next token, or (1, vocab).
     """
     tokens = np.asarray(tokens, np.int64)
-    at_once = TOKENS_AT_ONCE if record.idle else len(tokens)
+    if not network.causal and cache.tokens:
+        raise InputError("the model is not causal: it sees a whole text at once and does not continue one")
+    at_once = TOKENS_AT_ONCE if record.idle and network.causal else len(tokens)
     # a pass that fails half-way leaves keys behind that the next one overwrites: positions count from `n_past`
     n_past, logits = cache.n_tokens, []
     for start in range(0, len(tokens), at_once):
@@ -84,9 +87,9 @@ def _residual(
     network: Network, weights: Weights, tokens: np.ndarray, cache: Cache, n_past: int, record: Recorder
 ) -> np.ndarray:
     """Return the residual stream that leaves the last layer, (token, d_model) float32."""
-    positions = _positions(tokens, n_past)
-    x = network.embedding(Scope(weights, record, positions, tokens))
+    s = Scope(weights, record, _positions(tokens, n_past), tokens, n_past=n_past)
+    x = s.common["embed"] = network.embedding(s)
     for number, layer in enumerate(network.layers):
-        s = Scope(weights, record, positions, tokens, f"blk.{number}.", cache.states[number], n_past)
-        x = layer(x, s)
+        prefix, weight_prefix = network.prefixes(number)
+        x = layer(x, replace(s, prefix=prefix, weight_prefix=weight_prefix, state=cache.states[number]))
     return x

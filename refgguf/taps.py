@@ -98,6 +98,9 @@ LAYER_WORDS = {
     "attn_k_norm": Word("token kv_head d_head", "qkv", "keys, normed", "Kcur_normed"),
     "attn_q_rope": Word("token head d_head", "qkv", "queries turned by their position", "Qcur", "attn.hook_rot_q"),
     "attn_k_rope": Word("token kv_head d_head", "qkv", "keys turned by their position", "Kcur", "attn.hook_rot_k"),
+    "attn_q_temp": Word(
+        "token head d_head", "qkv", "queries, grown with their position", "Qcur_attn_temp_scaled"
+    ),
     "attn_scores": Word(
         "head query key", "attention", "how well each query fits each key, masked", None, "attn.hook_attn_scores"
     ),
@@ -106,6 +109,10 @@ LAYER_WORDS = {
         "kq_soft_max", "attn.hook_pattern",
     ),
     "attn_z": Word("token head d_head", "qkv", "values mixed by the attention pattern", "kqv_out", "attn.hook_z"),
+    "attn_gate": Word("token head d_head", "attention", "gate of the mixed values, before its bend", "attn_gate_proj"),
+    "attn_gate_act": Word("token head d_head", "attention", "gate of the mixed values", "attn_gate_sig"),
+    "attn_gated": Word("token head d_head", "attention", "mixed values, gated", "attn_gated"),
+    "attn_sub_norm": Word("token d_z", "attention", "mixed values, all heads normed together", "attn_sub_norm"),
     "attn_output": Word("token d_model", "attention", "heads mixed, before the norm that follows"),
     "attn_out": Word(
         "token d_model", "residual", "what attention adds to the residual stream", "attn_out", "hook_attn_out"
@@ -114,9 +121,12 @@ LAYER_WORDS = {
         "token d_model", "residual", "residual stream after attention", "ffn_inp", "hook_resid_mid"
     ),
     "ffn_norm": Word("token d_model", "norm", "residual stream normed for the feed-forward network", "ffn_norm"),
+    "ffn_gate_up": Word("token d_ff", "ffn", "gates and inputs of all neurons from one fused matrix", "ffn_up"),
     "ffn_gate": Word("token d_ff", "ffn", "gate of each neuron before its activation", "ffn_gate", "mlp.hook_pre"),
     "ffn_up": Word("token d_ff", "ffn", "input of each neuron", "ffn_up", "mlp.hook_pre_linear"),
     "ffn_act": Word("token d_ff", "ffn", "activation of each neuron", "ffn_swiglu", "mlp.hook_post"),
+    "ffn_act_scaled": Word("token d_ff", "ffn", "activation of each neuron, by its scale", "ffn_act"),
+    "ffn_sub_norm": Word("token d_ff", "ffn", "activations of all neurons normed together", "ffn_sub_norm"),
     "ffn_down": Word("token d_model", "ffn", "feed-forward result before the norm that follows", "ffn_out"),
     "router_logits": Word("token expert", "router", "score of each expert", "ffn_moe_logits"),
     "router_probs": Word("token expert", "router", "share of each expert before selection", "ffn_moe_probs"),
@@ -134,9 +144,11 @@ LAYER_WORDS = {
         "token slot d_model", "ffn", "result of each chosen expert, weighted", "ffn_moe_weighted"
     ),
     "ffn_out": Word("token d_model", "residual", "what the feed-forward network adds", "ffn_out", "hook_mlp_out"),
+    "embed_skip": Word("token d_model", "residual", "the embedding, scaled, added once more", "embd_skip"),
     "resid_post": Word(
         "token d_model", "residual", "residual stream leaving the block", "l_out", "hook_resid_post"
     ),
+    "loop_norm": Word("token d_model", "residual", "residual stream normed between two rounds", "loop_norm"),
 }  # fmt: skip
 
 SUMMARY = (
@@ -165,11 +177,12 @@ def declare(
         weights: names of tensors, likewise.
         layer: number of the layer, None outside.
         word: replaces the table's entry.
-        llama_cpp: replaces the table's llama.cpp name; without the layer, or with a leading / as it stands.
+        llama_cpp: replaces the table's llama.cpp name; without the layer, or with a leading / as it stands; "" for
+            none.
         meaning: replaces the table's meaning.
     """
     word = word or (MODEL_WORDS if layer is None else LAYER_WORDS)[name]
-    foreign = llama_cpp or word.llama_cpp
+    foreign = word.llama_cpp if llama_cpp is None else llama_cpp or None
     if foreign is not None:
         foreign = (
             foreign.removeprefix("/") if layer is None or foreign.startswith("/") else f"{foreign}-{layer}"

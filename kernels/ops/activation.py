@@ -35,13 +35,56 @@ def _gelu(x, out):
 @kernel
 def _gelu_erf(x, out):
     for i in range(x.size):
-        out[i] = np.float32(0.5) * x[i] * (np.float32(1) + np.float32(math.erf(x[i] * np.float32(0.7071067811865476))))
+        out[i] = (
+            np.float32(0.5)
+            * x[i]
+            * (np.float32(1) + np.float32(math.erf(x[i] * np.float32(0.7071067811865476))))
+        )
 
 
-def _mapped(run: Callable, x: np.ndarray) -> np.ndarray:
+@kernel
+def _gelu_quick(x, out):
+    for i in range(x.size):
+        out[i] = x[i] * (np.float32(1) / (np.float32(1) + np.float32(math.exp(np.float32(-1.702) * x[i]))))
+
+
+@kernel
+def _sigmoid(x, out):
+    for i in range(x.size):
+        out[i] = np.float32(1) / (np.float32(1) + np.float32(math.exp(-x[i])))
+
+
+@kernel
+def _softplus(x, out):
+    for i in range(x.size):
+        out[i] = (
+            x[i]
+            if x[i] > np.float32(20)
+            else np.float32(math.log(np.float32(1) + np.float32(math.exp(x[i]))))
+        )
+
+
+@kernel
+def _softcap(x, cap, out):
+    for i in range(x.size):
+        bent = np.float32(math.tanh(x[i] * (np.float32(1) / cap))) * cap
+        out[i] = x[i] if x[i] == -np.inf else bent
+
+
+@kernel
+def _xielu(x, positive, negative, beta, eps, out):
+    for i in range(x.size):
+        v = x[i]
+        if v > 0:
+            out[i] = positive * v * v + beta * v
+        else:
+            out[i] = (np.float32(math.expm1(min(v, eps))) - v) * negative + beta * v
+
+
+def _mapped(run: Callable, x: np.ndarray, *constants: np.float32) -> np.ndarray:
     flat = np.ascontiguousarray(x, np.float32).reshape(-1)
     out = np.empty_like(flat)
-    run(flat, out)
+    run(flat, *constants, out)
     return out.reshape(x.shape)
 
 
@@ -73,7 +116,7 @@ def gelu_erf(x: np.ndarray) -> np.ndarray:
 
 def gelu_quick(x: np.ndarray) -> np.ndarray:
     """Return x · sigmoid(1.702 x)."""
-    return (x * (np.float32(1) / (np.float32(1) + np.exp(np.float32(-1.702) * x)))).astype(np.float32)
+    return _mapped(_gelu_quick, x)
 
 
 @cache
@@ -114,11 +157,35 @@ def relu_squared(x: np.ndarray) -> np.ndarray:
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """Return 1 / (1 + exp(-x))."""
-    with np.errstate(over="ignore"):
-        return (np.float32(1) / (np.float32(1) + np.exp(-x))).astype(np.float32)
+    return _mapped(_sigmoid, x)
 
 
-ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+def softplus(x: np.ndarray) -> np.ndarray:
+    """Return log(1 + exp(x)); x itself above 20, where the two agree in float32."""
+    return _mapped(_softplus, x)
+
+
+def softcap(x: np.ndarray, cap: float) -> np.ndarray:
+    """Bend x to cap · tanh(x / cap); minus infinity, which masks a score, stays."""
+    return _mapped(_softcap, x, np.float32(cap))
+
+
+def xielu(x: np.ndarray, alpha_n: float, alpha_p: float, beta: float, eps: float) -> np.ndarray:
+    """Return xIELU (Huang & Schlag 2024).
+
+    Args:
+        x: float32.
+        alpha_n: how strongly it bends below zero, before softplus.
+        alpha_p: how strongly it bends above zero, before softplus.
+        beta: its slope at zero.
+        eps: the largest argument of exp below zero.
+    """
+    bends = softplus(np.array([alpha_n, alpha_p], np.float32))
+    beta = np.float32(beta)
+    return _mapped(_xielu, x, bends[1], beta + bends[0], beta, np.float32(eps))
+
+
+ACTIVATIONS: dict[str, Callable[..., np.ndarray]] = {
     "silu": silu,
     "gelu": gelu,
     "gelu_erf": gelu_erf,
@@ -126,13 +193,15 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": relu,
     "relu_squared": relu_squared,
     "sigmoid": sigmoid,
+    "softplus": softplus,
+    "xielu": xielu,
 }
 # what llama.cpp's CPU backend computes under the same name, where that is something else
 LLAMA_CPP_ACTIVATIONS = ACTIVATIONS | {"gelu": gelu_table, "gelu_quick": gelu_quick_table}
 
 
-def activation(name: str, numerics: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the activation function of this name.
+def activation(name: str, numerics: str) -> Callable[..., np.ndarray]:
+    """Return the activation function of this name; one with constants takes them after the array.
 
     Args:
         name: a key of ACTIVATIONS.

@@ -110,11 +110,35 @@ def attention_scores(
     n_tokens, n_heads, _ = query.shape
     out = np.empty((n_heads, n_tokens, n_keys), np.float32)
     query, first, last = np.ascontiguousarray(query), first.astype(np.int64), last.astype(np.int64)
-    work = max(1, n_tokens * n_keys * query.shape[2])
+    work, scale = max(1, n_tokens * n_keys * query.shape[2]), np.float32(scale)
     parallel_rows(
-        lambda a, b: _scores(query, key, first, last, np.float32(scale), a, b, out), n_heads, at_least=1 + 200_000 // work
+        lambda a, b: _scores(query, key, first, last, scale, a, b, out), n_heads, at_least=1 + 200_000 // work
     )
     return out
+
+
+def alibi_slopes(n_heads: int, max_bias: float) -> np.ndarray:
+    """Return how fast each head forgets: what its scores lose for each token of distance.
+
+    A geometric series over the heads; where their number is no power of two, the heads beyond the largest one get
+    the odd members of a series with half the step.
+
+    Args:
+        n_heads: how many heads there are.
+        max_bias: log2 of the series' span, usually 8.
+
+    Returns:
+        (head,) float32.
+
+    Source: Press et al. 2022; ggml/src/ggml-cpu/ops.cpp, ggml_compute_forward_soft_max_f32.
+    """
+    whole = 1 << math.floor(math.log2(n_heads))
+    steps = [np.float32(2.0 ** (-max_bias / whole)), np.float32(2.0 ** (-max_bias / 2 / whole))]
+    heads = range(n_heads)
+    return np.array(
+        [np.power(steps[0], h + 1) if h < whole else np.power(steps[1], 2 * (h - whole) + 1) for h in heads],
+        np.float32,
+    )
 
 
 def softmax(x: np.ndarray, sinks: np.ndarray | None = None) -> np.ndarray:

@@ -27,7 +27,9 @@ def rms_norm_plain(x: np.ndarray, weight: np.ndarray | None, eps: float) -> np.n
     return y if weight is None else y * weight
 
 
-def layer_norm_plain(x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None, eps: float) -> np.ndarray:
+def layer_norm_plain(
+    x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None, eps: float
+) -> np.ndarray:
     """Normalize one row: the plain twin of `layer_norm`."""
     total = 0.0
     for value in x:

@@ -48,7 +48,9 @@ class RopeScaling:
 
         if self.yarn == 0:
             return 0.0, 0.0
-        return max(0.0, math.floor(channel(self.beta_fast))), min(n_rot - 1.0, math.ceil(channel(self.beta_slow)))
+        return max(0.0, math.floor(channel(self.beta_fast))), min(
+            n_rot - 1.0, math.ceil(channel(self.beta_slow))
+        )
 
 
 @kernel
@@ -85,7 +87,11 @@ def _rotate(x, cos, sin, first_stride, partner, n_rot, out):
 
 
 def rope_angles(
-    positions: np.ndarray, n_rot: int, base: float, factors: np.ndarray | None = None, scaling: RopeScaling | None = None
+    positions: np.ndarray,
+    n_rot: int,
+    base: float,
+    factors: np.ndarray | None = None,
+    scaling: RopeScaling | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute cosine and sine of every angle.
 

@@ -40,7 +40,9 @@ def find_architecture(name: str | None) -> Architecture:
         UnknownArchitectureError: there is none, or the file names none.
     """
     if name is None:
-        raise UnknownArchitectureError("the file does not say which architecture it has (no general.architecture)")
+        raise UnknownArchitectureError(
+            "the file does not say which architecture it has (no general.architecture)"
+        )
     if name not in architectures():
         near = difflib.get_close_matches(name, architectures(), n=3, cutoff=0.5)
         hint = f"; similar ones that can: {', '.join(near)}" if near else ""

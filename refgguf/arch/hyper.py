@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from refgguf.errors import HyperParameterError
 from refgguf.tensor import Tensor
 
 MAX_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
+MAX_CONTEXT = 1 << 40
 MAX_SIZE = 1 << 24  # no channel count, head count or vocabulary is larger
 NOTHING = object()
 
@@ -19,39 +20,59 @@ NOTHING = object()
 class HyperParameters:
     """What the metadata says about the model.
 
-    Keys are given without the architecture's name: `attention.head_count`, not `llama.attention.head_count`.
+    Keys are given without the architecture's name: `attention.head_count`, not `llama.attention.head_count`; one that
+    has no such name begins with a slash.
 
     Attributes:
         architecture: as in `general.architecture`.
         n_layers: transformer blocks that run.
         d_model: channels of the residual stream.
         n_vocab: rows of the token embedding.
-        context_length: tokens that the model was made for.
+        context_length: most tokens that a text may have.
+        trained_context: tokens that the model was made for.
+        original_context: tokens that it was made for before its context was extended.
 
     Args:
         metadata: of the file.
         tensors: of the file, by name.
         architecture: which keys to read.
+        context_length: most tokens that a text may have; if None, what the model was made for. Files with RoPE factors
+            for short and for long contexts (longrope) are run with those for short ones, up to their original
+            context, unless more is asked for here.
 
     Raises:
         HyperParameterError: a value is missing, of the wrong type, or impossible.
     """
 
-    def __init__(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], architecture: str):
+    def __init__(
+        self,
+        metadata: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        architecture: str,
+        context_length: int | None = None,
+    ):
         self.metadata, self.tensors, self.architecture = metadata, tensors, architecture
+        self._per_layer: dict[tuple, list] = {}
         self.d_model = self.int("embedding_length", least=1)
         # the last layers of some files predict further tokens ahead and take no part in the model proper
         ahead = self.int("nextn_predict_layers", 0)
         self.n_layers = self.int("block_count", least=1, most=MAX_LAYERS) - ahead
         if self.n_layers < 1:
             raise self.error("block_count", f"leaves no layer besides the {ahead} of nextn_predict_layers")
-        self.context_length = self.int("context_length", least=1, most=1 << 40)
+        self.trained_context = self.int("context_length", least=1, most=MAX_CONTEXT)
+        key = "rope.scaling.original_context_length"
+        self.original_context = self.int(key, self.trained_context, least=1, most=MAX_CONTEXT)
+        both = self.has("rope_factors_long.weight") and self.has("rope_factors_short.weight")
+        limit = min(self.original_context, self.trained_context) if both else self.trained_context
+        self.context_length = limit if context_length is None else context_length
         table = tensors.get("token_embd.weight")
-        self.n_vocab = table.shape[0] if table is not None and len(table.shape) == 2 else self.int("vocab_size", least=1)
+        self.n_vocab = (
+            table.shape[0] if table is not None and len(table.shape) == 2 else self.int("vocab_size", least=1)
+        )
 
     def key(self, name: str) -> str:
         """Return the full metadata key."""
-        return f"{self.architecture}.{name}"
+        return name.removeprefix("/") if name.startswith("/") else f"{self.architecture}.{name}"
 
     def error(self, name: str, problem: str) -> HyperParameterError:
         """Return an error about a metadata key."""
@@ -65,6 +86,10 @@ class HyperParameters:
         """Say whether the metadata has this key."""
         return self.key(name) in self.metadata
 
+    def is_list(self, name: str) -> bool:
+        """Say whether the metadata has this key and holds a list there."""
+        return self.given(name) and _is_list(self.metadata[self.key(name)])
+
     def _value(self, name: str, default: Any) -> Any:
         value = self.metadata.get(self.key(name), default)
         if value is NOTHING:
@@ -77,7 +102,9 @@ class HyperParameters:
         Raises:
             HyperParameterError: it is missing without default, no whole number, or out of range.
         """
-        value = self._value(name, default)
+        return self._checked_int(name, self._value(name, default), least, most)
+
+    def _checked_int(self, name: str, value: Any, least: int, most: int) -> int:
         if not self._is_whole(value):
             raise self.error(name, f"is {_shown(value)}, not a whole number")
         if not least <= value <= most:
@@ -90,7 +117,9 @@ class HyperParameters:
         Raises:
             HyperParameterError: it is missing without default, no number, not finite, or not positive.
         """
-        value = self._value(name, default)
+        return self._checked_float(name, self._value(name, default), positive)
+
+    def _checked_float(self, name: str, value: Any, positive: bool) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
             raise self.error(name, f"is {_shown(value)}, not a number")
         if not math.isfinite(value) or (positive and value <= 0):
@@ -111,30 +140,57 @@ class HyperParameters:
             raise self.error(name, f"is {_shown(value)}, not a text")
         return value
 
-    def per_layer(self, name: str, default: Any = NOTHING, *, least: int = 0, most: int = MAX_SIZE) -> list[int]:
+    def per_layer(
+        self, name: str, default: Any = NOTHING, *, least: int = 0, most: int = MAX_SIZE
+    ) -> list[int]:
         """Return a whole number for each layer; one number in the file serves all.
 
         Raises:
             HyperParameterError: as for `int`, or there are fewer numbers than layers.
         """
+        return self._for_layers(name, default, lambda key, value: self._checked_int(key, value, least, most))
+
+    def per_layer_float(self, name: str, default: Any = NOTHING) -> list[float]:
+        """Return a finite number for each layer; one number in the file serves all.
+
+        Raises:
+            HyperParameterError: as for `float`, or there are fewer numbers than layers.
+        """
+        return self._for_layers(name, default, lambda key, value: self._checked_float(key, value, False))
+
+    def ints(self, name: str, n: int, default: Any = NOTHING) -> list[int]:
+        """Return a list of n whole numbers, or `default` if the key is absent; a longer list is cut.
+
+        Raises:
+            HyperParameterError: it is missing without default, no list of whole numbers, or too short.
+        """
         value = self._value(name, default)
-        if self._is_whole(value):
-            return [self.int(name, default, least=least, most=most)] * self.n_layers
-        if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-            raise self.error(name, f"is {_shown(value)}, neither a whole number nor a list of them")
-        if len(value) < self.n_layers:
-            raise self.error(name, f"has {len(value)} values for {self.n_layers} layers")
-        numbers = [value[i] for i in range(self.n_layers)]
-        for number in numbers:
-            if not isinstance(number, (bool, np.bool_)) and not self._is_whole(number):
-                raise self.error(name, f"holds {_shown(number)}, not a whole number")
-            if not least <= number <= most:
-                raise self.error(name, f"holds {number}; it must lie between {least} and {most}")
-        return [int(number) for number in numbers]
+        if not _is_list(value):
+            raise self.error(name, f"is {_shown(value)}, not a list of whole numbers")
+        if len(value) < n:
+            raise self.error(name, f"has {len(value)} values; it needs {n}")
+        return [self._checked_int(name, value[i], 0, MAX_SIZE) for i in range(n)]
+
+    def _for_layers(self, name: str, default: Any, check: Callable[[str, Any], Any]) -> list:
+        value = self._value(name, default)
+        if not _is_list(value):
+            return [check(name, value)] * self.n_layers
+        if name not in self._per_layer:
+            if len(value) < self.n_layers:
+                raise self.error(name, f"has {len(value)} values for {self.n_layers} layers")
+            self._per_layer[name] = [
+                int(number) if isinstance(number, (bool, np.bool_)) else number
+                for number in (value[i] for i in range(self.n_layers))
+            ]
+        return [check(name, number) for number in self._per_layer[name]]
 
     @staticmethod
     def _is_whole(value: Any) -> bool:
         return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
 def _shown(value: Any) -> str:

@@ -1,61 +1,64 @@
 """Multi-head attention with grouped queries (Vaswani et al. 2017; Ainslie et al. 2023).
 
-    q, k, v = x Wq, x Wk, x Wv          one row a token, split into heads
-    q, k    = norm, then RoPE           where the model has them
-    scores  = q kᵀ · scale              over the keys that a token may see
-    probs   = softmax(scores)
-    z       = probs v
-    out     = z Wo
+q, k, v = x Wq, x Wk, x Wv          one row a token, split into heads
+q, k    = norm, then RoPE           where the model has them, or RoPE, then norm
+scores  = q kᵀ · scale              over the keys that a token may see
+probs   = softmax(scores)
+z       = probs v                   times a gate of x, or normed, where the model has that
+out     = z Wo
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from refgguf.blocks.norm import Norm
+from refgguf.blocks.block import Block
+from refgguf.blocks.keyvalues import KeyValues
+from refgguf.blocks.mask import Mask
+from refgguf.blocks.norm import HeadNorm, Norm
 from refgguf.blocks.rope import Rope
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
-from refgguf.kernels.ops.attention import attention_mix, attention_scores, softmax
-from refgguf.taps import Tap, declare
+from refgguf.kernels.ops.activation import activation, softcap
+from refgguf.kernels.ops.attention import alibi_slopes, attention_mix, attention_scores, softmax
+from refgguf.taps import LAYER_WORDS, Tap, declare
 
 # scores of a long prompt are computed in slices of queries no larger than this, unless they are tapped
 SCORES_BYTES = 32 << 20
-
-
-class KeyValues:
-    """The keys and values of all tokens so far, (kv_head, capacity, d_head) each.
-
-    Args:
-        n_kv_heads: how many heads share them.
-        d_key: channels of a key.
-        d_value: channels of a value.
-    """
-
-    def __init__(self, n_kv_heads: int, d_key: int, d_value: int):
-        self.keys = np.empty((n_kv_heads, 0, d_key), np.float32)
-        self.values = np.empty((n_kv_heads, 0, d_value), np.float32)
-
-    def store(self, start: int, keys: np.ndarray, values: np.ndarray) -> int:
-        """Put (token, kv_head, d_head) keys and values at positions `start` …; returns how many there are now."""
-        end = start + len(keys)
-        if end > self.keys.shape[1]:
-            self.keys, self.values = (_grown(x, start, end) for x in (self.keys, self.values))
-        self.keys[:, start:end] = keys.transpose(1, 0, 2)
-        self.values[:, start:end] = values.transpose(1, 0, 2)
-        return end
-
-
-def _grown(x: np.ndarray, used: int, needed: int) -> np.ndarray:
-    larger = np.zeros((x.shape[0], max(needed, 2 * x.shape[1], 64), x.shape[2]), x.dtype)
-    larger[:, :used] = x[:, :used]
-    return larger
+PARTS = (("attn_q", "q"), ("attn_k", "k"), ("attn_v", "v"))
 
 
 @dataclass(frozen=True)
-class Attention:
+class Temperature:
+    """Queries grow with their position: q · (1 + scale · log(⌊(position + offset) / step⌋ + 1))."""
+
+    scale: float
+    step: int
+    offset: float = 0.0
+
+    def factors(self, positions: np.ndarray) -> np.ndarray:
+        """Return (token,) float32 that multiply the queries."""
+        steps = np.floor((positions.astype(np.float32) + np.float32(self.offset)) / np.float32(self.step))
+        return (np.log(steps.astype(np.float64) + 1.0) * self.scale + 1.0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Mixed values are multiplied by act(x · Wgateᵀ).
+
+    Attributes:
+        act: name of the activation function.
+        per_head: one number a head; otherwise one a channel.
+    """
+
+    act: str = "sigmoid"
+    per_head: bool = False
+
+
+@dataclass(frozen=True)
+class Attention(Block):
     """Multi-head attention.
 
     Attributes:
@@ -66,11 +69,20 @@ class Attention:
         d_head_v: channels of a value.
         scale: multiplies the scores.
         rope: position embedding of queries and keys, or None.
-        qk_norm: norm of each query and key head, or None.
+        q_norm: norm of the queries, or None.
+        k_norm: norm of the keys, or None.
+        norm_after_rope: those norms come after RoPE.
         fused_qkv: the file has one matrix attn_qkv instead of three.
-        window: how many tokens back a token sees, itself included; 0 for all.
+        biased: the file has biases for queries, keys and values.
+        clamp: queries, keys and values are cut to ± this; 0 for not at all.
+        mask: which keys a query may see.
         softcap: scores are bent to softcap · tanh(scores / softcap); 0 for not at all.
-        out: name of the result's tap: "attn_out", or "attn_output" where a norm follows.
+        alibi: span of ALiBi's slopes: scores fall with distance (Press et al. 2022); 0 for no ALiBi.
+        sinks: each head has a score that joins the sum of softmax and takes nothing.
+        temperature: growth of the queries with position, or None.
+        gate: gate of the mixed values, or None.
+        sub_norm: norm of the mixed values, all heads together, or None.
+        out: name of the result's tap.
     """
 
     d_model: int
@@ -80,10 +92,19 @@ class Attention:
     d_head_v: int
     scale: float
     rope: Rope | None = None
-    qk_norm: Norm | None = None
+    q_norm: HeadNorm | None = None
+    k_norm: HeadNorm | None = None
+    norm_after_rope: bool = False
     fused_qkv: bool = False
-    window: int = 0
+    biased: bool = False
+    clamp: float = 0.0
+    mask: Mask = field(default_factory=Mask)
     softcap: float = 0.0
+    alibi: float = 0.0
+    sinks: bool = False
+    temperature: Temperature | None = None
+    gate: Gate | None = None
+    sub_norm: Norm | None = None
     out: str = "attn_out"
 
     @property
@@ -93,66 +114,135 @@ class Attention:
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        if self.fused_qkv:
-            needs = linear_needs("attn_qkv", sum(self.widths), self.d_model)
-        else:
-            names = ("attn_q", "attn_k", "attn_v")
-            needs = [n for name, d in zip(names, self.widths, strict=True) for n in linear_needs(name, d, self.d_model)]
-        if self.qk_norm:
-            needs += self.qk_norm.needs("attn_q_norm", self.d_head) + self.qk_norm.needs("attn_k_norm", self.d_head)
+        d_z = self.n_heads * self.d_head_v
+        needs = [
+            n
+            for name, d in zip(PARTS, self.widths, strict=True)
+            for n in linear_needs(name[0], d, self.d_model)
+        ]
+        if self.fused_qkv:  # an old file may have biases of their own for the three parts
+            biases = [Need(n.name, n.shape, optional=True) for n in needs if n.name.endswith(".bias")]
+            needs = linear_needs("attn_qkv", sum(self.widths), self.d_model) + biases
+        needs += self.q_norm.needs("attn_q_norm", self.n_heads, self.d_head) if self.q_norm else []
+        needs += self.k_norm.needs("attn_k_norm", self.n_kv_heads, self.d_head) if self.k_norm else []
         needs += self.rope.needs() if self.rope else []
-        return needs + linear_needs("attn_output", self.d_model, self.n_heads * self.d_head_v)
+        needs += [Need("attn_sinks.weight", (self.n_heads,))] if self.sinks else []
+        if self.gate:
+            needs += linear_needs("attn_gate", self.n_heads if self.gate.per_head else d_z, self.d_model)
+        needs += self.sub_norm.needs("attn_sub_norm", d_z) if self.sub_norm else []
+        return needs + linear_needs("attn_output", self.d_model, d_z)
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
-        """Declare its taps, in order of execution.
-
-        Args:
-            layer: number of the layer.
-            source: local name of the tap that it reads.
-        """
-        if self.fused_qkv:
-            yield declare(
-                "attn_qkv", inputs=[source], weights=linear_weights("attn_qkv"), formula="x · Wqkvᵀ + b", layer=layer
-            )
-        for name, sign in (("attn_q", "q"), ("attn_k", "k"), ("attn_v", "v")):
-            if self.fused_qkv:
-                yield declare(name, inputs=["attn_qkv"], formula=f"the {sign} columns of qkv, split into heads", layer=layer)
-            else:
-                yield declare(
-                    name, inputs=[source], weights=linear_weights(name), formula=f"x · W{sign}ᵀ, split into heads", layer=layer
-                )
+        """Declare its taps, in order of execution."""
+        yield from self._project_taps(layer, source)
         names = {"q": "attn_q", "k": "attn_k"}
-        if self.qk_norm:
-            for sign in "qk":
+        for step in (
+            (self._rope_taps, self._norm_taps) if self.norm_after_rope else (self._norm_taps, self._rope_taps)
+        ):
+            yield from step(layer, names)
+        if self.temperature:
+            formula = f"q · (1 + {self.temperature.scale:g} · log(⌊position / {self.temperature.step}⌋ + 1))"
+            yield declare("attn_q_temp", inputs=[names["q"]], formula=formula, layer=layer)
+            names["q"] = "attn_q_temp"
+        yield from self._mix_taps(layer, names)
+        yield from self._output_taps(layer, source)
+
+    def _project_taps(self, layer: int, source: str) -> Iterator[Tap]:
+        bias = " + b" if self.biased else ""
+        cut = f", cut to ±{self.clamp:g}" if self.clamp else ""
+        if self.fused_qkv:
+            weights = linear_weights("attn_qkv") + tuple(f"{name}.bias" for name, _ in PARTS)
+            foreign = "wqkv_b" if self.biased else "wqkv"
+            yield declare(
+                "attn_qkv",
+                inputs=[source],
+                weights=weights,
+                formula="x · Wqkvᵀ" + bias,
+                layer=layer,
+                llama_cpp=foreign,
+            )
+        for name, sign in PARTS:
+            if self.fused_qkv:
+                formula = f"the {sign} columns of qkv, split into heads" + cut
+                yield declare(name, inputs=["attn_qkv"], formula=formula, layer=layer)
+            else:
+                formula = f"x · W{sign}ᵀ{bias}, split into heads" + cut
+                foreign = f"{sign.upper()}cur_clamped" if self.clamp else None
                 yield declare(
-                    f"attn_{sign}_norm",
-                    inputs=[names[sign]],
-                    weights=self.qk_norm.weights(f"attn_{sign}_norm"),
-                    formula=f"each head: {self.qk_norm.formula}",
+                    name,
+                    inputs=[source],
+                    weights=linear_weights(name),
+                    formula=formula,
                     layer=layer,
+                    llama_cpp=foreign,
                 )
-                names[sign] = f"attn_{sign}_norm"
-        if self.rope:
-            for sign in "qk":
+
+    def _norm_taps(self, layer: int, names: dict[str, str]) -> Iterator[Tap]:
+        for sign, norm in (("q", self.q_norm), ("k", self.k_norm)):
+            if norm:
+                name = f"attn_{sign}_norm"
                 yield declare(
-                    f"attn_{sign}_rope",
-                    inputs=[names[sign]],
-                    weights=self.rope.weights(),
-                    formula=self.rope.formula,
-                    layer=layer,
+                    name, inputs=[names[sign]], weights=norm.weights(name), formula=norm.formula, layer=layer
                 )
-                names[sign] = f"attn_{sign}_rope"
+                names[sign] = name
+
+    def _rope_taps(self, layer: int, names: dict[str, str]) -> Iterator[Tap]:
+        for sign in names if self.rope else ():
+            name = f"attn_{sign}_rope"
+            yield declare(
+                name,
+                inputs=[names[sign]],
+                weights=self.rope.weights(),
+                formula=self.rope.formula,
+                layer=layer,
+            )
+            names[sign] = name
+
+    def _mix_taps(self, layer: int, names: dict[str, str]) -> Iterator[Tap]:
         formula = f"q · kᵀ · {self.scale:.4g}"
-        if self.softcap:
-            formula = f"{self.softcap:g} · tanh({formula} / {self.softcap:g})"
-        seen = f"the last {self.window} tokens" if self.window else "all tokens up to its own"
+        formula = f"{self.softcap:g} · tanh({formula} / {self.softcap:g})" if self.softcap else formula
+        formula += " − slope · distance" if self.alibi else ""
         yield declare(
-            "attn_scores", inputs=[names["q"], names["k"]], formula=f"{formula}; each token sees {seen}", layer=layer
+            "attn_scores",
+            inputs=[names["q"], names["k"]],
+            formula=f"{formula}; each token sees {self.mask.formula}",
+            layer=layer,
         )
-        yield declare("attn_probs", inputs=["attn_scores"], formula="softmax over keys", layer=layer)
-        yield declare("attn_z", inputs=["attn_probs", "attn_v"], formula="Σ over keys: probs · v", layer=layer)
         yield declare(
-            self.out, inputs=["attn_z"], weights=linear_weights("attn_output"), formula="z (heads side by side) · Woᵀ", layer=layer
+            "attn_probs",
+            inputs=["attn_scores"],
+            weights=["attn_sinks.weight"] if self.sinks else [],
+            formula="softmax over keys" + (" and the head's sink" if self.sinks else ""),
+            layer=layer,
+        )
+        yield declare(
+            "attn_z", inputs=["attn_probs", "attn_v"], formula="Σ over keys: probs · v", layer=layer
+        )
+
+    def _output_taps(self, layer: int, source: str) -> Iterator[Tap]:
+        z = "attn_z"
+        if self.gate:
+            gate, act = (
+                replace(LAYER_WORDS[name], axes="token head" if self.gate.per_head else "token head d_head")
+                for name in ("attn_gate", "attn_gate_act")
+            )
+            weights = linear_weights("attn_gate")
+            yield declare(
+                "attn_gate", inputs=[source], weights=weights, formula="x · Wgateᵀ", layer=layer, word=gate
+            )
+            formula = f"{self.gate.act}(gate)"
+            yield declare("attn_gate_act", inputs=["attn_gate"], formula=formula, layer=layer, word=act)
+            yield declare("attn_gated", inputs=[z, "attn_gate_act"], formula="z · gate", layer=layer)
+            z = "attn_gated"
+        if self.sub_norm:
+            weights = self.sub_norm.weights("attn_sub_norm")
+            yield declare(
+                "attn_sub_norm", inputs=[z], weights=weights, formula=self.sub_norm.formula, layer=layer
+            )
+            z = "attn_sub_norm"
+        formula = "z (heads side by side) · Woᵀ"
+        yield declare(
+            self.out, inputs=[z], weights=linear_weights("attn_output"), formula=formula, layer=layer
         )
 
     def new_state(self) -> KeyValues:
@@ -169,31 +259,64 @@ class Attention:
         Returns:
             (token, d_model) float32.
         """
-        q, k, v = self._project(x, s)
-        if self.qk_norm:
-            q = s.tap("attn_q_norm", self.qk_norm(q, s, "attn_q_norm"))  # (token, head, d_head)
-            k = s.tap("attn_k_norm", self.qk_norm(k, s, "attn_k_norm"))  # (token, kv_head, d_head)
-        if self.rope:
-            angles = self.rope.angles(s)
-            q = s.tap("attn_q_rope", self.rope(q, angles))  # (token, head, d_head)
-            k = s.tap("attn_k_rope", self.rope(k, angles))  # (token, kv_head, d_head)
+        q, k, v = self._project(
+            x, s
+        )  # (token, head, d_head), (token, kv_head, d_head), (token, kv_head, d_head_v)
+        for step in (self._rope, self._norm) if self.norm_after_rope else (self._norm, self._rope):
+            q, k = step(q, k, s)
+        if self.temperature:
+            q = s.tap("attn_q_temp", q * self.temperature.factors(s.positions)[:, None, None])
         n_keys = s.state.store(s.n_past, k, v)
         z = s.tap("attn_z", self._attend(q, n_keys, s))  # (token, head, d_head_v)
-        return s.tap(self.out, s.linear(z.reshape(len(z), -1), "attn_output"))  # (token, d_model)
+        if self.gate:
+            z = s.tap("attn_gated", z * self._gate(x, s))  # (token, head, d_head_v)
+        z = z.reshape(len(z), -1)
+        if self.sub_norm:
+            z = s.tap("attn_sub_norm", self.sub_norm(z, s, "attn_sub_norm"))
+        return s.tap(self.out, s.linear(z, "attn_output"))  # (token, d_model)
 
     def _project(self, x: np.ndarray, s: Scope) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return queries (token, head, d_head), keys and values (token, kv_head, d_head)."""
         if self.fused_qkv:
-            qkv = s.tap("attn_qkv", s.linear(x, "attn_qkv"))  # (token, qkv)
-            q, k, v = np.split(qkv, np.cumsum(self.widths)[:2], axis=1)
+            qkv = s.linear(x, "attn_qkv")
+            biases = [s.optional(f"{name}.bias") for name, _ in PARTS]
+            if not s.has("attn_qkv.bias") and all(bias is not None for bias in biases):
+                qkv = qkv + np.concatenate(biases)
+            parts = np.split(s.tap("attn_qkv", qkv), np.cumsum(self.widths)[:2], axis=1)
         else:
-            q, k, v = (s.linear(x, name) for name in ("attn_q", "attn_k", "attn_v"))
-        n = len(x)
-        return (
-            s.tap("attn_q", np.ascontiguousarray(q).reshape(n, self.n_heads, self.d_head)),
-            s.tap("attn_k", np.ascontiguousarray(k).reshape(n, self.n_kv_heads, self.d_head)),
-            s.tap("attn_v", np.ascontiguousarray(v).reshape(n, self.n_kv_heads, self.d_head_v)),
+            parts = [s.linear(x, name) for name, _ in PARTS]
+        if self.clamp:
+            parts = [np.clip(part, np.float32(-self.clamp), np.float32(self.clamp)) for part in parts]
+        heads = (
+            (self.n_heads, self.d_head),
+            (self.n_kv_heads, self.d_head),
+            (self.n_kv_heads, self.d_head_v),
         )
+        return tuple(
+            s.tap(name, np.ascontiguousarray(part).reshape(len(x), *shape))
+            for (name, _), part, shape in zip(PARTS, parts, heads, strict=True)
+        )
+
+    def _norm(self, q: np.ndarray, k: np.ndarray, s: Scope) -> tuple[np.ndarray, np.ndarray]:
+        if self.q_norm:
+            q = s.tap("attn_q_norm", self.q_norm(q, s, "attn_q_norm"))  # (token, head, d_head)
+        if self.k_norm:
+            k = s.tap("attn_k_norm", self.k_norm(k, s, "attn_k_norm"))  # (token, kv_head, d_head)
+        return q, k
+
+    def _rope(self, q: np.ndarray, k: np.ndarray, s: Scope) -> tuple[np.ndarray, np.ndarray]:
+        if not self.rope:
+            return q, k
+        angles = self.rope.angles(s)
+        q = s.tap("attn_q_rope", self.rope(q, angles))  # (token, head, d_head)
+        return q, s.tap("attn_k_rope", self.rope(k, angles))  # (token, kv_head, d_head)
+
+    def _gate(self, x: np.ndarray, s: Scope) -> np.ndarray:
+        """Return the gate of each head's values, (token, head, 1) or (token, head, d_head_v)."""
+        gate = s.linear(x, "attn_gate")
+        gate = gate if self.gate.per_head else gate.reshape(len(x), self.n_heads, self.d_head_v)
+        gate = s.tap("attn_gate_act", activation(self.gate.act, s.numerics)(s.tap("attn_gate", gate)))
+        return gate[:, :, None] if self.gate.per_head else gate
 
     def _attend(self, q: np.ndarray, n_keys: int, s: Scope) -> np.ndarray:
         """Return the values mixed by the pattern, (token, head, d_head_v); tapped whole, or slice by slice."""
@@ -204,12 +327,15 @@ class Attention:
         return slices[0] if len(slices) == 1 else np.concatenate(slices)
 
     def _attend_some(self, q: np.ndarray, start: int, n_keys: int, s: Scope) -> np.ndarray:
-        last = s.n_past + start + np.arange(len(q))
-        first = np.maximum(0, last - self.window + 1) if self.window else np.zeros_like(last)
+        positions = s.n_past + start + np.arange(len(q))
+        first, last = self.mask.limits(positions, n_keys)
         scores = attention_scores(q, s.state.keys, n_keys, first, last, self.scale)  # (head, query, key)
         if self.softcap:
-            cap = np.float32(self.softcap)
-            scores = np.where(np.isneginf(scores), scores, cap * np.tanh(scores / cap))
+            scores = softcap(scores, self.softcap)
+        if self.alibi:
+            distances = np.abs(positions[:, None] - np.arange(n_keys)).astype(np.float32)
+            scores = scores - alibi_slopes(self.n_heads, self.alibi)[:, None, None] * distances
         scores = s.tap("attn_scores", scores)
-        probs = s.tap("attn_probs", softmax(scores))  # (head, query, key)
+        sinks = s.vector("attn_sinks.weight") if self.sinks else None
+        probs = s.tap("attn_probs", softmax(scores, sinks))  # (head, query, key)
         return attention_mix(probs, s.state.values)  # (token, head, d_head_v)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from refgguf.blocks.norm import Norm
-from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
+from refgguf.blocks.scope import Need, Scope, linear_weights
+from refgguf.kernels.ops.activation import softcap
 from refgguf.taps import Tap, declare
 
 
@@ -20,32 +21,47 @@ class Embedding:
         n_vocab: vocabulary size.
         d_model: channels.
         scale: multiplies the token embedding.
+        norm: norm of the token embedding, or None.
         n_positions: how many learned positions there are; 0 for none.
+        table: name of the embedding matrix without ".weight".
     """
 
     n_vocab: int
     d_model: int
     scale: float = 1.0
+    norm: Norm | None = None
     n_positions: int = 0
+    table: str = "token_embd"
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        needs = [Need("token_embd.weight", (self.n_vocab, self.d_model))]
+        needs = [Need(f"{self.table}.weight", (self.n_vocab, self.d_model))]
+        needs += self.norm.needs("token_embd_norm", self.d_model) if self.norm else []
         if self.n_positions:
             needs.append(Need("position_embd.weight", (self.n_positions, self.d_model)))
         return needs
 
     def taps(self) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
-        table = ["token_embd.weight"]
-        if self.scale == 1:
-            yield declare("embed", inputs=[], weights=table, formula="the token's row of the table")
+        table, row = [f"{self.table}.weight"], "the token's row of the table"
+        if self.norm is None and self.scale == 1:
+            yield declare("embed", inputs=[], weights=table, formula=row)
         else:
-            yield declare("token_embd", inputs=[], weights=table, formula="the token's row of the table")
-            yield declare("embed", inputs=["token_embd"], formula=f"row · {self.scale:.5g}", llama_cpp="inp_scaled")
+            yield declare("token_embd", inputs=[], weights=table, formula=row)
+            scaled = "row" if self.scale == 1 else f"row · {self.scale:.5g}"
+            yield declare(
+                "embed",
+                inputs=["token_embd"],
+                weights=self.norm.weights("token_embd_norm") if self.norm else (),
+                formula=f"x = {scaled}; {self.norm.formula}" if self.norm else scaled,
+                llama_cpp="inp_norm" if self.norm else "inp_scaled",
+            )
         if self.n_positions:
             yield declare(
-                "pos_embed", inputs=[], weights=["position_embd.weight"], formula="the position's row of the table"
+                "pos_embed",
+                inputs=[],
+                weights=["position_embd.weight"],
+                formula="the position's row of the table",
             )
 
     @property
@@ -55,9 +71,11 @@ class Embedding:
 
     def __call__(self, s: Scope) -> np.ndarray:
         """Look the tokens up: (token, d_model) float32."""
-        x = s.weights.rows("token_embd.weight", s.tokens)
-        if self.scale != 1:
-            x = s.tap("token_embd", x) * np.float32(self.scale)
+        x = s.weights.rows(f"{self.table}.weight", s.tokens)
+        if self.norm is not None or self.scale != 1:
+            x = s.tap("token_embd", x)
+            x = x if self.scale == 1 else x * np.float32(self.scale)
+            x = self.norm(x, s, "token_embd_norm") if self.norm else x
         x = s.tap("embed", x)
         if self.n_positions:
             x = x + s.tap("pos_embed", s.weights.rows("position_embd.weight", s.positions))
@@ -69,46 +87,66 @@ class Head:
     """Final norm and output matrix.
 
     Attributes:
-        n_vocab: vocabulary size.
+        n_outputs: rows of the output matrix.
         d_model: channels.
         norm: the final norm.
         matrix: name of the output matrix without ".weight"; "token_embd" where the embedding serves as such.
         softcap: logits are bent to softcap · tanh(logits / softcap); 0 for not at all.
         scale: multiplies the logits.
+        n_unscored: entries of the vocabulary that come before those of the output matrix and never follow.
     """
 
-    n_vocab: int
+    n_outputs: int
     d_model: int
     norm: Norm
     matrix: str = "output"
     softcap: float = 0.0
     scale: float = 1.0
+    n_unscored: int = 0
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        return self.norm.needs("output_norm", self.d_model) + linear_needs(self.matrix, self.n_vocab, self.d_model)
+        return [
+            *self.norm.needs("output_norm", self.d_model),
+            Need(f"{self.matrix}.weight", (self.n_outputs, self.d_model)),
+            Need("output.bias", (self.n_outputs,), optional=True),
+            Need("output.scale", (1,), optional=True),
+        ]
+
+    @property
+    def _bends(self) -> bool:
+        return bool(self.softcap or self.scale != 1 or self.n_unscored)
 
     def taps(self, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
         yield declare(
             "final_norm", inputs=[source], weights=self.norm.weights("output_norm"), formula=self.norm.formula
         )
-        weights = linear_weights(self.matrix)
-        if self.softcap or self.scale != 1:
-            formula = "raw" if self.scale == 1 else f"raw · {self.scale:.4g}"
-            formula = f"{self.softcap:g} · tanh({formula} / {self.softcap:g})" if self.softcap else formula
-            yield declare("logits_raw", inputs=["final_norm"], weights=weights, formula="x · Woutputᵀ")
-            yield declare("logits", inputs=["logits_raw"], formula=formula)
-        else:
-            yield declare("logits", inputs=["final_norm"], weights=weights, formula="x · Woutputᵀ")
+        weights = [f"{self.matrix}.weight", *linear_weights("output")[1:]]
+        matrix = "x · Woutputᵀ"
+        if not self._bends:
+            yield declare("logits", inputs=["final_norm"], weights=weights, formula=matrix)
+            return
+        yield declare("logits_raw", inputs=["final_norm"], weights=weights, formula=matrix)
+        formula = "raw" if self.scale == 1 else f"raw · {self.scale:.4g}"
+        formula = f"{self.softcap:g} · tanh({formula} / {self.softcap:g})" if self.softcap else formula
+        formula += f" after {self.n_unscored} × −∞" if self.n_unscored else ""
+        yield declare("logits", inputs=["logits_raw"], formula=formula)
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Score every vocabulary entry: (token, d_model) → (token, vocab) float32."""
         x = s.tap("final_norm", self.norm(x, s, "output_norm"))
-        logits = s.linear(x, self.matrix)
-        if self.softcap or self.scale != 1:
-            logits = s.tap("logits_raw", logits) * np.float32(self.scale)
+        logits = s.weights.linear(x, f"{self.matrix}.weight")
+        if (scale := s.optional("output.scale")) is not None:
+            logits = logits * scale
+        if (bias := s.optional("output.bias")) is not None:
+            logits = logits + bias
+        if self._bends:
+            logits = s.tap("logits_raw", logits)
+        if self.scale != 1:
+            logits = logits * np.float32(self.scale)
         if self.softcap:
-            cap = np.float32(self.softcap)
-            logits = cap * np.tanh(logits / cap)
+            logits = softcap(logits, self.softcap)
+        if self.n_unscored:
+            logits = np.pad(logits, ((0, 0), (self.n_unscored, 0)), constant_values=-np.inf)
         return s.tap("logits", logits)

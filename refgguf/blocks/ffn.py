@@ -1,7 +1,7 @@
 """The feed-forward network of a layer.
 
-    gated:   act(x Wgate) · (x Wup) → Wdown      (Shazeer 2020: SwiGLU, GEGLU …)
-    plain:   act(x Wup) → Wdown
+gated:   act(x Wgate) · (x Wup) → Wdown      (Shazeer 2020: SwiGLU, GEGLU …)
+plain:   act(x Wup) → Wdown
 """
 
 from __future__ import annotations
@@ -11,72 +11,116 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refgguf.blocks.block import Block
+from refgguf.blocks.norm import Norm
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.kernels.ops.activation import activation
 from refgguf.taps import Tap, declare
 
 GATED_NAMES = {"silu": "ffn_swiglu", "gelu": "ffn_geglu", "relu": "ffn_reglu"}
-PLAIN_NAMES = {"silu": "ffn_silu", "gelu": "ffn_gelu", "relu": "ffn_relu", "relu_squared": "ffn_sqr(relu)"}
+PLAIN_NAMES = {
+    "silu": "ffn_silu",
+    "gelu": "ffn_gelu",
+    "relu": "ffn_relu",
+    "relu_squared": "ffn_sqr(relu)",
+    "xielu": "ffn_xielu",
+}
 
 
 @dataclass(frozen=True)
-class FeedForward:
+class FeedForward(Block):
     """Two or three matrices with an activation between them.
 
     Attributes:
         d_model: channels of the residual stream.
         d_ff: neurons.
         act: name of the activation function.
-        gated: there is a gate matrix.
-        biased: the file has biases, which llama.cpp adds as steps with names of their own.
-        out: name of the result's tap: "ffn_out", or "ffn_down" where a norm follows.
+        gate: "split" (a matrix of its own), "merged" (gate and up are the halves of ffn_up) or "none".
+        biased: names of the matrices for which the file has biases; llama.cpp adds them as steps of their own.
+        act_constants: constants of the activation function.
+        act_scales: activations are divided by scales of the file (AWQ).
+        sub_norm: norm of the activations, or None.
+        out: name of the result's tap.
     """
 
     d_model: int
     d_ff: int
     act: str
-    gated: bool = True
-    biased: bool = False
+    gate: str = "split"
+    biased: tuple[str, ...] = ()
+    act_constants: tuple[float, ...] = ()
+    act_scales: bool = False
+    sub_norm: Norm | None = None
     out: str = "ffn_out"
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        into = ("ffn_gate", "ffn_up") if self.gated else ("ffn_up",)
-        needs = [n for name in into for n in linear_needs(name, self.d_ff, self.d_model)]
+        needs = linear_needs("ffn_gate", self.d_ff, self.d_model) if self.gate == "split" else []
+        needs += linear_needs("ffn_up", self.d_ff * (2 if self.gate == "merged" else 1), self.d_model)
+        needs += [Need("ffn.act.scales", (self.d_ff,))] if self.act_scales else []
+        needs += self.sub_norm.needs("ffn_sub_norm", self.d_ff) if self.sub_norm else []
         return needs + linear_needs("ffn_down", self.d_model, self.d_ff)
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
-        into = ["ffn_gate", "ffn_up"] if self.gated else ["ffn_up"]
-        for name in into:
+        into = ["ffn_up"] if self.gate == "none" else ["ffn_gate", "ffn_up"]
+        if self.gate == "merged":
+            weights = linear_weights("ffn_up")
+            yield declare(
+                "ffn_gate_up", inputs=[source], weights=weights, formula="x · Wgate,upᵀ", layer=layer
+            )
+            for name, half in zip(into, ("first", "second"), strict=True):
+                formula = f"{half} half of ffn_gate_up"
+                yield declare(name, inputs=["ffn_gate_up"], formula=formula, layer=layer, llama_cpp="")
+        for name in into if self.gate != "merged" else ():
+            biased = name in self.biased
             yield declare(
                 name,
                 inputs=[source],
                 weights=linear_weights(name),
-                formula=f"x · W{name.removeprefix('ffn_')}ᵀ" + (" + b" if self.biased else ""),
-                llama_cpp=f"{name}_b" if self.biased else None,
+                formula=f"x · W{name.removeprefix('ffn_')}ᵀ" + (" + b" if biased else ""),
+                llama_cpp=f"{name}_b" if biased else None,
                 layer=layer,
             )
-        names = GATED_NAMES if self.gated else PLAIN_NAMES
-        yield declare(
-            "ffn_act",
-            inputs=into,
-            formula=f"{self.act}(gate) · up" if self.gated else f"{self.act}(up)",
-            llama_cpp=names.get(self.act),
-            layer=layer,
-        )
-        yield declare(
-            self.out, inputs=["ffn_act"], weights=linear_weights("ffn_down"), formula="act · Wdownᵀ", layer=layer
-        )
+        foreign = (PLAIN_NAMES if self.gate == "none" else GATED_NAMES).get(self.act, "")
+        formula = f"{self.act}(up)" if self.gate == "none" else f"{self.act}(gate) · up"
+        yield declare("ffn_act", inputs=into, formula=formula, llama_cpp=foreign, layer=layer)
+        neurons = "ffn_act"
+        if self.act_scales:
+            weights = ["ffn.act.scales"]
+            yield declare(
+                "ffn_act_scaled", inputs=[neurons], weights=weights, formula="act / scales", layer=layer
+            )
+            neurons = "ffn_act_scaled"
+        if self.sub_norm:
+            weights = self.sub_norm.weights("ffn_sub_norm")
+            formula = self.sub_norm.formula
+            yield declare("ffn_sub_norm", inputs=[neurons], weights=weights, formula=formula, layer=layer)
+            neurons = "ffn_sub_norm"
+        weights = linear_weights("ffn_down")
+        yield declare(self.out, inputs=[neurons], weights=weights, formula="act · Wdownᵀ", layer=layer)
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Work on each token alone: (token, d_model) → (token, d_model) float32."""
         act = activation(self.act, s.numerics)
-        if self.gated:
-            gate = s.tap("ffn_gate", s.linear(x, "ffn_gate"))  # (token, d_ff)
-            up = s.tap("ffn_up", s.linear(x, "ffn_up"))  # (token, d_ff)
-            neurons = s.tap("ffn_act", act(gate) * up)  # (token, d_ff)
+        if self.gate == "none":
+            up = s.tap("ffn_up", s.linear(x, "ffn_up", scale_last=True))  # (token, d_ff)
+            neurons = act(up, *self.act_constants)
         else:
-            up = s.tap("ffn_up", s.linear(x, "ffn_up"))  # (token, d_ff)
-            neurons = s.tap("ffn_act", act(up))  # (token, d_ff)
-        return s.tap(self.out, s.linear(neurons, "ffn_down"))  # (token, d_model)
+            gate, up = self._gate_and_up(x, s)
+            neurons = act(gate, *self.act_constants) * up
+        neurons = s.tap("ffn_act", neurons)  # (token, d_ff)
+        if self.act_scales:
+            neurons = s.tap("ffn_act_scaled", neurons / s.vector("ffn.act.scales"))
+        if self.sub_norm:
+            neurons = s.tap("ffn_sub_norm", self.sub_norm(neurons, s, "ffn_sub_norm"))
+        return s.tap(self.out, s.linear(neurons, "ffn_down", scale_last=True))  # (token, d_model)
+
+    def _gate_and_up(self, x: np.ndarray, s: Scope) -> tuple[np.ndarray, np.ndarray]:
+        """Return gates and inputs of the neurons, (token, d_ff) each."""
+        if self.gate == "split":
+            gate = s.tap("ffn_gate", s.linear(x, "ffn_gate", scale_last=True))
+            return gate, s.tap("ffn_up", s.linear(x, "ffn_up", scale_last=True))
+        both = s.tap("ffn_gate_up", s.linear(x, "ffn_up", scale_last=True))
+        gate, up = (np.ascontiguousarray(half) for half in np.split(both, 2, axis=1))
+        return s.tap("ffn_gate", gate), s.tap("ffn_up", up)

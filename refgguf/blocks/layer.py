@@ -1,23 +1,78 @@
-"""A transformer layer: attention and feed-forward network around the residual stream.
+"""A transformer layer: a token mixer and a feed-forward network around the residual stream.
 
-    pre-norm      x ← x + attention(norm(x));         x ← x + ffn(norm(x))
-    sandwich      x ← x + norm(attention(norm(x)));   x ← x + norm(ffn(norm(x)))
+    pre-norm       x ← x + mixer(norm(x));         x ← x + ffn(norm(x))
+    post-norm      x ← x + norm(mixer(x));         x ← x + norm(ffn(x))
+    sandwich       x ← x + norm(mixer(norm(x)));   x ← x + norm(ffn(norm(x)))
+    parallel       x ← x + mixer(norm(x)) + ffn(norm'(x))
+    shared norm    x ← x + mixer(n) + ffn(n),      n = norm(x)
+
+Either branch may be absent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from refgguf.blocks.branch import Branch
 from refgguf.blocks.norm import Norm
 from refgguf.blocks.scope import Need, Scope
 from refgguf.taps import Tap, declare
 
-# names of a norm's tensors in the file, by the tap that it follows
-POST_NORMS = {"attn_out": ("attn_output", "post_attention_norm"), "ffn_out": ("ffn_down", "post_ffw_norm")}
+
+@dataclass(frozen=True)
+class EmbeddingSkip:
+    """The stream that entered the first layer, scaled, for one more addition.
+
+    Attributes:
+        tensor: name of the tensor that holds the scale.
+    """
+
+    tensor: str = "layer_output_scale"
+    out: str = "embed_skip"
+
+    def needs(self) -> list[Need]:
+        """Return the tensor that it works with."""
+        return [Need(f"{self.tensor}.weight", (1,))]
+
+    def taps(self, layer: int) -> Iterator[Tap]:
+        """Declare its tap."""
+        weights = [f"{self.tensor}.weight"]
+        yield declare(self.out, inputs=["/embed"], weights=weights, formula="embed · scale", layer=layer)
+
+    def __call__(self, s: Scope) -> np.ndarray:
+        """Return what is added, (token, d_model) float32."""
+        return s.tap(self.out, s.common["embed"] * s.vector(f"{self.tensor}.weight"))
+
+
+@dataclass(frozen=True)
+class LoopNorm:
+    """The final norm, applied between two rounds through the same layers.
+
+    Attributes:
+        norm: the norm.
+        d_model: channels of the residual stream.
+    """
+
+    norm: Norm
+    d_model: int
+    out: str = "loop_norm"
+
+    def needs(self) -> list[Need]:
+        """Return the tensors that it works with."""
+        return self.norm.needs("/output_norm", self.d_model)
+
+    def taps(self, layer: int, source: str) -> Iterator[Tap]:
+        """Declare its tap."""
+        weights = self.norm.weights("/output_norm")
+        yield declare(self.out, inputs=[source], weights=weights, formula=self.norm.formula, layer=layer)
+
+    def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
+        """Norm the stream: (token, d_model) → (token, d_model) float32."""
+        return s.tap(self.out, self.norm(x, replace(s, weight_prefix=""), "output_norm"))
 
 
 @dataclass(frozen=True)
@@ -25,32 +80,32 @@ class Layer:
     """One layer.
 
     Attributes:
-        d_model: channels of the residual stream.
-        attention: the block that mixes tokens.
-        ffn: the block that works on each token alone.
-        norm: the norm before each of them.
-        post_norm: the norm after each of them, or None.
+        mixer: the branch that mixes tokens, or None.
+        ffn: the branch that works on each token alone, or None.
+        parallel: both branches read the stream that enters the layer.
+        shared_norm: the second branch reads what the first one's norm gives.
+        skip: what is added to the stream besides, or None.
+        after: what changes the stream that leaves, or None.
+        llama_cpp: llama.cpp's names of taps (by local name) that differ from the table's; "" for none.
     """
 
-    d_model: int
-    attention: Any
-    ffn: Any
-    norm: Norm
-    post_norm: Norm | None = None
+    mixer: Branch | None
+    ffn: Branch | None
+    parallel: bool = False
+    shared_norm: bool = False
+    skip: EmbeddingSkip | None = None
+    after: LoopNorm | None = None
+    llama_cpp: Mapping[str, str] = field(default_factory=dict)
 
-    def _parts(self) -> tuple[Any, Any]:
-        """Return attention and feed-forward network, their results named for what follows."""
-        if self.post_norm is None:
-            return self.attention, self.ffn
-        return replace(self.attention, out="attn_output"), replace(self.ffn, out="ffn_down")
+    @property
+    def out(self) -> str:
+        """Local name of the tap of what leaves it."""
+        return self.after.out if self.after else "resid_post"
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        needs = self.norm.needs("attn_norm", self.d_model) + self.norm.needs("ffn_norm", self.d_model)
-        if self.post_norm:
-            for _, tensor in POST_NORMS.values():
-                needs += self.post_norm.needs(tensor, self.d_model)
-        return needs + self.attention.needs() + self.ffn.needs()
+        parts = (self.mixer, self.ffn, self.skip, self.after)
+        return [need for part in parts if part for need in part.needs()]
 
     def taps(self, layer: int, sources: list[str]) -> Iterator[Tap]:
         """Declare its taps, in order of execution.
@@ -59,7 +114,14 @@ class Layer:
             layer: its number.
             sources: full names of the taps whose sum enters it.
         """
-        attention, ffn = self._parts()
+        prefix = f"blk.{layer}."
+        for tap in self._taps(layer, sources):
+            foreign = self.llama_cpp.get(tap.name.removeprefix(prefix))
+            yield (
+                tap if foreign is None else replace(tap, llama_cpp=f"{foreign}-{layer}" if foreign else None)
+            )
+
+    def _taps(self, layer: int, sources: list[str]) -> Iterator[Tap]:
         yield declare(
             "resid_pre",
             inputs=[f"/{name}" for name in sources],
@@ -67,51 +129,46 @@ class Layer:
             llama_cpp="/inpL" if len(sources) > 1 else None,
             layer=layer,
         )
-        yield self._norm_tap("attn_norm", "resid_pre", layer)
-        yield from attention.taps(layer, "attn_norm")
-        if self.post_norm:
-            yield self._post_norm_tap("attn_out", "attn_post_norm", layer)
-        yield declare(
-            "resid_mid",
-            inputs=["resid_pre", "attn_out"],
-            formula="resid_pre + attn_out",
-            llama_cpp="sa_out" if self.post_norm else None,
-            layer=layer,
-        )
-        yield self._norm_tap("ffn_norm", "resid_mid", layer)
-        yield from ffn.taps(layer, "ffn_norm")
-        if self.post_norm:
-            yield self._post_norm_tap("ffn_out", "ffn_post_norm", layer)
-        yield declare("resid_post", inputs=["resid_mid", "ffn_out"], formula="resid_mid + ffn_out", layer=layer)
+        stream, terms = "resid_pre", []
+        if self.mixer:
+            yield from self.mixer.taps(layer, stream)
+            terms.append(self.mixer.out)
+        if self.ffn:
+            if terms and not (self.parallel or self.shared_norm):
+                yield _sum("resid_mid", [stream, *terms], layer)
+                stream, terms = "resid_mid", []
+            source = self.mixer.source if self.shared_norm and self.mixer else None
+            yield from self.ffn.taps(layer, source or stream)
+            terms.append(self.ffn.out)
+        if self.skip:
+            yield from self.skip.taps(layer)
+            terms.append(self.skip.out)
+        yield _sum("resid_post", [stream, *terms], layer)
+        if self.after:
+            yield from self.after.taps(layer, "resid_post")
 
-    def _norm_tap(self, name: str, source: str, layer: int) -> Tap:
-        weights = self.norm.weights(name)
-        return declare(name, inputs=[source], weights=weights, formula=self.norm.formula, layer=layer)
-
-    def _post_norm_tap(self, name: str, llama_cpp: str, layer: int) -> Tap:
-        source, tensor = POST_NORMS[name]
-        return declare(
-            name,
-            inputs=[source],
-            weights=self.post_norm.weights(tensor),
-            formula=self.post_norm.formula,
-            llama_cpp=llama_cpp,
-            layer=layer,
-        )
-
-    def new_state(self) -> Any:
-        """Return what attention keeps between calls."""
-        return self.attention.new_state()
+    def new_state(self) -> tuple[Any, Any]:
+        """Return what its branches keep between calls, empty."""
+        return tuple(branch.new_state() if branch else None for branch in (self.mixer, self.ffn))
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Run the layer: (token, d_model) → (token, d_model) float32."""
-        attention, ffn = self._parts()
-        x = s.tap("resid_pre", x)
-        y = attention(s.tap("attn_norm", self.norm(x, s, "attn_norm")), s)
-        if self.post_norm:
-            y = s.tap("attn_out", self.post_norm(y, s, "post_attention_norm"))
-        x = s.tap("resid_mid", x + y)
-        y = ffn(s.tap("ffn_norm", self.norm(x, s, "ffn_norm")), s)
-        if self.post_norm:
-            y = s.tap("ffn_out", self.post_norm(y, s, "post_ffw_norm"))
-        return s.tap("resid_post", x + y)
+        stream, terms = s.tap("resid_pre", x), []
+        if self.mixer:
+            normed = self.mixer.enter(stream, s)
+            terms.append(self.mixer.run(normed, s.with_state(s.state[0])))
+        if self.ffn:
+            if terms and not (self.parallel or self.shared_norm):
+                stream, terms = s.tap("resid_mid", stream + terms[0]), []
+            source = normed if self.shared_norm and self.mixer else stream
+            terms.append(self.ffn.run(self.ffn.enter(source, s), s.with_state(s.state[1])))
+        if self.skip:
+            terms.append(self.skip(s))
+        for term in terms:
+            stream = stream + term
+        stream = s.tap("resid_post", stream)
+        return self.after(stream, s) if self.after else stream
+
+
+def _sum(name: str, terms: list[str], layer: int) -> Tap:
+    return declare(name, inputs=terms, formula=" + ".join(terms), layer=layer)

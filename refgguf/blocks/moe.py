@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refgguf.blocks.block import Block
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.kernels.ops.activation import activation, sigmoid
 from refgguf.kernels.ops.attention import softmax
@@ -27,7 +28,7 @@ ROUTERS = {"softmax": softmax, "sigmoid": sigmoid}
 
 
 @dataclass(frozen=True)
-class MixtureOfExperts:
+class MixtureOfExperts(Block):
     """A router and its experts.
 
     Attributes:
@@ -103,7 +104,9 @@ class MixtureOfExperts:
         gate = s.tap("ffn_gate_exps", self._by_expert(x, topk, "ffn_gate_exps", s))  # (token, slot, d_ff)
         up = s.tap("ffn_up_exps", self._by_expert(x, topk, "ffn_up_exps", s))  # (token, slot, d_ff)
         neurons = s.tap("ffn_act_exps", activation(self.act, s.numerics)(gate) * up)  # (token, slot, d_ff)
-        down = s.tap("ffn_down_exps", self._by_expert(neurons, topk, "ffn_down_exps", s))  # (token, slot, d_model)
+        down = s.tap(
+            "ffn_down_exps", self._by_expert(neurons, topk, "ffn_down_exps", s)
+        )  # (token, slot, d_model)
         weighted = s.tap("ffn_weighted_exps", down * weights[:, :, None])  # (token, slot, d_model)
         total = weighted[:, 0]
         for slot in range(1, self.n_used):  # in order of rank, as llama.cpp adds them
@@ -113,7 +116,9 @@ class MixtureOfExperts:
     def _weights(self, probs: np.ndarray, topk: np.ndarray) -> np.ndarray:
         weights = np.take_along_axis(probs, topk, axis=1)
         if self.normed:
-            weights = weights / np.maximum(weights.sum(axis=1, keepdims=True, dtype=np.float32), LEAST_WEIGHT_SUM)
+            weights = weights / np.maximum(
+                weights.sum(axis=1, keepdims=True, dtype=np.float32), LEAST_WEIGHT_SUM
+            )
         return weights if self.weight_scale == 1 else weights * np.float32(self.weight_scale)
 
     def _by_expert(self, x: np.ndarray, topk: np.ndarray, name: str, s: Scope) -> np.ndarray:

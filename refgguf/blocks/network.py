@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from refgguf.blocks.ends import Embedding, Head
@@ -20,11 +20,21 @@ class Network:
         embedding: tokens → residual stream.
         layers: the layers in order.
         head: residual stream → scores.
+        blocks: for each layer the number of the file's block whose tensors it works with; () if that is its own.
+        causal: no token sees a later one, so that a text can be run in pieces.
+        llama_cpp: llama.cpp's names of taps outside the layers that differ from the table's; "" for none.
     """
 
     embedding: Embedding
     layers: tuple[Layer, ...]
     head: Head
+    blocks: tuple[int, ...] = ()
+    causal: bool = True
+    llama_cpp: Mapping[str, str] = field(default_factory=dict)
+
+    def prefixes(self, layer: int) -> tuple[str, str]:
+        """Return what stands before the names of a layer's taps and of its tensors."""
+        return f"blk.{layer}.", f"blk.{self.blocks[layer] if self.blocks else layer}."
 
     def needs(self) -> Iterator[Need]:
         """Return every tensor that the model works with, by its full name in the file."""
@@ -32,17 +42,28 @@ class Network:
         for number, layer in enumerate(self.layers):
             for need in layer.needs():
                 outside = need.name.startswith("/")
-                name = need.name.removeprefix("/") if outside else f"blk.{number}.{need.name}"
+                name = need.name.removeprefix("/") if outside else self.prefixes(number)[1] + need.name
                 yield Need(name, need.shape, need.optional)
         yield from self.head.needs()
 
     def taps(self) -> Iterator[Tap]:
         """Declare every tap, in order of execution."""
+        for tap in self._taps():
+            foreign = self.llama_cpp.get(tap.name)
+            yield tap if foreign is None else replace(tap, llama_cpp=foreign or None)
+
+    def _taps(self) -> Iterator[Tap]:
         yield from self.embedding.taps()
         sources = self.embedding.outputs
         for number, layer in enumerate(self.layers):
-            yield from layer.taps(number, sources)
-            sources = [f"blk.{number}.resid_post"]
+            own, stored = self.prefixes(number)
+            for tap in layer.taps(number, sources):
+                if own == stored:
+                    yield tap
+                else:
+                    weights = (stored + w.removeprefix(own) if w.startswith(own) else w for w in tap.weights)
+                    yield replace(tap, weights=tuple(weights))
+            sources = [own + layer.out]
         yield from self.head.taps(sources[0])
 
     def new_states(self) -> list[Any]:

@@ -20,6 +20,7 @@ class Rope:
         base: frequency base.
         scaling: context extension.
         factors: name of the tensor that divides the angles (llama 3, longrope), or None.
+        still: numbers of pairs that do not turn: those that multi-axis RoPE keeps for an axis that text has not.
     """
 
     style: str
@@ -27,8 +28,15 @@ class Rope:
     base: float
     scaling: RopeScaling = field(default_factory=RopeScaling)
     factors: str | None = None
+    still: tuple[int, ...] = ()
 
-    formula = "turn each pair (a, b) by θ = position · base^(−2i/n_rot): (a·cos θ − b·sin θ, a·sin θ + b·cos θ)"
+    @property
+    def formula(self) -> str:
+        """What it computes."""
+        angle = f"position · {self.base:g}^(−2i/{self.n_rot})" + (" / factor" if self.factors else "")
+        if self.scaling.scale != 1:
+            angle += f" · {self.scaling.scale:.4g}" + (" (YaRN)" if self.scaling.yarn else "")
+        return f"turn each pair (a, b) by θ = {angle}: (a·cos θ − b·sin θ, a·sin θ + b·cos θ)"
 
     def needs(self) -> list[Need]:
         """Return the tensors that it needs; their names count from the file's top."""
@@ -41,6 +49,9 @@ class Rope:
     def angles(self, s: Scope) -> tuple[np.ndarray, np.ndarray]:
         """Return cosine and sine for the current tokens, (token, n_rot / 2) float32 each."""
         factors = s.weights.vector(self.factors) if self.factors else None
+        if self.still:
+            factors = np.ones(self.n_rot // 2, np.float32) if factors is None else factors.copy()
+            factors[list(self.still)] = np.inf  # an angle divided by it is 0
         return rope_angles(s.positions, self.n_rot, self.base, factors, self.scaling)
 
     def __call__(self, x: np.ndarray, angles: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,9 @@ class Weights:
         if expert is not None:
             d_out = tensor.shape[-2]
             raw = raw[expert * d_out : (expert + 1) * d_out]
-        if tensor.byte_order == "big":  # rare: decode what is needed instead of teaching every kernel to swap bytes
+        if (
+            tensor.byte_order == "big"
+        ):  # rare: decode what is needed instead of teaching every kernel to swap bytes
             first = 0 if expert is None else expert * tensor.shape[-2]
             values = tensor.dequantize(rows=slice(first, first + len(raw)))
             raw, kind = np.ascontiguousarray(values).view(np.uint8), "F32"
@@ -93,9 +95,12 @@ class Scope:
         record: where every intermediate tensor goes.
         positions: (token,) int64, places of the tokens in the sequence.
         tokens: (token,) int64, their ids.
-        prefix: put before local names, such as "blk.3."; "" outside the layers.
+        prefix: put before local names of taps, such as "blk.3."; "" outside the layers.
         state: what this block keeps between calls, or None.
         n_past: how many tokens came before.
+        weight_prefix: put before local names of tensors; the same as `prefix` where layers do not share weights.
+        common: what all blocks of this pass share: "embed", the stream that entered the first layer, and whatever
+            blocks leave there for later ones.
     """
 
     weights: Weights
@@ -105,6 +110,16 @@ class Scope:
     prefix: str = ""
     state: Any = None
     n_past: int = 0
+    weight_prefix: str | None = None
+    common: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.weight_prefix is None:
+            self.weight_prefix = self.prefix
+
+    def with_state(self, state: Any) -> Scope:
+        """Return the same view with another state: that of a block inside a block."""
+        return replace(self, state=state)
 
     @property
     def numerics(self) -> str:
@@ -121,33 +136,40 @@ class Scope:
 
     def has(self, name: str) -> bool:
         """Say whether the file has this tensor."""
-        return self.prefix + name in self.weights
+        return self.weight_prefix + name in self.weights
 
     def vector(self, name: str) -> np.ndarray:
         """Return a small tensor, decoded."""
-        return self.weights.vector(self.prefix + name)
+        return self.weights.vector(self.weight_prefix + name)
 
     def optional(self, name: str) -> np.ndarray | None:
         """Return a small tensor, decoded, or None if the file has none."""
         return self.vector(name) if self.has(name) else None
 
-    def linear(self, x: np.ndarray, name: str, expert: int | None = None) -> np.ndarray:
+    def linear(
+        self, x: np.ndarray, name: str, expert: int | None = None, *, scale_last: bool = False
+    ) -> np.ndarray:
         """Apply a linear layer: x · Wᵀ, times its scale and plus its bias if the file has them.
 
         Args:
             x: (token, d_in) float32.
             name: local name without ".weight".
             expert: which expert's matrix, for a tensor that stacks them.
+            scale_last: the scale multiplies the bias too, as in llama.cpp's feed-forward networks.
 
         Returns:
             (token, d_out) float32.
         """
-        y = self.weights.linear(x, f"{self.prefix}{name}.weight", expert)
-        if (scale := self.optional(f"{name}.scale")) is not None:
-            y = y * (scale if expert is None else scale.reshape(-1)[expert])
-        if (bias := self.optional(f"{name}.bias")) is not None:
-            y = y + (bias if expert is None else bias[expert])
-        return y
+        y = self.weights.linear(x, f"{self.weight_prefix}{name}.weight", expert)
+        scale, bias = self.optional(f"{name}.scale"), self.optional(f"{name}.bias")
+        if expert is not None:
+            scale = None if scale is None else scale.reshape(-1)[expert]
+            bias = None if bias is None else bias[expert]
+        if scale is not None and not scale_last:
+            y = y * scale
+        if bias is not None:
+            y = y + bias
+        return y * scale if scale is not None and scale_last else y
 
 
 def linear_needs(name: str, d_out: int, d_in: int, n_experts: int = 0) -> list[Need]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numba
 from numba.core import config
+from numba.extending import register_jitable
 
 STALE_AFTER_DAYS = 30
 
@@ -78,6 +79,15 @@ def kernel(function: Callable) -> Callable:
 def inline(function: Callable) -> Callable:
     """Mark a small helper that only other kernels call; it becomes part of each."""
     return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
+
+
+def part(function: Callable) -> Callable:
+    """Mark a helper that a function makes kernels from: `def rows(add): @kernel def run(…): … add(…)`.
+
+    It stays a plain function, which compiled code can call all the same. In the closure of a kernel, numba's
+    cache could not recognise a compiled one in the next process.
+    """
+    return register_jitable(nogil=True, error_model="numpy", forceinline=True)(function)
 
 
 @cache

@@ -2,8 +2,8 @@
 
 Numba knows no vector types, but an intrinsic may emit LLVM's, and a value of such a type lives in a local
 variable of a kernel like any number does. Everything here is plain LLVM vector arithmetic, so it runs on
-every CPU with the same result; LLVM splits what is wider than the machine's registers. The instructions
-that only x86 has, with their portable twins, are in `simd_x86.py`.
+every CPU with the same result; LLVM splits what is wider than the machine's registers. Loads and operators
+are in `lanes.py`, the instructions of integer dot products in `dots/instructions.py`.
 
 A type is named by its element and lanes, `i8x32`, `f32x16`. Operations on integers wrap around; signedness
 is in the operation's name, not in the type.
@@ -129,17 +129,6 @@ def _zero(result: Vector) -> Callable:
     return zero
 
 
-def _load(result: Vector) -> Callable:
-    @intrinsic
-    def load(typing, array, at):
-        def emit(context, builder, signature, arguments):
-            return load_at(builder, address(context, builder, array, *arguments), result.llvm)
-
-        return result(array, types.intp), emit
-
-    return load
-
-
 def _load_part(result: Vector) -> Callable:
     @intrinsic
     def load_part(typing, array, at, count):
@@ -177,22 +166,12 @@ def _scalar_tree_sum(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.V
 
 
 @intrinsic
-def store(typing, array, at, a):
-    """Store all lanes to consecutive elements of an array, beginning at element `at`."""
-
-    def emit(context, builder, signature, arguments):
-        store_at(builder, address(context, builder, array, *arguments[:2]), arguments[2])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, a), emit
-
-
-@intrinsic
 def fma(typing, a, b, c):
-    """Return a * b + c, rounded once, lane by lane."""
+    """Return a * b + c, rounded once, of float32 numbers or lane by lane."""
 
     def emit(context, builder, signature, arguments):
-        return call_llvm(builder, f"llvm.fma.v{a.lanes}{a.element}", a.llvm, arguments)
+        name = f"llvm.fma.v{a.lanes}f32" if isinstance(a, Vector) else "llvm.fma.f32"
+        return call_llvm(builder, name, arguments[0].type, list(arguments))
 
     return a(a, a, a), emit
 
@@ -207,8 +186,8 @@ def tree_sum(typing, a):
     return types.float32(a), emit
 
 
-zero_f32x16 = _zero(f32x16)
-load_f32x16 = _load(f32x16)
+zero_f32x4, zero_f32x8, zero_f32x16 = _zero(vector("f32", 4)), _zero(f32x8), _zero(f32x16)
+zero_i32x8, zero_i32x16 = _zero(vector("i32", 8)), _zero(vector("i32", 16))
 load_part_f32x16 = _load_part(f32x16)
 
 

@@ -1,1 +1,40 @@
 """Dot products of packed weights with activations, one file per family."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Dot:
+    """How rows of one tensor type are multiplied with one token.
+
+    Args:
+        name: the tensor type, `Q4_K`.
+        exact: kernel `(raw (n_rows, row_bytes) uint8, x (d_in,) float32, out (n_rows,) float32)` in the fixed
+            order of `tiles.py`, or None where decoding first is the way.
+        activation: what llama.cpp converts activations to before they meet such rows.
+        llama_cpp: kernel `(raw, q, d, sums, out)` on converted activations, bit-equal to ggml's with AVX2.
+    """
+
+    name: str
+    exact: Callable | None = None
+    activation: str = ""
+    llama_cpp: Callable | None = None
+
+
+@cache
+def dots() -> Mapping[str, Dot]:
+    """Return what is known of each tensor type's dot products, by name."""
+    found: dict[str, Dot] = {}
+    for module in pkgutil.iter_modules(__path__):
+        for dot in getattr(import_module(f"{__name__}.{module.name}"), "DOTS", ()):
+            if dot.name in found:
+                raise RuntimeError(f"two files define dot products of {dot.name}")
+            found[dot.name] = dot
+    return MappingProxyType(found)

@@ -17,6 +17,7 @@ import numpy as np
 
 from refgguf.kernels import simd
 from refgguf.kernels.jit import kernel
+from refgguf.kernels.lanes import load_f32x16, store
 
 LANES = 16
 # rows and tokens of a tile: as many 16-lane accumulators as the registers hold beside the operands
@@ -78,10 +79,10 @@ def pack(values, group, out):
             if row >= n:
                 part = simd.zero_f32x16()
             elif step < full:
-                part = simd.load_f32x16(flat_in, row * d_in + step * 16)
+                part = load_f32x16(flat_in, row * d_in + step * 16)
             else:
                 part = simd.load_part_f32x16(flat_in, row * d_in + step * 16, d_in - full * 16)
-            simd.store(flat, to, part)
+            store(flat, to, part)
             to += group * 16
 
 
@@ -115,7 +116,7 @@ def multiply(weights, x, n_rows, n_tokens, sums, out, first_row):
         for row in range(n_rows):
             at = (t * row_groups + row // TILE_ROWS) * _TILE_SUMS
             at += ((row % TILE_ROWS) * TILE_TOKENS + token_in_group) * 16
-            out[token, first_row + row] = simd.tree_sum(simd.load_f32x16(sums, at))
+            out[token, first_row + row] = simd.tree_sum(load_f32x16(sums, at))
 
 
 @kernel
@@ -131,11 +132,11 @@ def dot_rows(weights, x, out):
         c, d = min(row + 2, n_rows - 1) * d_in, min(row + 3, n_rows - 1) * d_in
         sum_a = sum_b = sum_c = sum_d = simd.zero_f32x16()
         for i in range(0, full, 16):
-            part = simd.load_f32x16(x, i)
-            sum_a = simd.fma(simd.load_f32x16(flat, a + i), part, sum_a)
-            sum_b = simd.fma(simd.load_f32x16(flat, b + i), part, sum_b)
-            sum_c = simd.fma(simd.load_f32x16(flat, c + i), part, sum_c)
-            sum_d = simd.fma(simd.load_f32x16(flat, d + i), part, sum_d)
+            part = load_f32x16(x, i)
+            sum_a = simd.fma(load_f32x16(flat, a + i), part, sum_a)
+            sum_b = simd.fma(load_f32x16(flat, b + i), part, sum_b)
+            sum_c = simd.fma(load_f32x16(flat, c + i), part, sum_c)
+            sum_d = simd.fma(load_f32x16(flat, d + i), part, sum_d)
         if full < d_in:
             rest = d_in - full
             part = simd.load_part_f32x16(x, full, rest)

@@ -1,0 +1,276 @@
+"""The instructions that integer dot products are made of, each with a portable twin in plain LLVM.
+
+Where the processor has the instruction it is used; elsewhere the same numbers are computed from additions,
+multiplications and comparisons. Either way the result is the same, bit for bit. Bytes that a name calls unsigned
+are read as 0 … 255, all others as -128 … 127.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from refgguf.kernels import simd
+from refgguf.kernels.half import widen_half
+from refgguf.kernels.simd import INDEX, address, call_llvm, fill, load_at, vector
+
+# the names of x86's instructions in LLVM by the lanes of the first operand, and what the processor must have
+MADD_BYTES = {16: ("llvm.x86.ssse3.pmadd.ub.sw.128", "ssse3"), 32: ("llvm.x86.avx2.pmadd.ub.sw", "avx2")}
+MADD_BYTES[64] = ("llvm.x86.avx512.pmaddubs.w.512", "avx512bw")
+MADD_WORDS = {8: ("llvm.x86.sse2.pmadd.wd", "sse2"), 16: ("llvm.x86.avx2.pmadd.wd", "avx2")}
+MADD_WORDS[32] = ("llvm.x86.avx512.pmaddw.d.512", "avx512bw")
+SIGN_BYTES = {16: ("llvm.x86.ssse3.psign.b.128", "ssse3"), 32: ("llvm.x86.avx2.psign.b", "avx2")}
+
+
+def _named(table: dict[int, tuple[str, str]], lanes: int) -> str | None:
+    """Return the instruction for so many lanes, or None where the processor lacks it."""
+    name, feature = table.get(lanes, ("", "none"))
+    return name if simd.cpu_has(feature) else None
+
+
+def shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, picks: list[int]) -> ir.Value:
+    """Emit the lanes that `picks` names, counted over a and then b."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INDEX, len(picks)), picks))
+
+
+def _every(builder: ir.IRBuilder, value: ir.Value, first: int, step: int) -> ir.Value:
+    return shuffle(builder, value, value, list(range(first, value.type.count, step)))
+
+
+def _constant(kind: ir.VectorType, number: int) -> ir.Constant:
+    return ir.Constant(kind, [number] * kind.count)
+
+
+def _in_halves(builder: ir.IRBuilder, emit: Callable, operands: list[ir.Value]) -> ir.Value:
+    """Emit an instruction for the lower and the upper half of the lanes: what is wider than the registers."""
+    half = operands[0].type.count // 2
+    parts = []
+    for first in (0, half):
+        parts.append(
+            emit(builder, *(shuffle(builder, a, a, list(range(first, first + half))) for a in operands))
+        )
+    return shuffle(builder, *parts, list(range(2 * parts[0].type.count)))
+
+
+def _wider(kind: ir.VectorType, width: int) -> ir.VectorType:
+    return ir.VectorType(ir.IntType(width), kind.count)
+
+
+def emit_madd_bytes(builder: ir.IRBuilder, unsigned: ir.Value, signed: ir.Value) -> ir.Value:
+    """Emit u[2 i] * s[2 i] + u[2 i + 1] * s[2 i + 1], saturated to 16 bits."""
+    lanes = unsigned.type.count
+    result = ir.VectorType(ir.IntType(16), lanes // 2)
+    if name := _named(MADD_BYTES, lanes):
+        return call_llvm(builder, name, result, [unsigned, signed])
+    if lanes > 32:
+        return _in_halves(builder, emit_madd_bytes, [unsigned, signed])
+    wide = _wider(unsigned.type, 32)
+    products = builder.mul(builder.zext(unsigned, wide), builder.sext(signed, wide))
+    total = builder.add(_every(builder, products, 0, 2), _every(builder, products, 1, 2))
+    low, high = _constant(total.type, -32768), _constant(total.type, 32767)
+    total = builder.select(builder.icmp_signed("<", total, low), low, total)
+    return builder.trunc(builder.select(builder.icmp_signed(">", total, high), high, total), result)
+
+
+def emit_madd_words(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    """Emit a[2 i] * b[2 i] + a[2 i + 1] * b[2 i + 1] in 32 bits."""
+    lanes = a.type.count
+    if name := _named(MADD_WORDS, lanes):
+        return call_llvm(builder, name, ir.VectorType(ir.IntType(32), lanes // 2), [a, b])
+    if lanes > 16:
+        return _in_halves(builder, emit_madd_words, [a, b])
+    wide = _wider(a.type, 32)
+    products = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
+    return builder.add(_every(builder, products, 0, 2), _every(builder, products, 1, 2))
+
+
+@intrinsic
+def madd_bytes(typing, unsigned, signed):
+    """Return u[2 i] * s[2 i] + u[2 i + 1] * s[2 i + 1], saturated, as 16-bit lanes (x86 pmaddubsw)."""
+
+    def emit(context, builder, signature, arguments):
+        return emit_madd_bytes(builder, *arguments)
+
+    return vector("i16", unsigned.lanes // 2)(unsigned, signed), emit
+
+
+@intrinsic
+def madd_words(typing, a, b):
+    """Return a[2 i] * b[2 i] + a[2 i + 1] * b[2 i + 1] as 32-bit lanes (x86 pmaddwd)."""
+
+    def emit(context, builder, signature, arguments):
+        return emit_madd_words(builder, *arguments)
+
+    return vector("i32", a.lanes // 2)(a, b), emit
+
+
+@intrinsic
+def add_dot4(typing, total, unsigned, signed):
+    """Return total[i] + the sum of u[4 i + k] * s[4 i + k], k = 0 … 3 (x86 vpdpbusd).
+
+    Two neighbouring products must not exceed 16 bits together; where they do, processors without the instruction
+    saturate.
+    """
+
+    def emit(context, builder, signature, arguments):
+        kind, bits = total.llvm, 32 * total.lanes
+        if bits in (256, 512) and simd.cpu_has("avx512vnni", "avx512vl"):
+            return call_llvm(builder, f"llvm.x86.avx512.vpdpbusd.{bits}", kind, list(arguments))
+        words = emit_madd_bytes(builder, *arguments[1:])
+        return builder.add(arguments[0], emit_madd_words(builder, words, _constant(words.type, 1)))
+
+    return total(total, unsigned, signed), emit
+
+
+@intrinsic
+def add_madd_words(typing, total, a, b):
+    """Return total[i] + a[2 i] * b[2 i] + a[2 i + 1] * b[2 i + 1] as 32-bit lanes (x86 vpdpwssd)."""
+
+    def emit(context, builder, signature, arguments):
+        kind, bits = total.llvm, 32 * total.lanes
+        if bits in (256, 512) and simd.cpu_has("avx512vnni", "avx512vl"):
+            return call_llvm(builder, f"llvm.x86.avx512.vpdpwssd.{bits}", kind, list(arguments))
+        return builder.add(arguments[0], emit_madd_words(builder, *arguments[1:]))
+
+    return total(total, a, b), emit
+
+
+@intrinsic
+def with_sign_of(typing, a, b):
+    """Return a where b > 0, -a where b < 0, 0 where b is 0 (x86 psignb)."""
+
+    def emit(context, builder, signature, arguments):
+        value, sign = arguments
+        if name := _named(SIGN_BYTES, a.lanes):
+            return call_llvm(builder, name, a.llvm, [value, sign])
+        zero = _constant(a.llvm, 0)
+        value = builder.select(builder.icmp_signed("<", sign, zero), builder.sub(zero, value), value)
+        return builder.select(builder.icmp_signed("==", sign, zero), zero, value)
+
+    return a(a, a), emit
+
+
+@intrinsic
+def joined(typing, low, high):
+    """Return one vector with the lanes of `low`, then those of `high`."""
+
+    def emit(context, builder, signature, arguments):
+        return shuffle(builder, *arguments, list(range(2 * low.lanes)))
+
+    return vector(low.element, 2 * low.lanes)(low, low), emit
+
+
+@intrinsic
+def spread_lane(typing, a, lane, like):
+    """Return a vector of the type of `like` with a[lane] in every lane."""
+
+    def emit(context, builder, signature, arguments):
+        scalar = builder.extract_element(arguments[0], builder.trunc(arguments[1], INDEX))
+        return fill(builder, scalar, like.llvm)
+
+    return like(a, types.intp, like), emit
+
+
+@intrinsic
+def half_of(typing, a, upper):
+    """Return the lower (0) or upper (1) half of the lanes; `upper` must be written as a number."""
+    if not isinstance(upper, types.IntegerLiteral):
+        return None
+    first = upper.literal_value * a.lanes // 2
+
+    def emit(context, builder, signature, arguments):
+        return shuffle(builder, arguments[0], arguments[0], list(range(first, first + a.lanes // 2)))
+
+    return vector(a.element, a.lanes // 2)(a, upper), emit
+
+
+@intrinsic
+def pair_sums(typing, a):
+    """Return a[2 i] + a[2 i + 1]."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.add(_every(builder, arguments[0], 0, 2), _every(builder, arguments[0], 1, 2))
+
+    return vector(a.element, a.lanes // 2)(a), emit
+
+
+@intrinsic
+def lane_sum(typing, a):
+    """Return the sum of integer lanes."""
+
+    def emit(context, builder, signature, arguments):
+        value = arguments[0]
+        while value.type.count > 1:
+            half = value.type.count // 2
+            parts = (shuffle(builder, value, value, list(range(first, first + half))) for first in (0, half))
+            value = builder.add(*parts)
+        return builder.extract_element(value, ir.Constant(INDEX, 0))
+
+    return simd.SCALARS[a.element](a), emit
+
+
+@intrinsic
+def bytes_of_words(typing, a, b, c, d):
+    """Return the 16 bytes of four uint32, the lowest byte of `a` first."""
+
+    def emit(context, builder, signature, arguments):
+        words = ir.Constant(ir.VectorType(ir.IntType(32), 4), ir.Undefined)
+        for lane, word in enumerate(arguments):
+            words = builder.insert_element(words, word, ir.Constant(INDEX, lane))
+        return builder.bitcast(words, vector("i8", 16).llvm)
+
+    return vector("i8", 16)(types.uint32, types.uint32, types.uint32, types.uint32), emit
+
+
+def _spread_half(lanes: int) -> Callable:
+    @intrinsic
+    def spread_half(typing, array, at):
+        result = vector("f32", lanes)
+
+        def emit(context, builder, signature, arguments):
+            bits = load_at(builder, address(context, builder, array, *arguments), ir.IntType(16))
+            # converting all lanes keeps LLVM from inserting the half into a register that something else fills:
+            # such an insertion would have to wait for it
+            return widen_half(context, builder, fill(builder, bits, ir.VectorType(ir.IntType(16), lanes)))
+
+        return result(array, types.intp), emit
+
+    return spread_half
+
+
+spread_half_x4, spread_half_x8, spread_half_x16 = (_spread_half(lanes) for lanes in (4, 8, 16))
+
+
+def _extend(element: str, how: str) -> Callable:
+    @intrinsic
+    def extend(typing, a):
+        result = vector(element, a.lanes)
+
+        def emit(context, builder, signature, arguments):
+            return getattr(builder, how)(arguments[0], result.llvm)
+
+        return result(a), emit
+
+    return extend
+
+
+to_i16, to_i32, unsigned_to_i16 = _extend("i16", "sext"), _extend("i32", "sext"), _extend("i16", "zext")
+
+
+def _load(element: str, lanes: int) -> Callable:
+    @intrinsic
+    def load(typing, array, at):
+        result = vector(element, lanes)
+
+        def emit(context, builder, signature, arguments):
+            return load_at(builder, address(context, builder, array, *arguments), result.llvm)
+
+        return result(array, types.intp), emit
+
+    return load
+
+
+load_u8x64, load_i16x16, load_i32x8 = _load("i8", 64), _load("i16", 16), _load("i32", 8)

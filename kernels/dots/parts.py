@@ -1,0 +1,82 @@
+"""The steps that the dot products of several tensor types share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refgguf.kernels.dots.instructions import add_dot4, half_of, joined, madd_bytes, with_sign_of
+from refgguf.kernels.jit import part
+from refgguf.kernels.lanes import load_f32x16, load_u8x16, signed_to_f32, to_f32
+from refgguf.kernels.simd import fma, tree_sum, zero_f32x4, zero_f32x8
+
+
+@part
+def add_affine(codes, scale, minimum, x, x_at, total):
+    """Add x * (code * scale + minimum) of 32 codes 0 … 255 to the 16 lanes of the fixed order.
+
+    Where 24 bits hold code * scale, the FMA rounds where decoding rounds, at the addition of the minimum.
+    """
+    total = fma(fma(to_f32(half_of(codes, 0)), scale, minimum), load_f32x16(x, x_at), total)
+    return fma(fma(to_f32(half_of(codes, 1)), scale, minimum), load_f32x16(x, x_at + 16), total)
+
+
+@part
+def add_scaled(codes, scale0, scale1, x, x_at, total):
+    """Add x * (code * scale) of 32 codes -128 … 127, 16 for each scale, to the lanes of the fixed order."""
+    total = fma(signed_to_f32(half_of(codes, 0)) * scale0, load_f32x16(x, x_at), total)
+    return fma(signed_to_f32(half_of(codes, 1)) * scale1, load_f32x16(x, x_at + 16), total)
+
+
+@part
+def nibbles(flat, at):
+    """Return the low halves of 16 bytes, then their high halves, as 32 bytes."""
+    packed = load_u8x16(flat, at)
+    return joined(packed & 15, packed >> 4)
+
+
+@part
+def signed_words(w, y):
+    """Return w[2 i] * y[2 i] + w[2 i + 1] * y[2 i + 1] of 32 signed bytes as 16-bit lanes."""
+    return madd_bytes(with_sign_of(w, w), with_sign_of(y, w))
+
+
+@part
+def add_signed_dot4(total, w, y):
+    """Return total[i] + the sum of w[4 i + k] * y[4 i + k], k = 0 … 3, of 32 signed bytes."""
+    return add_dot4(total, with_sign_of(w, w), with_sign_of(y, w))
+
+
+@part
+def start_lanes():
+    """Return eight sums."""
+    return zero_f32x8()
+
+
+@part
+def finish_lanes(total):
+    """Return the sum of eight lanes, as ggml's hsum_float_8 adds them."""
+    return tree_sum(total)
+
+
+@part
+def start_lanes_and_minima():
+    """Return eight sums of products and four of minima."""
+    return zero_f32x8(), zero_f32x4()
+
+
+@part
+def finish_lanes_and_minima(state):
+    """Return the sum of the products plus that of the minima."""
+    return tree_sum(state[0]) + tree_sum(state[1])
+
+
+@part
+def start_lanes_and_sum():
+    """Return eight sums of products and one of minima."""
+    return zero_f32x8(), np.float32(0)
+
+
+@part
+def finish_lanes_and_sum(state):
+    """Return the sum of the products plus that of the minima."""
+    return tree_sum(state[0]) + state[1]

@@ -28,6 +28,7 @@
     │   └── HookError (ValueError)        a hook returned something that does not fit
     ├── TraceError (ValueError)           a trace file that cannot be read or written
     ├── CompareError (ValueError)         two things that cannot be compared
+    ├── EngineError (RuntimeError)        another engine is missing or cannot run the file
     ├── InputError (ValueError)           a wrong argument or an unreadable prompt
     ├── OutputError (OSError)             a file that cannot be written
     └── ViewerError (RuntimeError)
@@ -184,6 +185,10 @@ class TraceError(RefggufError, ValueError):
 
 class CompareError(RefggufError, ValueError):
     """Two things cannot be compared."""
+
+
+class EngineError(RefggufError, RuntimeError):
+    """Another engine, such as llama.cpp, is missing or cannot run the file."""
 
 
 class InputError(RefggufError, ValueError):

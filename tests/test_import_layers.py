@@ -20,7 +20,7 @@ LAYERS = (
     ("arch",),
     ("forward", "sampling", "demo"),
     ("model",),
-    ("compare",),
+    ("compare", "engines"),
     ("report",),
     ("viz",),
     ("cli", "__main__"),
@@ -40,6 +40,7 @@ ALLOWED = {
     "rich": ("refgguf.cli",),
     "gguf": ("refgguf.gguf.writer", "refgguf.weights.references"),
     "safetensors": ("refgguf.trace",),
+    "llama_cpp": ("refgguf.engines.llama_cpp",),
     "regex": ("refgguf.tokenizer",),
 }
 DISTRIBUTION = {"PIL": "pillow", "PySide6": "pyside6-essentials"}

@@ -1,0 +1,118 @@
+"""Checking a model operation by operation against another engine's run, so that errors do not add up.
+
+Every tap that the other run holds is replaced by its tensor as soon as ours has been computed: each operation then
+starts from the other engine's own inputs, and its difference is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from refgguf.compare.measures import largest_difference, relative_l2
+from refgguf.errors import CompareError
+from refgguf.model import Model
+from refgguf.taps import Tap
+from refgguf.trace import Trace
+
+# relative L2 error of one operation that two honest engines may show (measured in the tests of this module)
+ROUNDING = 5e-6  # float32 sums in another order; exp and tanh that differ in the last bits
+HALF_TABLE = 1e-3  # GELU looked up in a table of half-precision numbers
+EIGHT_BIT_ACTIVATIONS = 3e-2  # activations rounded to 8 bits before they meet quantized weights
+HALF_ACTIVATIONS = 6e-3  # activations rounded to float16 or bfloat16 before they meet weights of that type
+HALF_TYPES = ("F16", "BF16")
+
+
+@dataclass(frozen=True)
+class OperationComparison:
+    """How far one operation's result lies from the other engine's, given the same inputs.
+
+    Attributes:
+        name: canonical name of the tap.
+        relative_l2: ‖ours − theirs‖ / ‖theirs‖.
+        largest_difference: max |ours − theirs|.
+        equal_bits: whether they are the same in every bit.
+        tolerance: relative L2 that rounding explains here.
+        end_to_end: relative L2 when nothing is replaced and errors add up.
+    """
+
+    name: str
+    relative_l2: float
+    largest_difference: float
+    equal_bits: bool
+    tolerance: float
+    end_to_end: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether rounding explains the difference."""
+        return self.relative_l2 <= self.tolerance
+
+
+def compare_operations(
+    model: Model, other: Trace, *, numerics: str | None = None
+) -> list[OperationComparison]:
+    """Compare every operation with another engine's run of the same tokens.
+
+    Args:
+        model: the model.
+        other: the other run, from position 0 on; taps that it lacks are computed from those that it has.
+        numerics: "exact" or "llama.cpp"; the model's default if None.
+
+    Returns:
+        An entry for each tap of `other`, in order of execution.
+
+    Raises:
+        CompareError: a tensor has another shape than the model's.
+    """
+    ours = model.trace(other.tokens, other.names, numerics=numerics)
+    for name in other:
+        if ours[name].shape != other[name].shape:
+            raise CompareError(
+                f"{name} has shape {other[name].shape} in the other run; the model makes {ours[name].shape} of it"
+            )
+    forced = _forced(model, other, numerics)
+    types = {name: tensor.type for name, tensor in model.file.tensors.items()}
+    numerics = numerics or model.numerics
+    return [
+        OperationComparison(
+            name,
+            relative_l2(other[name], x),
+            largest_difference(other[name], x),
+            np.array_equal(x, other[name]),
+            tolerance(model.taps[name], types, numerics),
+            relative_l2(other[name], ours[name]),
+        )
+        for name, x in forced.items()
+    ]
+
+
+def _forced(model: Model, other: Trace, numerics: str | None) -> dict[str, np.ndarray]:
+    """Run the model on the other engine's tensors; returns what each operation made of them."""
+    found: dict[str, np.ndarray] = {}
+
+    def replace(x: np.ndarray, tap: Tap) -> np.ndarray:
+        found[tap.name] = x.copy()
+        return other[tap.name]
+
+    with model.hooks(dict.fromkeys(other.names, replace)):
+        model.logits(other.tokens, numerics=numerics)
+    return found
+
+
+def tolerance(tap: Tap, types: Mapping[str, str], numerics: str) -> float:
+    """Return the relative L2 error that rounding alone explains in one operation.
+
+    Args:
+        tap: the operation's result.
+        types: type of every tensor by name.
+        numerics: which arithmetic ours was.
+    """
+    if numerics == "llama.cpp":
+        return ROUNDING
+    matrices = {types[name] for name in tap.weights if name.endswith(".weight")} - {"F32"}
+    if matrices and tap.kind != "embedding":
+        return HALF_ACTIVATIONS if matrices <= set(HALF_TYPES) else EIGHT_BIT_ACTIVATIONS
+    return HALF_TABLE if "gelu" in tap.formula else ROUNDING

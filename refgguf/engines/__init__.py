@@ -1,0 +1,1 @@
+"""Other programs that run the same file: their own intermediate tensors, as ordinary traces."""

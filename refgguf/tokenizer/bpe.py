@@ -56,6 +56,10 @@ class BPETokenizer(Tokenizer):
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
         if not text.isascii() and _not_utf8.search(text):
             text = decode_lenient(bytes_of(text))
+        return self._encode_readable(text)
+
+    def _encode_readable(self, text: str) -> list[int]:
+        """Turn text into ids; lone surrogates in it are characters that llama.cpp's reader lets pass."""
         if self._rules.get("escape_spaces"):
             text = text.replace(" ", ESCAPED_SPACE)
         return self._cache.ids(self._words(text))

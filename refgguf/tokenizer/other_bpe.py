@@ -49,14 +49,12 @@ class HybridDNATokenizer(BPETokenizer):
 class WhitespaceTokenizer(BPETokenizer):
     """BPE of what lies between white space, which itself is dropped."""
 
-    def _encode_text(self, text: str, after_special: bool) -> list[int]:
+    def _encode_readable(self, text: str) -> list[int]:
         lowercase = read_flag(self.metadata, "normalizer.lowercase", self.pre != "whitespace")
         ids = []
-        for word in uni.narrow_spaces(uni.decode_lenient(bytes_of(text))).translate(_SPLIT).split(" "):
+        for word in uni.narrow_spaces(text).translate(_SPLIT).split(" "):
             if word:
-                ids += super()._encode_text(
-                    "".join(map(uni.lower, word)) if lowercase else word, after_special
-                )
+                ids += super()._encode_readable("".join(map(uni.lower, word)) if lowercase else word)
         return ids
 
 

@@ -56,14 +56,13 @@ class SpecialTokens:
         result: list[Fragment] = []
         done = 0
         for first, last in self._stretches(text):
-            if first > done:
-                result.append(text[done:first])
+            _append(result, text[done:first])
             stretch = text[first:last]
             id = self._ids.get(stretch)
-            result.extend([id] if id is not None else self._in_order(stretch, self._within(stretch)))
+            for fragment in [id] if id is not None else self._in_order(stretch, self._within(stretch)):
+                _append(result, fragment)
             done = last
-        if done < len(text):
-            result.append(text[done:])
+        _append(result, text[done:])
         return result
 
     def _stretches(self, text: str) -> Iterator[tuple[int, int]]:
@@ -128,6 +127,14 @@ class SpecialTokens:
             text = after
         if text:
             yield text
+
+
+def _append(fragments: list[Fragment], more: Fragment) -> None:
+    """Add a fragment; text beside text is one fragment, and empty text is none."""
+    if isinstance(more, str) and fragments and isinstance(fragments[-1], str):
+        fragments[-1] += more
+    elif more != "":
+        fragments.append(more)
 
 
 def _start_pattern(texts: Iterable[str]) -> re.Pattern[str] | None:

@@ -20,7 +20,7 @@ LAYERS = (
     ("arch",),
     ("forward", "sampling", "demo"),
     ("model",),
-    ("compare", "engines"),
+    ("compare", "engines", "probe"),
     ("report",),
     ("viz",),
     ("cli", "__main__"),
@@ -38,12 +38,14 @@ ALLOWED = {
     "PIL": ("refgguf.viz", "refgguf.report"),
     "click": ("refgguf.cli",),
     "rich": ("refgguf.cli",),
-    "gguf": ("refgguf.gguf.writer", "refgguf.weights.references"),
+    "gguf": ("refgguf.gguf.writer", "refgguf.weights.references", "refgguf.demo.training"),
+    "torch": ("refgguf.demo.training",),
+    "tokenizers": ("refgguf.demo.training",),
     "safetensors": ("refgguf.trace",),
     "llama_cpp": ("refgguf.engines.llama_cpp",),
     "regex": ("refgguf.tokenizer",),
 }
-DISTRIBUTION = {"PIL": "pillow", "PySide6": "pyside6-essentials"}
+DISTRIBUTION = {"PIL": "pillow", "llama_cpp": "llama-cpp-python", "PySide6": "pyside6-essentials"}
 
 
 def layer(module: str) -> int | None:
@@ -100,7 +102,8 @@ def test_what_is_imported_and_what_is_declared_agree():
     """Every third-party package that is imported is a dependency in pyproject.toml, and the reverse."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = {requirement_name(text) for text in project["dependencies"]}
-    optional = {requirement_name(text) for text in project["optional-dependencies"]["qt"]}
+    extras = [texts for name, texts in project["optional-dependencies"].items() if name != "test"]
+    optional = {requirement_name(text) for texts in extras for text in texts}
     tops = {name.split(".")[0] for source in sources() for name, _ in source.imports()}
     third_party = tops - set(sys.stdlib_module_names) - {"refgguf"}
     imported = {DISTRIBUTION.get(top, top).lower() for top in third_party}

@@ -61,7 +61,7 @@ def test_every_operation_agrees_to_rounding(capture, suite_file):
 
 
 def test_exact_numerics_show_the_gelu_table_and_nothing_else(capture, suite_file):
-    """In exact numerics only GELU differs by more than rounding, and by no more than a half-precision table explains."""
+    """In exact numerics only GELU differs by more than rounding, as a half-precision table explains."""
     model = refgguf.load(suite_file)
     for operation in compare_operations(model, capture(model, TOKENS)):
         assert operation.agrees, operation
@@ -69,7 +69,7 @@ def test_exact_numerics_show_the_gelu_table_and_nothing_else(capture, suite_file
 
 
 def test_a_wrong_weight_is_found_where_it_is(capture, suite_file):
-    """If one matrix of ours differs, that operation alone disagrees, although all later tensors differ end to end."""
+    """If one matrix of ours differs, that operation alone disagrees, although later tensors differ too."""
     model = refgguf.load(suite_file)
     theirs = capture(model, TOKENS)
     broken = refgguf.load(suite_file)

@@ -32,6 +32,7 @@ def heading(walk: Walk, width: int) -> list[Text]:
         ("refgguf step", BOLD), f"  {model.get('name', '')}  ", (f"{walk.trace.numerics}", DIM)
     )
     right = f"token {walk.token + 1}/{walk.n_tokens} · operation {walk.operation + 1}/{walk.n_operations}"
+    left.truncate(width - len(right) - 1, overflow="ellipsis")
     left.append(" " * max(1, width - left.cell_len - len(right)))
     left.append(right, DIM)
     return [left, ribbon(walk, width), layers(walk, width), operations(walk, width), rule(width)]

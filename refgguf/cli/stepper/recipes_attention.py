@@ -9,7 +9,7 @@ import numpy as np
 
 from refgguf.cli.stepper.example import AGREES, Place, close, sum_of
 from refgguf.cli.stepper.glyphs import number, quoted
-from refgguf.taps import Tap
+from refgguf.kernels.ops.activation import ACTIVATIONS
 
 
 def _all_tokens(place: Place, number_of_input: int) -> np.ndarray | None:
@@ -137,24 +137,21 @@ def neuron(place: Place) -> list[str] | None:
     parts = [part.values for part in place.inputs.values()]
     if any(part.shape != place.here.values.shape for part in parts) or len(parts) > 2:
         return None
-    at = place.largest
-    value = float(place.here.values.reshape(-1)[at])
-    gate = float(parts[0].reshape(-1)[at])
-    name = _activation_name(place.tensor)
-    what = place.here.place(at)
-    quiet = float((np.abs(place.here.values) < 0.1 * abs(value)).mean())
-    lines = [f"{quiet:.0%} of the neurons stay below a tenth of the strongest"]
-    if len(parts) == 1:
-        return [f"{what}: {name}({number(gate)}) = {number(value)}", *lines]
-    up = float(parts[1].reshape(-1)[at])
-    if not up:
+    name = place.tensor.formula.split("(")[0].strip()
+    if name not in ACTIVATIONS:
         return None
+    at = place.largest
+    value, gate = float(place.here.values.reshape(-1)[at]), float(parts[0].reshape(-1)[at])
+    try:
+        passed = float(ACTIVATIONS[name](np.array([gate], np.float32))[0])
+    except TypeError:  # one with learned constants, which only its block knows
+        return None
+    up = float(parts[1].reshape(-1)[at]) if len(parts) == 2 else 1.0
+    if not close(passed * up, value, abs(value)):
+        return None
+    quiet = float((np.abs(place.here.values) < 0.1 * abs(value)).mean())
+    times = f" = {number(passed)}, times up {number(up)}" if len(parts) == 2 else ""
     return [
-        f"{what}: {name}({number(gate)}) = {number(value / up)}, times up {number(up)} = {number(value)}",
-        *lines,
+        f"{place.here.place(at)}: {name}({number(gate)}){times} = {number(value)}",
+        f"{quiet:.0%} of the neurons stay below a tenth of the strongest",
     ]
-
-
-def _activation_name(tap: Tap) -> str:
-    head = tap.formula.split("(")[0].strip()
-    return head if head.isidentifier() else "act"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from refgguf.cli.stepper.walk import Walk
 
 DIM = Style(dim=True)
-SMALLEST = (40, 12)
+SMALLEST = (60, 16)
 MOST_WIDTH = 140
 KEYS = (
     ("→ space", "next operation"),

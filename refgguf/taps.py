@@ -91,6 +91,7 @@ LAYER_WORDS = {
     ),
     "attn_norm": Word("token d_model", "norm", "residual stream normed for attention", "attn_norm"),
     "attn_qkv": Word("token qkv", "qkv", "queries, keys and values from one fused matrix", "wqkv_b"),
+    "attn_qkv_clamped": Word("token qkv", "qkv", "queries, keys and values, cut to a range", "wqkv_clamped"),
     "attn_q": Word("token head d_head", "qkv", "queries: what each token looks for", "Qcur", "attn.hook_q"),
     "attn_k": Word("token kv_head d_head", "qkv", "keys: what each token offers to be found by", "Kcur", "attn.hook_k"),
     "attn_v": Word("token kv_head d_head", "qkv", "values: what each token passes on", "Vcur", "attn.hook_v"),
@@ -113,7 +114,7 @@ LAYER_WORDS = {
     "attn_gate_act": Word("token head d_head", "attention", "gate of the mixed values", "attn_gate_sig"),
     "attn_gated": Word("token head d_head", "attention", "mixed values, gated", "attn_gated"),
     "attn_sub_norm": Word("token d_z", "attention", "mixed values, all heads normed together", "attn_sub_norm"),
-    "attn_output": Word("token d_model", "attention", "heads mixed, before the norm that follows"),
+    "attn_output": Word("token d_model", "attention", "heads mixed, before what follows", "attn_out"),
     "attn_out": Word(
         "token d_model", "residual", "what attention adds to the residual stream", "attn_out", "hook_attn_out"
     ),
@@ -127,7 +128,7 @@ LAYER_WORDS = {
     "ffn_act": Word("token d_ff", "ffn", "activation of each neuron", "ffn_swiglu", "mlp.hook_post"),
     "ffn_act_scaled": Word("token d_ff", "ffn", "activation of each neuron, by its scale", "ffn_act"),
     "ffn_sub_norm": Word("token d_ff", "ffn", "activations of all neurons normed together", "ffn_sub_norm"),
-    "ffn_down": Word("token d_model", "ffn", "feed-forward result before the norm that follows", "ffn_out"),
+    "ffn_down": Word("token d_model", "ffn", "feed-forward result before what follows", "ffn_out"),
     "router_logits": Word("token expert", "router", "score of each expert", "ffn_moe_logits"),
     "router_probs": Word("token expert", "router", "share of each expert before selection", "ffn_moe_probs"),
     "router_topk": Word(

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from refgguf.arch.hyper import HyperParameters
-from refgguf.arch.parts import attention, attention_scale, experts, feed_forward, layer, rms_norm
+from refgguf.arch.parts import attention, experts, feed_forward, layer, rms_norm
 from refgguf.arch.positions import rope
+from refgguf.blocks.block import Block
 from refgguf.blocks.ends import Embedding, Head
 from refgguf.blocks.layer import Layer
 from refgguf.blocks.network import Network
 from refgguf.blocks.norm import Norm
+from refgguf.blocks.rope import Rope
 
 
 def network(
@@ -22,6 +24,7 @@ def network(
     embedding: Mapping[str, Any] | None = None,
     head: Mapping[str, Any] | None = None,
     tied: bool = False,
+    n_layers: int | None = None,
     **switches: Any,
 ) -> Network:
     """Return a network; the output matrix is the embedding where the file has no other.
@@ -33,12 +36,13 @@ def network(
         embedding: switches of `Embedding`.
         head: switches of `Head`.
         tied: the embedding is the output matrix whatever the file has.
+        n_layers: how many layers run; as many as the file has if None.
         switches: as in `Network`.
     """
     matrix = "output" if hp.has("output.weight") and not tied else "token_embd"
     return Network(
         Embedding(hp.n_vocab, hp.d_model, **(embedding or {})),
-        tuple(build(number) for number in range(hp.n_layers)),
+        tuple(build(number) for number in range(hp.n_layers if n_layers is None else n_layers)),
         Head(
             **{"n_outputs": hp.n_vocab, "d_model": hp.d_model, "norm": norm, "matrix": matrix, **(head or {})}
         ),
@@ -48,43 +52,43 @@ def network(
 
 def decoder(
     hp: HyperParameters,
-    style: str | None,
+    turn: str | Callable[[int], Rope | None] | None,
     *,
     norm: Norm | None = None,
     act: str = "silu",
     gate: str = "split",
-    scale: float | None = None,
+    sparse: bool = False,
     layers: Mapping[str, Any] | None = None,
     mixer: Mapping[str, Any] | None = None,
+    ffn: Mapping[str, Any] | None = None,
+    second: Callable[[int], Block] | None = None,
     **switches: Any,
 ) -> Network:
     """Return a network of like layers: attention, then a feed-forward network or experts.
 
     Args:
         hp: hyper-parameters.
-        style: of RoPE, "interleaved" or "split"; None for no RoPE.
+        turn: style of RoPE, "interleaved" or "split"; None for no RoPE; or number of a layer → its RoPE.
         norm: all norms; RMSNorm if None.
         act: activation function.
         gate: as in `FeedForward`.
-        scale: what multiplies the scores; 1 / √d_head if None and the file does not say.
+        sparse: files with an expert count are mixtures of experts.
         layers: switches of `layer`.
         mixer: switches of `Attention`.
+        ffn: further switches of `FeedForward`.
+        second: number of a layer → what follows attention, in place of the feed-forward network.
         switches: of `network`.
     """
     norm = norm or rms_norm(hp)
-    sparse = hp.int("expert_count", 0) > 0
-    scale = attention_scale(hp) if scale is None else scale
-    weight_scale = hp.float("expert_weights_scale", 0.0) or 1.0
+    ropes = turn if callable(turn) else lambda number: rope(hp, turn, number) if turn else None
+    if sparse and hp.int("expert_count", 0) > 0:
+        weight_scale = hp.float("expert_weights_scale", 0.0) or 1.0
+        seconds = second or (lambda number: experts(hp, act, weight_scale=weight_scale))
+    else:
+        seconds = second or (lambda number: feed_forward(hp, number, act, gate=gate, **(ffn or {})))
 
     def build(number: int) -> Layer:
-        turn = rope(hp, style, number) if style else None
-        ffn = (
-            experts(hp, act, weight_scale=weight_scale)
-            if sparse
-            else feed_forward(hp, number, act, gate=gate)
-        )
-        return layer(
-            hp, attention(hp, number, rope=turn, scale=scale, **(mixer or {})), ffn, norm, **(layers or {})
-        )
+        first = attention(hp, number, rope=ropes(number), **(mixer or {}))
+        return layer(hp, first, seconds(number), norm, **(layers or {}))
 
     return network(hp, build, norm, **switches)

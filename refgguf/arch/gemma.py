@@ -1,8 +1,8 @@
-"""Gemma 1 to 3 (Gemma Team 2024, 2025)."""
+"""Gemma 1 to 3 (Gemma Team 2024, 2025); their norm weights are stored with the 1 added that the papers add."""
 
 from __future__ import annotations
 
-from refgguf.arch.decoder import network
+from refgguf.arch.decoder import decoder, network
 from refgguf.arch.hyper import HyperParameters
 from refgguf.arch.parts import attention, feed_forward, head_sizes, layer, qk_norm, rms_norm, sliding_masks
 from refgguf.arch.positions import local_rope, rope
@@ -23,10 +23,37 @@ def scale(hp: HyperParameters, number: int, odd_one: int) -> float:
     return (hp.d_model // n_heads if hp.n_layers == odd_one else d_head) ** -0.5
 
 
+@architecture("gemma", blocks="RMSNorm · RoPE · grouped-query attention · GEGLU · scaled embedding")
+def gemma(hp: HyperParameters) -> Network:
+    """Build it."""
+    names = {"llama_cpp": {"resid_mid": "sa_out"}}
+    return decoder(hp, "split", act="gelu", embedding={"scale": hp.d_model**0.5}, tied=True, layers=names)
+
+
+@architecture(
+    "gemma2",
+    blocks="sandwich RMSNorm · RoPE · soft-capped scores · sliding window 1:1 · GEGLU · soft-capped logits",
+)
+def gemma2(hp: HyperParameters) -> Network:
+    """Build it."""
+    norm, masks = rms_norm(hp), sliding_masks(hp, 2, window=4096)
+    softcap = hp.float("attn_logit_softcapping", 50.0)
+    names = {"resid_mid": "sa_out", "ffn_out": "/ffn_post_norm"}
+
+    def build(number: int) -> Layer:
+        turn = (local_rope if masks[number].window else rope)(hp, "split", number)
+        factor = scale(hp, number, GEMMA2_27B)
+        mixer = attention(hp, number, rope=turn, mask=masks[number], scale=factor, softcap=softcap)
+        return layer(hp, mixer, feed_forward(hp, number, "gelu"), norm, post_norm=norm, llama_cpp=names)
+
+    head = {"softcap": hp.float("final_logit_softcapping", 30.0)}
+    return network(hp, build, norm, embedding={"scale": hp.d_model**0.5}, head=head, tied=True)
+
+
 @architecture("gemma3", blocks="sandwich RMSNorm · q/k-norm · two RoPE bases · sliding window 5:1 · GEGLU")
 def gemma3(hp: HyperParameters) -> Network:
     """Build it: layers with a sliding window have a RoPE base of their own and no context extension."""
-    norm = rms_norm(hp)
+    norm, names = rms_norm(hp), {"resid_mid": "sa_out"}
     masks = sliding_masks(hp, 6) if hp.int("attention.sliding_window", 0) else [Mask()] * hp.n_layers
 
     def build(number: int) -> Layer:
@@ -36,16 +63,9 @@ def gemma3(hp: HyperParameters) -> Network:
             if local
             else rope(hp, "split", number)
         )
-        switches = {"mask": masks[number], "scale": scale(hp, number, GEMMA3_27B), **qk_norm(norm)}
-        mixer = attention(hp, number, rope=turn, **switches)
-        return layer(
-            hp,
-            mixer,
-            feed_forward(hp, number, "gelu"),
-            norm,
-            post_norm=norm,
-            llama_cpp={"resid_mid": "sa_out"},
-        )
+        factor = scale(hp, number, GEMMA3_27B)
+        mixer = attention(hp, number, rope=turn, mask=masks[number], scale=factor, **qk_norm(norm))
+        return layer(hp, mixer, feed_forward(hp, number, "gelu"), norm, post_norm=norm, llama_cpp=names)
 
     head = {"softcap": hp.float("final_logit_softcapping", 0.0)}
     return network(hp, build, norm, embedding={"scale": hp.d_model**0.5}, head=head)

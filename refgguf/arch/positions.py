@@ -71,7 +71,9 @@ def local_rope(
     return rope(hp, style, layer, base=base, stretched=stretched)
 
 
-def multi_axis_rope(hp: HyperParameters, layer: int, *, interleaved_axes: bool = False) -> Rope:
+def multi_axis_rope(
+    hp: HyperParameters, layer: int, *, interleaved_axes: bool = False, base: float | None = None
+) -> Rope:
     """Return RoPE over several axes (time, height, width, extra), as text uses it.
 
     A text token has the same place on the first three axes and 0 on the fourth, whose pairs therefore stand still.
@@ -80,11 +82,12 @@ def multi_axis_rope(hp: HyperParameters, layer: int, *, interleaved_axes: bool =
         hp: hyper-parameters.
         layer: number of the layer.
         interleaved_axes: the first three axes take turns pair by pair; otherwise each has a section of its own.
+        base: frequency base; the file's if None.
 
     Source: llama.cpp ggml/src/ggml-cpu/ops.cpp, ggml_mrope_cache_init; src/llama-graph.cpp, llm_graph_input_pos.
     """
     sections = hp.ints("rope.dimension_sections", 4)
-    turning = rope(hp, "split", layer)
+    turning = rope(hp, "split", layer, base=base)
     if not any(sections[:3]):
         raise hp.error("rope.dimension_sections", f"is {sections}; one of the first three must be positive")
 

@@ -161,10 +161,13 @@ class Attention(Block):
                 layer=layer,
                 llama_cpp=foreign,
             )
+            if self.clamp:
+                yield declare("attn_qkv_clamped", inputs=["attn_qkv"], formula="qkv" + cut, layer=layer)
         for name, sign in PARTS:
             if self.fused_qkv:
-                formula = f"the {sign} columns of qkv, split into heads" + cut
-                yield declare(name, inputs=["attn_qkv"], formula=formula, layer=layer)
+                source = "attn_qkv_clamped" if self.clamp else "attn_qkv"
+                formula = f"the {sign} columns of qkv, split into heads"
+                yield declare(name, inputs=[source], formula=formula, layer=layer)
             else:
                 formula = f"x · W{sign}ᵀ{bias}, split into heads" + cut
                 foreign = f"{sign.upper()}cur_clamped" if self.clamp else None
@@ -278,15 +281,9 @@ class Attention(Block):
     def _project(self, x: np.ndarray, s: Scope) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return queries (token, head, d_head), keys and values (token, kv_head, d_head)."""
         if self.fused_qkv:
-            qkv = s.linear(x, "attn_qkv")
-            biases = [s.optional(f"{name}.bias") for name, _ in PARTS]
-            if not s.has("attn_qkv.bias") and all(bias is not None for bias in biases):
-                qkv = qkv + np.concatenate(biases)
-            parts = np.split(s.tap("attn_qkv", qkv), np.cumsum(self.widths)[:2], axis=1)
+            parts = np.split(self._fused(x, s), np.cumsum(self.widths)[:2], axis=1)
         else:
-            parts = [s.linear(x, name) for name, _ in PARTS]
-        if self.clamp:
-            parts = [np.clip(part, np.float32(-self.clamp), np.float32(self.clamp)) for part in parts]
+            parts = [self._clamped(s.linear(x, name)) for name, _ in PARTS]
         heads = (
             (self.n_heads, self.d_head),
             (self.n_kv_heads, self.d_head),
@@ -296,6 +293,18 @@ class Attention(Block):
             s.tap(name, np.ascontiguousarray(part).reshape(len(x), *shape))
             for (name, _), part, shape in zip(PARTS, parts, heads, strict=True)
         )
+
+    def _fused(self, x: np.ndarray, s: Scope) -> np.ndarray:
+        """Return queries, keys and values of each token side by side, (token, qkv)."""
+        qkv = s.linear(x, "attn_qkv")
+        biases = [s.optional(f"{name}.bias") for name, _ in PARTS]
+        if not s.has("attn_qkv.bias") and all(bias is not None for bias in biases):
+            qkv = qkv + np.concatenate(biases)
+        qkv = s.tap("attn_qkv", qkv)
+        return s.tap("attn_qkv_clamped", self._clamped(qkv)) if self.clamp else qkv
+
+    def _clamped(self, x: np.ndarray) -> np.ndarray:
+        return np.clip(x, np.float32(-self.clamp), np.float32(self.clamp)) if self.clamp else x
 
     def _norm(self, q: np.ndarray, k: np.ndarray, s: Scope) -> tuple[np.ndarray, np.ndarray]:
         if self.q_norm:

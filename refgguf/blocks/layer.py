@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from refgguf.blocks.block import Block
 from refgguf.blocks.branch import Branch
 from refgguf.blocks.norm import Norm
 from refgguf.blocks.scope import Need, Scope
@@ -86,7 +87,8 @@ class Layer:
         shared_norm: the second branch reads what the first one's norm gives.
         skip: what is added to the stream besides, or None.
         after: what changes the stream that leaves, or None.
-        llama_cpp: llama.cpp's names of taps (by local name) that differ from the table's; "" for none.
+        llama_cpp: llama.cpp's names of taps (by local name) that differ from the table's; "" for none, and with a
+            leading / for one that llama.cpp gives without the layer's number.
     """
 
     mixer: Branch | None
@@ -101,6 +103,11 @@ class Layer:
     def out(self) -> str:
         """Local name of the tap of what leaves it."""
         return self.after.out if self.after else "resid_post"
+
+    @property
+    def blocks(self) -> list[Block]:
+        """Its token mixer and its feed-forward network, those that it has."""
+        return [branch.block for branch in (self.mixer, self.ffn) if branch]
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
@@ -117,9 +124,12 @@ class Layer:
         prefix = f"blk.{layer}."
         for tap in self._taps(layer, sources):
             foreign = self.llama_cpp.get(tap.name.removeprefix(prefix))
-            yield (
-                tap if foreign is None else replace(tap, llama_cpp=f"{foreign}-{layer}" if foreign else None)
-            )
+            if foreign is None:
+                yield tap
+            elif foreign.startswith("/"):
+                yield replace(tap, llama_cpp=foreign[1:])
+            else:
+                yield replace(tap, llama_cpp=f"{foreign}-{layer}" if foreign else None)
 
     def _taps(self, layer: int, sources: list[str]) -> Iterator[Tap]:
         yield declare(

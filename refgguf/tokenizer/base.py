@@ -33,6 +33,7 @@ class Tokenizer:
     """
 
     family: ClassVar[str]  # what people call it: "SPM", "BPE", …
+    reads_text: ClassVar[bool] = True  # whether there is a vocabulary to encode text with
     default_ids: ClassVar[Mapping[str, int]] = {}
     default_flags: ClassVar[Mapping[str, bool]] = {}
 
@@ -107,7 +108,8 @@ class Tokenizer:
         id = self.vocabulary.named_role(role)
         if id is None:
             raise TokenizerError(
-                f"the tokenizer adds a token {role.upper()} ({wanted_by}) and the file names none; encode without special tokens"
+                f"the tokenizer adds a token {role.upper()} ({wanted_by}) and the file names none; "
+                "encode without special tokens"
             )
         return id
 

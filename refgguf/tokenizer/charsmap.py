@@ -91,19 +91,28 @@ class CharsMap:
             )
         return self._replacements[value:end]
 
-    def plain_ascii(self) -> bytes:
-        """Return the ASCII bytes that stay as they are, whatever ASCII follows them."""
-        ascii_bytes = range(1, 128)
-        return bytes(
-            first for first in ascii_bytes if not any(self._begins(first, second) for second in ascii_bytes)
+    def stops_after(self, raw: bytes) -> bool:
+        """Tell whether no entry that begins with these bytes is longer than they are."""
+        node = self._offset(0) if self._units else 0
+        for byte in raw if self._units else b"":
+            node ^= byte
+            if node >= len(self._units) or self._units[node] & _LABEL_MASK != byte:
+                return True
+            node ^= self._offset(node)
+        return not any(
+            node ^ byte < len(self._units) and self._units[node ^ byte] & _LABEL_MASK == byte
+            for byte in range(1, 256 if self._units else 1)
         )
 
-    def _begins(self, first: int, second: int) -> bool:
-        """Tell whether an entry is `first`, or begins with both bytes."""
-        node = self._offset(0) ^ first if self._units else 0
-        if not self._units or node >= len(self._units) or self._units[node] & _LABEL_MASK != first:
-            return False
-        if self._units[node] >> 8 & 1:
-            return True
-        node ^= self._offset(node) ^ second
-        return node < len(self._units) and self._units[node] & _LABEL_MASK == second
+    def may_cross_space(self) -> bool:
+        """Tell whether an entry may hold a space behind its first byte."""
+        units = np.array(self._units[1:], np.int64)
+        index = np.arange(1, len(self._units))
+        # where a child for the space would be, of every unit that may be a node
+        child = index ^ (units >> 10 << ((units & 1 << 9) >> 6) & 0xFFFFFFFF) ^ ord(" ")
+        child = child[child < len(self._units)]
+        return (
+            bool(np.any(np.array(self._units, np.int64)[child] & _LABEL_MASK == ord(" ")))
+            if len(child)
+            else False
+        )

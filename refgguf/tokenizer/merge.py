@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 
 Rank = Callable[[str, str], float | None]  # of two neighbours; None when they do not merge
 
@@ -30,7 +31,7 @@ def merge(symbols: list[str], rank: Rank) -> list[str]:
 
 
 def _merge_short(symbols: list[str], rank: Rank) -> list[str]:
-    ranks = [rank(left, right) for left, right in zip(symbols, symbols[1:], strict=False)]
+    ranks = [rank(left, right) for left, right in pairwise(symbols)]
     while True:
         best, at = None, 0
         for k, value in enumerate(ranks):

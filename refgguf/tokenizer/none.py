@@ -14,6 +14,7 @@ class NoTokenizer(Tokenizer):
     """Stands in for a tokenizer: token 17 is called `#17`, and encoding text raises a TokenizerError."""
 
     family = "none"
+    reads_text = False
 
     def __init__(self, metadata: Mapping[str, Any]):
         self.metadata = metadata

@@ -8,12 +8,15 @@ Source: llama.cpp src/llama-vocab.cpp (llm_tokenizer_rwkv, llama_unescape_rwkv_t
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cached_property
 
 from refgguf.errors import TokenizerError
 from refgguf.tokenizer.base import Tokenizer
 from refgguf.tokenizer.longest import LongestMatch
 from refgguf.tokenizer.metadata import bytes_of
+from refgguf.tokenizer.pieces import pieces_before
+from refgguf.tokenizer.word_cache import WordCache
 
 _escape = re.compile(rb"\\(?:x(.{0,2})|(.))", re.DOTALL)
 _NAMED = {b"t": b"\t", b"n": b"\n", b"r": b"\r"}
@@ -25,17 +28,28 @@ class RWKVTokenizer(Tokenizer):
     family = "RWKV"
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
-        raw, find = bytes_of(text), self._longest.at
+        return self._cache.ids(self._pieces(bytes_of(text).decode("latin-1")))
+
+    def _spell(self, piece: str) -> list[int]:
+        find = self._longest.at
         ids, at = [], 0
-        while at < len(raw):
-            found = find(raw, at)
+        while at < len(piece):
+            found = find(piece, at)
             if found is None:
-                ids.append(self._unknown(raw[at]))
+                ids.append(self._unknown(ord(piece[at])))
                 at += 1
             else:
                 ids.append(found[0])
                 at += found[1]
         return ids
+
+    @cached_property
+    def _cache(self) -> WordCache:
+        return WordCache(self._spell)
+
+    @cached_property
+    def _pieces(self) -> Callable[[str], list[str]]:
+        return pieces_before(" ", self._letters)
 
     def _before(self) -> list[int]:
         return []
@@ -52,10 +66,15 @@ class RWKVTokenizer(Tokenizer):
         return id
 
     @cached_property
+    def _letters(self) -> dict[str, int]:
+        """Every token's bytes, one letter a byte → its id."""
+        letters = {unescape(text).decode("latin-1"): id for id, text in enumerate(self.vocabulary.texts)}
+        letters.pop("", None)
+        return letters
+
+    @cached_property
     def _longest(self) -> LongestMatch:
-        raw = {unescape(text): id for id, text in enumerate(self.vocabulary.texts)}
-        raw.pop(b"", None)
-        return LongestMatch(raw)
+        return LongestMatch(self._letters)
 
     def _shown(self, id: int, special: bool) -> bytes:
         if not special and self.is_special(id):

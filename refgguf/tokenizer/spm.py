@@ -93,7 +93,8 @@ class SPMTokenizer(Tokenizer):
         if unknown is not None and self._attributes_of(unknown) & UNKNOWN:
             return [unknown]
         raise TokenizerError(
-            f"the vocabulary has no token for {raw.decode('utf-8', 'replace')!r}, neither for its bytes nor for unknown ones"
+            f"the vocabulary has no token for {raw.decode('utf-8', 'replace')!r}, neither for its bytes "
+            "nor for what is unknown"
         )
 
     @cached_property

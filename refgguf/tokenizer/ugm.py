@@ -31,6 +31,25 @@ _UNKNOWN_PENALTY = np.float32(10)
 _CLEAR = 1e-6
 _REPLACEMENT = "\ufffd".encode()
 _NO_UNKNOWN = -1
+_DEPENDS = b"\0depends"  # marks a character whose replacement depends on what follows
+_SIZES = (
+    1,
+    1,
+    1,
+    1,
+    1,
+    1,
+    1,
+    1,
+    1,
+    1,
+    1,
+    1,
+    2,
+    2,
+    3,
+    4,
+)  # bytes of a character, by the first one's high half
 
 
 class Spelling(NamedTuple):
@@ -53,11 +72,11 @@ class UGMTokenizer(Tokenizer):
         self._merge_spaces = read_flag(metadata, "remove_extra_whitespaces", False)
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
-        normal = self._spaced(self._normalized(bytes_of(text)))
+        normal = self._spaced(self._normal(text))
         unknown = self._unknown
         ids: list[int] = []
         total, pending = 0.0, []
-        for piece in self._pieces(text_of(normal)):
+        for piece in self._pieces(normal):
             spelling = self._cache[piece]
             if not spelling.clear:
                 total = _add(total, pending)
@@ -97,35 +116,46 @@ class UGMTokenizer(Tokenizer):
         return CharsMap((array & 0xFF).astype(np.uint8).tobytes())
 
     @cached_property
-    def _plain(self) -> re.Pattern[bytes]:
-        """Matches runs that normalization leaves alone: ASCII that nothing above ASCII follows."""
-        user_first = {text[:1] for text in self._user_defined}
-        plain = bytes(byte for byte in self._charsmap.plain_ascii() if chr(byte) not in user_first)
-        members = b"".join(re.escape(bytes([byte])) for byte in plain)
-        return re.compile(b"[" + members + b"]+(?![\x80-\xff])" if members else b"(?!)")
-
-    @cached_property
-    def _user_defined(self) -> list[str]:
-        attributes = self.vocabulary.attributes
-        return [self.vocabulary.text(id) for id in (attributes & USER_DEFINED).nonzero()[0].tolist()]
-
-    @cached_property
     def _user_prefixes(self) -> frozenset[bytes]:
-        return frozenset(raw[:n] for raw in map(bytes_of, self._user_defined) for n in range(1, len(raw) + 1))
+        """Everything that a user-defined token begins with."""
+        user_defined = (self.vocabulary.attributes & USER_DEFINED).nonzero()[0].tolist()
+        texts = [bytes_of(self.vocabulary.text(id)) for id in user_defined]
+        return frozenset(raw[:n] for raw in texts for n in range(1, len(raw) + 1))
 
-    def _normalized(self, raw: bytes) -> bytes:
-        """Return the text after the character map, spaces as they are."""
-        parts, at, plain = [], 0, self._plain.match
+    @cached_property
+    def _normal(self) -> Callable[[str], str]:
+        """Turns a text into what the character map makes of it, spaces as they are."""
+        if self._charsmap.may_cross_space() or any(b" " in raw[1:] for raw in self._user_prefixes):
+            return self._normalized
+        cache = WordCache(self._normalized)
+        pieces = pieces_before(" ", ())
+        return lambda text: "".join(map(cache.__getitem__, pieces(text)))
+
+    def _normalized(self, text: str) -> str:
+        raw, alone = bytes_of(text), self._alone
+        parts, at = [], 0
         while at < len(raw):
-            run = plain(raw, at)
-            if run:
-                parts.append(run.group())
-                at = run.end()
-                continue
-            part, n_read = self._normal_prefix(raw, at)
+            char = raw[at : at + (_SIZES[raw[at] >> 4])]
+            part = alone.get(char)
+            if part is None:
+                part = alone[char] = self._normal_alone(char)
+            n_read = len(char)
+            if part is _DEPENDS:
+                part, n_read = self._normal_prefix(raw, at)
             parts.append(part)
             at += n_read
-        return b"".join(parts)
+        return text_of(b"".join(parts))
+
+    @cached_property
+    def _alone(self) -> dict[bytes, bytes]:
+        return {}
+
+    def _normal_alone(self, char: bytes) -> bytes:
+        """Return what a character becomes whatever follows it, or _DEPENDS."""
+        if char[:1] in self._user_prefixes or _character_size(char, 0) != len(char):
+            return _DEPENDS
+        part, n_read = self._normal_prefix(char, 0)
+        return part if n_read == len(char) and self._charsmap.stops_after(char) else _DEPENDS
 
     def _normal_prefix(self, raw: bytes, at: int) -> tuple[bytes, int]:
         """Return (what stands for the next bytes, how many those are)."""
@@ -140,14 +170,13 @@ class UGMTokenizer(Tokenizer):
         size = _character_size(raw, at)
         return (raw[at : at + size], size) if size else (_REPLACEMENT, 1)
 
-    def _spaced(self, normal: bytes) -> bytes:
+    def _spaced(self, normal: str) -> str:
         """Return the text with spaces merged, marked and put in front, as the file wants it."""
-        mark = ESCAPED_SPACE.encode()
         if self._merge_spaces:
-            return b"".join(mark + word for word in normal.split(b" ") if word)
-        words = normal.lstrip(b" ")
-        prefix = mark if self.add_space_prefix and words else b""
-        return mark * (len(normal) - len(words)) + prefix + words.replace(b" ", mark)
+            return "".join(ESCAPED_SPACE + word for word in normal.split(" ") if word)
+        words = normal.lstrip(" ")
+        prefix = ESCAPED_SPACE if self.add_space_prefix and words else ""
+        return ESCAPED_SPACE * (len(normal) - len(words)) + prefix + words.replace(" ", ESCAPED_SPACE)
 
     # search
 

@@ -84,7 +84,8 @@ class Vocabulary:
                 continue
             if not 0 <= id < self.n_tokens:
                 raise TokenizerError(
-                    f"{PREFIX}{name} is {id:,}, but the vocabulary has {self.n_tokens:,} tokens (0 to {self.n_tokens - 1:,})"
+                    f"{PREFIX}{name} is {id:,}, but the vocabulary has {self.n_tokens:,} tokens "
+                    f"(0 to {self.n_tokens - 1:,})"
                 )
             found = id
         return found

@@ -1,0 +1,50 @@
+"""Builds SentencePiece's precompiled character map from pairs of byte strings: the inverse of reading one."""
+
+from __future__ import annotations
+
+import struct
+
+BLOCK = 256  # a node's children lie in the block of 256 units that its offset lies in
+
+
+def build_charsmap(entries: dict[bytes, bytes]) -> bytes:
+    """Return the blob: a double-array trie of the keys, and their replacements.
+
+    Args:
+        entries: what is replaced → by what; keys are not empty and hold no zero byte.
+    """
+    replacements, where = b"", {}
+    for key, value in entries.items():
+        where[key] = len(replacements)
+        replacements += value + b"\0"
+    trie: dict = {}
+    for key in entries:
+        node = trie
+        for byte in key:
+            node = node.setdefault(byte, {})
+        node[0] = key  # a leaf hangs on the label 0
+    units = {0: 0}
+    taken = {0}
+    _place(trie, 0, units, taken, where)
+    # a reader may try any label at any node, so whole blocks must be there
+    size = (max(taken) | BLOCK - 1) + 1
+    blob = struct.pack(f"<{size}I", *(units.get(k, 0) for k in range(size)))
+    return struct.pack("<I", len(blob)) + blob + replacements
+
+
+def _place(node: dict, index: int, units: dict[int, int], taken: set[int], where: dict[bytes, int]) -> None:
+    """Give a node's children places `base ^ label`, and write the node's offset."""
+    base = 1
+    while any((base ^ label) in taken for label in node):
+        base += 1
+    taken.update(base ^ label for label in node)
+    offset = base ^ index
+    assert offset < 1 << 21, "the map is too large for offsets without their scale bit"
+    units[index] = units[index] | offset << 10 | (1 << 8 if 0 in node else 0)
+    for label, child in node.items():
+        place = base ^ label
+        if label == 0:
+            units[place] = where[child] | 1 << 31
+        else:
+            units[place] = label
+            _place(child, place, units, taken, where)

@@ -117,7 +117,7 @@ load_f32 = _load(types.float32, ir.FloatType())
 
 @intrinsic
 def store(typing, array, at, value):
-    """Write a vector to `array` from element `at` on."""
+    """Write a vector or a number to `array` from element `at` on, whatever the alignment."""
 
     def emit(context, builder, signature, arguments):
         target, at, value = arguments

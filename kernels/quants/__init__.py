@@ -18,7 +18,7 @@ from refgguf.errors import QuantLayoutError, UnknownQuantError
 from refgguf.kernels.jit import parallel_rows
 from refgguf.kernels.quants.format import Field, QuantFormat
 
-__all__ = ["Field", "QuantFormat", "dequantize_rows", "format_of", "formats"]
+__all__ = ["Field", "QuantFormat", "dequantize_rows", "format_of", "formats", "quantize_rows"]
 
 # values below which a second thread costs more than it saves
 VALUES_PER_THREAD = 1 << 17
@@ -84,6 +84,46 @@ def dequantize_rows(quant: QuantFormat, raw_rows: np.ndarray, out: np.ndarray) -
             )
 
     parallel_rows(run, n_rows, at_least=-(-VALUES_PER_THREAD // (n_blocks * quant.block_size)))
+
+
+def quantize_rows(quant: QuantFormat, values: np.ndarray, out: np.ndarray) -> None:
+    """Quantize rows, on several threads when there is enough to do.
+
+    Args:
+        quant: the tensor type.
+        values: (row, n_cols) float32.
+        out: (row, row_bytes) uint8, C-contiguous, written completely.
+
+    Raises:
+        UnknownQuantError: this type is not made from floats here.
+        QuantLayoutError: a row is not a whole number of blocks, or `out` does not fit.
+
+    Exactness: the bytes that ggml's reference code writes without an importance matrix, on any number of threads.
+    """
+    if quant.quantize is None:
+        able = ", ".join(sorted(name for name, other in formats().items() if other.quantize is not None))
+        raise UnknownQuantError(
+            f"refgguf cannot quantize to {quant.name}; it can to: {able}", type=quant.name
+        )
+    n_rows, n_cols = values.shape
+    expected = (n_rows, n_cols // quant.block_size * quant.type_size)
+    if n_cols % quant.block_size:
+        problem = f"a row of {n_cols} values is not a whole number of blocks of {quant.block_size}"
+        raise QuantLayoutError(f"{quant.name}: {problem}", type=quant.name)
+    if out.shape != expected or out.dtype != np.uint8 or not out.flags.c_contiguous:
+        found = f"{out.dtype} {out.shape}"
+        problem = f"{values.shape} values become C-contiguous uint8 {expected}, but the output is {found}"
+        raise QuantLayoutError(f"{quant.name}: {problem}", type=quant.name)
+    if values.size == 0:
+        return
+    values = np.ascontiguousarray(values, np.float32).view()
+    values.flags.writeable = False
+
+    def run(first: int, end: int) -> None:
+        blocks = values[first:end].reshape(-1, quant.block_size)
+        quant.quantize(blocks, out[first:end].reshape(-1, quant.type_size))
+
+    parallel_rows(run, n_rows, at_least=-(-VALUES_PER_THREAD // (16 * n_cols)))
 
 
 def _check(quant: QuantFormat, raw_rows: np.ndarray, out: np.ndarray) -> tuple[int, int]:

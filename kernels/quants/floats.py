@@ -18,9 +18,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from refgguf.kernels.half import load_half, load_half_x16
+from refgguf.kernels.half import f32_to_half, load_half, load_half_x16
 from refgguf.kernels.jit import kernel
-from refgguf.kernels.lanes import bits_to_f32, load_f32, load_f32x16, load_u16, store
+from refgguf.kernels.lanes import bits_to_f32, f32_to_bits, load_f32, load_f32x16, load_u16, store
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, from_bits
 from refgguf.kernels.simd import address, load_at
@@ -99,13 +99,40 @@ def f64_decode(raw, out):
         values[i] = np.float32(load_f64(flat, 8 * i))
 
 
-def _format(name: str, kind: str, weight, decode, summary: str) -> QuantFormat:
-    return QuantFormat(name, 1, (Field("x", kind, 1, "the value"),), weight, "x", decode, summary=summary)
+@kernel
+def f32_encode(values, out):
+    """Copy float32 values."""
+    flat, packed = values.reshape(-1), out.reshape(-1)
+    for i in range(flat.size):
+        store(packed, 4 * i, f32_to_bits(flat[i]))
+
+
+@kernel
+def f16_encode(values, out):
+    """Round float32 values to F16."""
+    flat, packed = values.reshape(-1), out.reshape(-1)
+    for i in range(flat.size):
+        store(packed, 2 * i, f32_to_half(flat[i]))
+
+
+@kernel
+def bf16_encode(values, out):
+    """Round float32 values to BF16, ties to even; a NaN becomes quiet."""
+    flat, packed = values.reshape(-1), out.reshape(-1)
+    for i in range(flat.size):
+        bits = np.int64(f32_to_bits(flat[i]))
+        nan = bits & 0x7FFFFFFF > 0x7F800000
+        upper = bits >> 16 | 64 if nan else bits + 0x7FFF + (bits >> 16 & 1) >> 16
+        store(packed, 2 * i, np.uint16(upper))
+
+
+def _format(name: str, kind: str, weight, decode, encode, summary: str) -> QuantFormat:
+    return QuantFormat(name, 1, (Field("x", kind, 1, "the value"),), weight, "x", decode, encode, summary)
 
 
 FORMATS = (
-    _format("F32", "f32", f32_weight, f32_decode, "32-bit float"),
-    _format("F16", "f16", f16_weight, f16_decode, "16-bit float"),
-    _format("BF16", "bf16", bf16_weight, bf16_decode, "upper half of a 32-bit float"),
-    _format("F64", "f64", f64_weight, f64_decode, "64-bit float"),
+    _format("F32", "f32", f32_weight, f32_decode, f32_encode, "32-bit float"),
+    _format("F16", "f16", f16_weight, f16_decode, f16_encode, "16-bit float"),
+    _format("BF16", "bf16", bf16_weight, bf16_decode, bf16_encode, "upper half of a 32-bit float"),
+    _format("F64", "f64", f64_weight, f64_decode, None, "64-bit float"),
 )

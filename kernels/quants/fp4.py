@@ -26,11 +26,20 @@ from __future__ import annotations
 import numpy as np
 
 from refgguf.kernels.jit import inline, kernel
-from refgguf.kernels.lanes import bits_to_f32, load_u8, load_u8x8, load_u8x16, signed_to_f32, store
+from refgguf.kernels.lanes import (
+    bits_to_f32,
+    f32_to_bits,
+    load_u8,
+    load_u8x8,
+    load_u8x16,
+    signed_to_f32,
+    store,
+)
 from refgguf.kernels.lookup import look_up
 from refgguf.kernels.quants.codebooks import fp4_values
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, f32, from_bits
+from refgguf.kernels.quants.search import ZERO, byte_of, largest, truncated
 
 VALUES = fp4_values()
 
@@ -110,6 +119,65 @@ def nvfp4_decode(raw, out):
             store(values, 64 * b + 16 * s + 8, signed_to_f32(look_up(table, q >> 4)) * scale)
 
 
+@inline
+def nearest_value(x, scale):
+    """Return the code whose scaled value is nearest to x, the lowest of several."""
+    best, best_error = 0, abs(np.float32(np.int8(VALUES[0])) * scale - x)
+    for code in range(1, 16):
+        error = abs(np.float32(np.int8(VALUES[code])) * scale - x)
+        if error < best_error:
+            best, best_error = code, error
+    return best
+
+
+@inline
+def exponent_below(magnitude):
+    """Return E8M0 bits of the scale for a largest magnitude: its exponent, less the 2 of the largest 4-bit float."""
+    if not magnitude > ZERO:
+        return 0
+    # C rounds the logarithm to float32 before it takes the floor, which lifts what is just below a power of two
+    logarithm = np.floor(np.float32(np.log2(np.float64(magnitude))))
+    return byte_of(logarithm + np.float32(125))
+
+
+@inline
+def ue4m3_bits(x):
+    """Return the bits of the nearest unsigned 8-bit float, halves away from zero; 0x7E where x is too large."""
+    if not x > ZERO:
+        return 0
+    bits = np.int64(f32_to_bits(min(x, np.float32(448))))
+    exponent = (bits >> 23) - 127 + 7
+    if exponent <= 0:
+        return min(7, np.int64(truncated(x * np.float32(512) + np.float32(0.5))))
+    # a mantissa that overflows carries into the exponent; the highest exponent is not used but for 0x7E
+    code = (exponent << 3 | bits >> 20 & 7) + (bits >> 19 & 1)
+    return code if code < 0x78 else 0x7E
+
+
+@kernel
+def mxfp4_encode(values, out):
+    """Quantize to MXFP4."""
+    for b in range(values.shape[0]):
+        x, block = values[b], out[b]
+        block[0] = exponent_below(abs(largest(x)))
+        scale = e8m0_half(block[0])
+        for i in range(16):
+            block[1 + i] = nearest_value(x[i], scale) | nearest_value(x[i + 16], scale) << 4
+
+
+@kernel
+def nvfp4_encode(values, out):
+    """Quantize to NVFP4."""
+    for b in range(values.shape[0]):
+        block = out[b]
+        for s in range(4):
+            x = values[b, 16 * s : 16 * s + 16]
+            block[s] = ue4m3_bits(abs(largest(x)) / np.float32(6))
+            scale = ue4m3_half(block[s])
+            for i in range(8):
+                block[4 + 8 * s + i] = nearest_value(x[i], scale) | nearest_value(x[i + 8], scale) << 4
+
+
 MXFP4_FIELDS = (
     Field("e", "u8", 1, "scale, a power of two"),
     Field(
@@ -120,24 +188,9 @@ NVFP4_FIELDS = (
     Field("d", "u8", 4, "scales of 4 sub-blocks, 8-bit floats"),
     Field("qs", "u8", 32, "64 codes of 4 bits"),
 )
-SUMMARY = "4-bit floats, {}"
+MXFP4_SUMMARY, NVFP4_SUMMARY = "4-bit floats, scale 2 ** n", "4-bit floats, 4 8-bit scales"
+FORMULA = "value * scale"
 FORMATS = (
-    QuantFormat(
-        "MXFP4",
-        32,
-        MXFP4_FIELDS,
-        mxfp4_weight,
-        "value * scale",
-        mxfp4_decode,
-        summary=SUMMARY.format("scale 2 ** n"),
-    ),
-    QuantFormat(
-        "NVFP4",
-        64,
-        NVFP4_FIELDS,
-        nvfp4_weight,
-        "value * scale",
-        nvfp4_decode,
-        summary=SUMMARY.format("4 8-bit scales"),
-    ),
+    QuantFormat("MXFP4", 32, MXFP4_FIELDS, mxfp4_weight, FORMULA, mxfp4_decode, mxfp4_encode, MXFP4_SUMMARY),
+    QuantFormat("NVFP4", 64, NVFP4_FIELDS, nvfp4_weight, FORMULA, nvfp4_decode, nvfp4_encode, NVFP4_SUMMARY),
 )

@@ -22,20 +22,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from refgguf.kernels.half import load_half
-from refgguf.kernels.jit import kernel
+from refgguf.kernels.half import f32_to_half, load_half
+from refgguf.kernels.jit import inline, kernel
 from refgguf.kernels.lanes import load_u8, load_u8x16, load_u16, signed_to_f32, store
 from refgguf.kernels.lookup import look_up
 from refgguf.kernels.quants.codebooks import codebook
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, f32
+from refgguf.kernels.quants.search import (
+    NOTHING,
+    ONE,
+    ZERO,
+    clipped,
+    inverse,
+    largest,
+    nearest,
+    nearest_entry,
+)
 
 VALUES = codebook("iq4_nl")
+TABLE = VALUES.view(np.int8)
 
 
 def _value(block: Block, at: int, low: int) -> np.float32:
     q = block.code("q", at, low, 4)
-    return f32(block.made("value", int(VALUES.view(np.int8)[q]), "entry q of the sixteen values"))
+    return f32(block.made("value", int(TABLE[q]), "entry q of the sixteen values"))
 
 
 def iq4_nl_weight(block: Block, i: int) -> np.float32:
@@ -81,6 +92,70 @@ def iq4_xs_decode(raw, out):
             store(values, w + 32 * s + 16, signed_to_f32(look_up(table, q >> 4)) * dl)
 
 
+@inline
+def fit_of(x, iscale):
+    """Return the products of values with weights and with themselves, each weight counting by its square."""
+    sum_qx, sum_q2 = ZERO, ZERO
+    for i in range(32):
+        w, q = x[i] * x[i], np.float32(TABLE[nearest_entry(TABLE, iscale * x[i])])
+        sum_qx += w * q * x[i]
+        sum_q2 += w * q * q
+    return sum_qx, sum_q2
+
+
+@inline
+def search_scale(x):
+    """Find the scale of 32 weights for the sixteen values: quantize_row_iq4_nl_impl with 7 tries each way."""
+    top = largest(x)
+    if abs(top) < NOTHING:
+        return ZERO
+    lowest = np.float32(TABLE[0])
+    sum_qx, sum_q2 = fit_of(x, ONE / (-top / lowest))
+    d = sum_qx / sum_q2 if sum_q2 > ZERO else ZERO
+    best = d * sum_qx
+    for step in range(-7, 8):
+        sum_qx, sum_q2 = fit_of(x, (np.float32(step) + lowest) / top)
+        if sum_q2 > ZERO and sum_qx * sum_qx > best * sum_q2:
+            d = sum_qx / sum_q2
+            best = d * sum_qx
+    return d
+
+
+@inline
+def store_codes(block, at, x, iscale):
+    """Write the codes of 32 weights from byte `at` on."""
+    for i in range(16):
+        low, high = nearest_entry(TABLE, iscale * x[i]), nearest_entry(TABLE, iscale * x[i + 16])
+        block[at + i] = low | high << 4
+
+
+@kernel
+def iq4_nl_encode(values, out):
+    """Quantize to IQ4_NL."""
+    for b in range(values.shape[0]):
+        d = search_scale(values[b])
+        store(out[b], 0, f32_to_half(d))
+        store_codes(out[b], 2, values[b], inverse(d))
+
+
+@kernel
+def iq4_xs_encode(values, out):
+    """Quantize to IQ4_XS."""
+    scales = np.empty(8, np.float32)
+    for b in range(values.shape[0]):
+        block = out[b]
+        for s in range(8):
+            scales[s] = search_scale(values[b, 32 * s : 32 * s + 32])
+        d = -largest(scales) / np.float32(32)
+        block[2:8] = 0
+        store(block, 0, f32_to_half(d))
+        for s in range(8):
+            sc = clipped(nearest(inverse(d) * scales[s]), -32, 31)
+            store_codes(block, 8 + 16 * s, values[b, 32 * s : 32 * s + 32], inverse(d * np.float32(sc)))
+            block[4 + s // 2] |= (sc + 32 & 15) << 4 * (s % 2)
+            block[2 + s // 4] |= (sc + 32 >> 4) << 2 * (s % 4)
+
+
 NL_FIELDS = (
     Field("d", "f16", 1, "scale"),
     Field(
@@ -93,11 +168,14 @@ XS_FIELDS = (
     Field("scales_l", "u8", 4, "low 4 bits of 8 scales"),
     Field("qs", "u8", 128, "256 codes of 4 bits"),
 )
-SUMMARY = "4 bits, sixteen uneven values"
+NL_SUMMARY = "4 bits, sixteen uneven values"
+XS_SUMMARY = NL_SUMMARY + ", 8 scales"
 XS_FORMULA = "(d * (sc - 32)) * value"
 FORMATS = (
-    QuantFormat("IQ4_NL", 32, NL_FIELDS, iq4_nl_weight, "d * value", iq4_nl_decode, summary=SUMMARY),
     QuantFormat(
-        "IQ4_XS", 256, XS_FIELDS, iq4_xs_weight, XS_FORMULA, iq4_xs_decode, summary=SUMMARY + ", 8 scales"
+        "IQ4_NL", 32, NL_FIELDS, iq4_nl_weight, "d * value", iq4_nl_decode, iq4_nl_encode, NL_SUMMARY
+    ),
+    QuantFormat(
+        "IQ4_XS", 256, XS_FIELDS, iq4_xs_weight, XS_FORMULA, iq4_xs_decode, iq4_xs_encode, XS_SUMMARY
     ),
 )

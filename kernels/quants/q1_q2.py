@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refgguf.kernels.half import load_half
+from refgguf.kernels.half import f32_to_half, load_half
 from refgguf.kernels.jit import kernel
 from refgguf.kernels.lanes import (
     bits_to_f32,
@@ -30,6 +30,7 @@ from refgguf.kernels.lanes import (
 )
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, f32
+from refgguf.kernels.quants.search import ONE, ZERO, clipped, largest, rounded, truncated
 
 
 def q1_0_weight(block: Block, i: int) -> np.float32:
@@ -66,10 +67,45 @@ def q2_0_decode(raw, out):
             store(values, 64 * b + 32 * g, (to_f32(q) - np.float32(1)) * d)
 
 
+@kernel
+def q1_0_encode(values, out):
+    """Quantize to Q1_0: the scale is the mean magnitude, a code the sign."""
+    for b in range(values.shape[0]):
+        x, block = values[b], out[b]
+        total = ZERO
+        for i in range(128):
+            total += abs(x[i])
+        store(block, 0, f32_to_half(total / np.float32(128)))
+        for at in range(16):
+            packed = 0
+            for bit in range(8):
+                if x[8 * at + bit] >= ZERO:
+                    packed |= 1 << bit
+            block[2 + at] = packed
+
+
+@kernel
+def q2_0_encode(values, out):
+    """Quantize to Q2_0: the largest magnitude becomes the scale."""
+    for b in range(values.shape[0]):
+        x, block = values[b], out[b]
+        d = abs(largest(x))
+        scale = ONE / d if d > ZERO else ZERO
+        store(block, 0, f32_to_half(d))
+        for at in range(16):
+            packed = 0
+            for j in range(4):
+                code = clipped(np.int64(truncated(rounded(x[4 * at + j] * scale))) + 1, 0, 3)
+                packed |= code << 2 * j
+            block[2 + at] = packed
+
+
 D = Field("d", "f16", 1, "scale")
 Q1_FIELDS = (D, Field("qs", "u8", 16, "128 codes of 1 bit"))
 Q2_FIELDS = (D, Field("qs", "u8", 16, "64 codes of 2 bits"))
 FORMATS = (
-    QuantFormat("Q1_0", 128, Q1_FIELDS, q1_0_weight, "d if q else -d", q1_0_decode, summary="1 bit, scale"),
-    QuantFormat("Q2_0", 64, Q2_FIELDS, q2_0_weight, "(q - 1) * d", q2_0_decode, summary="2 bits, scale"),
+    QuantFormat(
+        "Q1_0", 128, Q1_FIELDS, q1_0_weight, "d if q else -d", q1_0_decode, q1_0_encode, "1 bit, scale"
+    ),
+    QuantFormat("Q2_0", 64, Q2_FIELDS, q2_0_weight, "(q - 1) * d", q2_0_decode, q2_0_encode, "2 bits, scale"),
 )

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from refgguf.kernels.half import load_half
-from refgguf.kernels.jit import kernel
+from refgguf.kernels.half import f32_to_half, half_to_f32, load_half
+from refgguf.kernels.jit import inline, kernel
 from refgguf.kernels.lanes import load_u8, load_u8x16, store, to_f32
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, f32
+from refgguf.kernels.quants.search import ZERO, clear, clipped, nearest, search_scale_and_min
 
 
 def q2_k_weight(block: Block, i: int) -> np.float32:
@@ -51,6 +52,54 @@ def q2_k_decode(raw, out):
                 store(values, 256 * b + 128 * h + 32 * r + i, to_f32(q >> (2 * r) & 3) * dl - ml)
 
 
+@inline
+def shared_scale(numbers, n_max, codes):
+    """Write codes 0 … n_max of numbers of one sign, and return the scale that is stored for them, as a half."""
+    top = ZERO
+    for j in range(numbers.size):
+        if numbers[j] > top:
+            top = numbers[j]
+    if not top > ZERO:
+        clear(codes)
+        return f32_to_half(ZERO)
+    iscale = np.float32(n_max) / top
+    for j in range(numbers.size):
+        codes[j] = nearest(iscale * numbers[j]) & 255
+    return f32_to_half(top / np.float32(n_max))
+
+
+@kernel
+def q2_k_encode(values, out):
+    """Quantize to Q2_K."""
+    codes, trial = np.empty(256, np.int64), np.empty(16, np.int64)
+    weights, scales, minima = np.empty(16, np.float32), np.empty(16, np.float32), np.empty(16, np.float32)
+    sc, m = np.empty(16, np.int64), np.empty(16, np.int64)
+    for b in range(values.shape[0]):
+        x, block = values[b], out[b]
+        for j in range(16):
+            part = x[16 * j : 16 * j + 16]
+            for i in range(16):
+                weights[i] = abs(part[i])
+            scales[j], minima[j] = search_scale_and_min(
+                part, weights, 3, np.float32(-0.5), 15, True, codes[16 * j : 16 * j + 16], trial
+            )
+        d_bits, dmin_bits = shared_scale(scales, 15, sc), shared_scale(minima, 15, m)
+        store(block, 80, d_bits)
+        store(block, 82, dmin_bits)
+        for j in range(16):
+            block[j] = (sc[j] | m[j] << 4) & 255
+            d = half_to_f32(d_bits) * np.float32(block[j] & 15)
+            if d == ZERO:
+                continue
+            low = half_to_f32(dmin_bits) * np.float32(block[j] >> 4)
+            for i in range(16 * j, 16 * j + 16):
+                codes[i] = clipped(nearest((x[i] + low) / d), 0, 3)
+        for h in range(2):
+            for i in range(32):
+                c = codes[128 * h + i :]
+                block[16 + 32 * h + i] = c[0] | c[32] << 2 | c[64] << 4 | c[96] << 6
+
+
 FIELDS = (
     Field("scales", "u8", 16, "4-bit scale (low) and minimum (high) of 16 sub-blocks"),
     Field("qs", "u8", 64, "256 codes of 2 bits"),
@@ -65,6 +114,7 @@ FORMATS = (
         q2_k_weight,
         "(d * sc) * q - (dmin * m)",
         q2_k_decode,
-        summary="2 bits, 16 scales and minima",
+        q2_k_encode,
+        "2 bits, 16 scales and minima",
     ),
 )

@@ -22,11 +22,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from refgguf.kernels.half import load_half
+from refgguf.kernels.half import f32_to_half, load_half
 from refgguf.kernels.jit import inline, kernel
 from refgguf.kernels.lanes import load_u8, load_u8x16, signed_to_f32, store
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, f32
+from refgguf.kernels.quants.search import ONE, ZERO, clipped, largest, nearest, search_scale_by_exchange
 
 
 def q3_k_weight(block: Block, i: int) -> np.float32:
@@ -65,6 +66,34 @@ def q3_k_decode(raw, out):
                 store(values, 256 * b + 128 * h + 32 * r + i, signed_to_f32(q) * dl)
 
 
+@kernel
+def q3_k_encode(values, out):
+    """Quantize to Q3_K."""
+    codes, scales = np.empty(256, np.int64), np.empty(16, np.float32)
+    for b in range(values.shape[0]):
+        x, block = values[b], out[b]
+        for j in range(16):
+            scales[j] = search_scale_by_exchange(x[16 * j : 16 * j + 16], 4, codes[16 * j : 16 * j + 16])
+        block[:] = 0
+        top = largest(scales)
+        if top != ZERO:
+            iscale = np.float32(-32) / top
+            store(block, 108, f32_to_half(ONE / iscale))
+            for j in range(16):
+                sc = clipped(np.int64(np.int8(nearest(iscale * scales[j]) & 255)), -32, 31) + 32
+                block[96 + j % 8] |= (sc & 15) << 4 * (j // 8)
+                block[104 + j % 4] |= (sc >> 4) << 2 * (j // 4)
+        for j in range(16):
+            d = load_half(block, 108) * np.float32(sub_scale(block, 96, j))
+            if d == ZERO:
+                continue
+            for i in range(16 * j, 16 * j + 16):
+                codes[i] = clipped(nearest(x[i] / d), -4, 3) + 4
+        for i in range(256):
+            block[i % 32] |= (codes[i] >> 2) << i // 32
+            block[32 + 32 * (i // 128) + i % 32] |= (codes[i] & 3) << 2 * (i % 128 // 32)
+
+
 FIELDS = (
     Field("hmask", "u8", 32, "third bits of 256 codes"),
     Field("qs", "u8", 64, "low 2 bits of 256 codes"),
@@ -72,4 +101,6 @@ FIELDS = (
     Field("d", "f16", 1, "scale of the scales"),
 )
 FORMULA = "(d * (sc - 32)) * (q - 4)"
-FORMATS = (QuantFormat("Q3_K", 256, FIELDS, q3_k_weight, FORMULA, q3_k_decode, summary="3 bits, 16 scales"),)
+FORMATS = (
+    QuantFormat("Q3_K", 256, FIELDS, q3_k_weight, FORMULA, q3_k_decode, q3_k_encode, "3 bits, 16 scales"),
+)

@@ -24,11 +24,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from refgguf.kernels.half import load_half
+from refgguf.kernels.half import f32_to_half, load_half
 from refgguf.kernels.jit import inline, kernel
 from refgguf.kernels.lanes import load_u8, load_u8x32, store, to_f32
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, f32
+from refgguf.kernels.quants.search import ZERO, clipped, nearest, search_scale_and_min
 
 
 def scale_and_min(block: Block, j: int) -> tuple[int, int]:
@@ -103,6 +104,82 @@ def q5_k_decode(raw, out):
             store(values, w + 64 * g + 32, to_f32(q) * (d * np.float32(sc)) - dmin * np.float32(m))
 
 
+@inline
+def store_scales(block, scales, minima):
+    """Write d, dmin and the packed 6-bit scales and minima of eight sub-blocks."""
+    top, top_min = ZERO, ZERO
+    for j in range(8):
+        if scales[j] > top:
+            top = scales[j]
+        if minima[j] > top_min:
+            top_min = minima[j]
+    iscale = np.float32(63) / top if top > ZERO else ZERO
+    iscale_min = np.float32(63) / top_min if top_min > ZERO else ZERO
+    store(block, 0, f32_to_half(top / np.float32(63)))
+    store(block, 2, f32_to_half(top_min / np.float32(63)))
+    for j in range(8):
+        sc, m = min(63, nearest(iscale * scales[j]) & 255), min(63, nearest(iscale_min * minima[j]) & 255)
+        if j < 4:
+            block[4 + j], block[8 + j] = sc, m
+        else:
+            block[8 + j] = sc & 15 | (m & 15) << 4
+            block[j] |= (sc >> 4) << 6
+            block[4 + j] |= (m >> 4) << 6
+
+
+@inline
+def search_block(x, block, n_max, first, n_steps, codes, trial, weights):
+    """Find scales and minima of a block, write them, and return in `codes` what fits them as they are stored."""
+    scales, minima = np.empty(8, np.float32), np.empty(8, np.float32)
+    for j in range(8):
+        part = x[32 * j : 32 * j + 32]
+        sum_x2 = ZERO
+        for i in range(32):
+            sum_x2 += part[i] * part[i]
+        average = np.sqrt(sum_x2 / np.float32(32))
+        for i in range(32):
+            weights[i] = average + abs(part[i])
+        scales[j], minima[j] = search_scale_and_min(
+            part, weights, n_max, first, n_steps, False, codes[32 * j : 32 * j + 32], trial
+        )
+    store_scales(block, scales, minima)
+    for j in range(8):
+        sc, m = sub_scale(block, 4, j)
+        d = load_half(block, 0) * np.float32(sc)
+        if d == ZERO:
+            continue
+        low = load_half(block, 2) * np.float32(m)
+        for i in range(32 * j, 32 * j + 32):
+            codes[i] = clipped(nearest((x[i] + low) / d), 0, n_max)
+
+
+@kernel
+def q4_k_encode(values, out):
+    """Quantize to Q4_K."""
+    codes, trial, weights = np.empty(256, np.int64), np.empty(32, np.int64), np.empty(32, np.float32)
+    for b in range(values.shape[0]):
+        block = out[b]
+        search_block(values[b], block, 15, np.float32(-1), 20, codes, trial, weights)
+        for i in range(128):
+            at = i // 32 * 64 + i % 32
+            block[16 + i] = codes[at] | codes[at + 32] << 4
+
+
+@kernel
+def q5_k_encode(values, out):
+    """Quantize to Q5_K."""
+    codes, trial, weights = np.empty(256, np.int64), np.empty(32, np.int64), np.empty(32, np.float32)
+    for b in range(values.shape[0]):
+        block = out[b]
+        search_block(values[b], block, 31, np.float32(-0.5), 15, codes, trial, weights)
+        block[16:48] = 0
+        for i in range(128):
+            at = i // 32 * 64 + i % 32
+            block[48 + i] = codes[at] & 15 | (codes[at + 32] & 15) << 4
+        for i in range(256):
+            block[16 + i % 32] |= (codes[i] >> 4) << i // 32
+
+
 HEAD = (
     Field("d", "f16", 1, "scale of the scales"),
     Field("dmin", "f16", 1, "scale of the minima"),
@@ -113,6 +190,6 @@ QS = Field("qs", "u8", 128, "low 4 bits of 256 codes")
 FORMULA = "(d * sc) * q - (dmin * m)"
 Q4_SUMMARY, Q5_SUMMARY = "4 bits, 8 scales and minima", "5 bits, 8 scales and minima"
 FORMATS = (
-    QuantFormat("Q4_K", 256, (*HEAD, QS), q4_k_weight, FORMULA, q4_k_decode, summary=Q4_SUMMARY),
-    QuantFormat("Q5_K", 256, (*HEAD, QH, QS), q5_k_weight, FORMULA, q5_k_decode, summary=Q5_SUMMARY),
+    QuantFormat("Q4_K", 256, (*HEAD, QS), q4_k_weight, FORMULA, q4_k_decode, q4_k_encode, Q4_SUMMARY),
+    QuantFormat("Q5_K", 256, (*HEAD, QH, QS), q5_k_weight, FORMULA, q5_k_decode, q5_k_encode, Q5_SUMMARY),
 )

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from refgguf.kernels.half import load_half
+from refgguf.kernels.half import f32_to_half, load_half
 from refgguf.kernels.jit import inline, kernel
 from refgguf.kernels.lanes import load_u8, load_u8x16, signed_to_f32, store
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, f32
+from refgguf.kernels.quants.search import NOTHING, ONE, ZERO, clipped, largest, nearest, search_scale
 
 
 def q6_k_weight(block: Block, i: int) -> np.float32:
@@ -63,6 +64,33 @@ def q6_k_decode(raw, out):
             store(values, w + 96, signed_to_f32(q) * (d * sub_scale(flat, scales + 6)))
 
 
+@kernel
+def q6_k_encode(values, out):
+    """Quantize to Q6_K."""
+    codes, scales = np.empty(256, np.int64), np.empty(16, np.float32)
+    for b in range(values.shape[0]):
+        x, block = values[b], out[b]
+        for j in range(16):
+            scales[j] = search_scale(x[16 * j : 16 * j + 16], 32, codes[16 * j : 16 * j + 16])
+        block[:] = 0
+        top = largest(scales)
+        if abs(top) < NOTHING:
+            continue
+        iscale = np.float32(-128) / top
+        store(block, 208, f32_to_half(ONE / iscale))
+        for j in range(16):
+            block[192 + j] = min(127, nearest(iscale * scales[j])) & 255
+            d = load_half(block, 208) * sub_scale(block, 192 + j)
+            if d == ZERO:
+                continue
+            for i in range(16 * j, 16 * j + 16):
+                codes[i] = clipped(nearest(x[i] / d), -32, 31) + 32
+        for i in range(256):
+            h, r = i // 128, i % 128 // 32
+            block[64 * h + 32 * (r % 2) + i % 32] |= (codes[i] & 15) << 4 * (r // 2)
+            block[128 + 32 * h + i % 32] |= (codes[i] >> 4) << 2 * r
+
+
 FIELDS = (
     Field("ql", "u8", 128, "low 4 bits of 256 codes"),
     Field("qh", "u8", 64, "upper 2 bits of 256 codes"),
@@ -70,4 +98,6 @@ FIELDS = (
     Field("d", "f16", 1, "scale of the scales"),
 )
 FORMULA = "(d * sc) * (q - 32)"
-FORMATS = (QuantFormat("Q6_K", 256, FIELDS, q6_k_weight, FORMULA, q6_k_decode, summary="6 bits, 16 scales"),)
+FORMATS = (
+    QuantFormat("Q6_K", 256, FIELDS, q6_k_weight, FORMULA, q6_k_decode, q6_k_encode, "6 bits, 16 scales"),
+)

@@ -18,11 +18,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from refgguf.kernels.half import load_half
+from refgguf.kernels.half import f32_to_half, load_half
 from refgguf.kernels.jit import kernel
-from refgguf.kernels.lanes import load_f32, load_u8x32, signed_to_f32, store
+from refgguf.kernels.lanes import f32_to_bits, load_f32, load_u8x32, signed_to_f32, store
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, f32
+from refgguf.kernels.quants.search import (
+    ONE,
+    ZERO,
+    byte_of,
+    largest,
+    magnitude_scale,
+    nearest,
+    rounded,
+    signed_byte_of,
+)
 
 
 def q8_0_weight(block: Block, i: int) -> np.float32:
@@ -69,6 +79,52 @@ def q8_k_decode(raw, out):
             store(values, 256 * b + i, signed_to_f32(load_u8x32(flat, 292 * b + 4 + i)) * d)
 
 
+@kernel
+def q8_0_encode(values, out):
+    """Quantize to Q8_0."""
+    for b in range(values.shape[0]):
+        x, block = values[b], out[b]
+        d, scale = magnitude_scale(x, 127)
+        store(block, 0, f32_to_half(d))
+        for i in range(32):
+            block[2 + i] = byte_of(rounded(x[i] * scale))
+
+
+@kernel
+def q8_1_encode(values, out):
+    """Quantize to Q8_1."""
+    for b in range(values.shape[0]):
+        x, block = values[b], out[b]
+        d, scale = magnitude_scale(x, 127)
+        total = 0
+        for i in range(32):
+            code = signed_byte_of(rounded(x[i] * scale))
+            block[4 + i] = code & 255
+            total += code
+        store(block, 0, f32_to_half(d))
+        store(block, 2, f32_to_half(np.float32(total) * d))
+
+
+@kernel
+def q8_k_encode(values, out):
+    """Quantize to Q8_K: what llama.cpp makes of activations, by its reference code."""
+    for b in range(values.shape[0]):
+        x, block = values[b], out[b]
+        top = largest(x)
+        if top == ZERO:
+            block[:] = 0
+            continue
+        scale = np.float32(-127) / top
+        for group in range(16):
+            total = 0
+            for i in range(16 * group, 16 * group + 16):
+                code = np.int64(np.int8(min(127, nearest(scale * x[i])) & 255))
+                block[4 + i] = code & 255
+                total += code
+            store(block, 260 + 2 * group, np.int16(total))
+        store(block, 0, f32_to_bits(ONE / scale))
+
+
 D = Field("d", "f16", 1, "scale")
 S = Field("s", "f16", 1, "d times the sum of the codes")
 QS = Field("qs", "i8", 32, "32 codes")
@@ -79,7 +135,7 @@ Q8_K_FIELDS = (
 )
 FOR_ACTIVATIONS = "8 bits, scale; for activations"
 FORMATS = (
-    QuantFormat("Q8_0", 32, (D, QS), q8_0_weight, "q * d", q8_0_decode, summary="8 bits, scale"),
-    QuantFormat("Q8_1", 32, (D, S, QS), q8_1_weight, "q * d", q8_1_decode, summary=FOR_ACTIVATIONS),
-    QuantFormat("Q8_K", 256, Q8_K_FIELDS, q8_k_weight, "q * d", q8_k_decode, summary=FOR_ACTIVATIONS),
+    QuantFormat("Q8_0", 32, (D, QS), q8_0_weight, "q * d", q8_0_decode, q8_0_encode, "8 bits, scale"),
+    QuantFormat("Q8_1", 32, (D, S, QS), q8_1_weight, "q * d", q8_1_decode, q8_1_encode, FOR_ACTIVATIONS),
+    QuantFormat("Q8_K", 256, Q8_K_FIELDS, q8_k_weight, "q * d", q8_k_decode, q8_k_encode, FOR_ACTIVATIONS),
 )

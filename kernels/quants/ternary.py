@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from refgguf.kernels.half import load_half
-from refgguf.kernels.jit import kernel
+from refgguf.kernels.half import f32_to_half, load_half
+from refgguf.kernels.jit import inline, kernel
 from refgguf.kernels.lanes import load_u8x4, load_u8x16, load_u8x32, store, to_f32, widen
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, f32
+from refgguf.kernels.quants.search import magnitude_scale, rounded, truncated
 
 
 def tq1_0_weight(block: Block, i: int) -> np.float32:
@@ -75,6 +76,52 @@ def tq2_0_decode(raw, out):
                 store(values, 256 * b + 128 * h + 32 * r, (to_f32(q >> (2 * r) & 3) - np.float32(1)) * d)
 
 
+@inline
+def trit(x, scale):
+    """Return -1, 0 or 1 as 0, 1 or 2."""
+    return truncated(rounded(x * scale)) + 1
+
+
+@inline
+def five_trits(x, first, stride, n, scale):
+    """Return the byte of five digits, of which n are given from x[first] on, `stride` apart."""
+    number = 0
+    for digit in range(5):
+        number *= 3
+        if digit < n:
+            number += trit(x[first + digit * stride], scale)
+    return ((number & 255) * 256 + 242) // 243 & 255
+
+
+@kernel
+def tq1_0_encode(values, out):
+    """Quantize to TQ1_0."""
+    for b in range(values.shape[0]):
+        x, block = values[b], out[b]
+        d, scale = magnitude_scale(x, 1)
+        store(block, 52, f32_to_half(d))
+        for i in range(32):
+            block[i] = five_trits(x, i, 32, 5, scale)
+        for i in range(16):
+            block[32 + i] = five_trits(x, 160 + i, 16, 5, scale)
+        for i in range(4):
+            block[48 + i] = five_trits(x, 240 + i, 4, 4, scale)
+
+
+@kernel
+def tq2_0_encode(values, out):
+    """Quantize to TQ2_0."""
+    for b in range(values.shape[0]):
+        x, block = values[b], out[b]
+        d, scale = magnitude_scale(x, 1)
+        store(block, 64, f32_to_half(d))
+        for i in range(64):
+            at, packed = i // 32 * 128 + i % 32, 0
+            for r in range(4):
+                packed |= (trit(x[at + 32 * r], scale) & 3) << 2 * r
+            block[i] = packed
+
+
 D = Field("d", "f16", 1, "scale")
 TQ1_FIELDS = (
     Field("qs", "u8", 48, "240 codes, five base-3 digits a byte"),
@@ -84,9 +131,9 @@ TQ1_FIELDS = (
 TQ2_FIELDS = (Field("qs", "u8", 64, "256 codes of 2 bits"), D)
 FORMATS = (
     QuantFormat(
-        "TQ1_0", 256, TQ1_FIELDS, tq1_0_weight, "(q - 1) * d", tq1_0_decode, summary="ternary, scale"
+        "TQ1_0", 256, TQ1_FIELDS, tq1_0_weight, "(q - 1) * d", tq1_0_decode, tq1_0_encode, "ternary, scale"
     ),
     QuantFormat(
-        "TQ2_0", 256, TQ2_FIELDS, tq2_0_weight, "(q - 1) * d", tq2_0_decode, summary="ternary, scale"
+        "TQ2_0", 256, TQ2_FIELDS, tq2_0_weight, "(q - 1) * d", tq2_0_decode, tq2_0_encode, "ternary, scale"
     ),
 )

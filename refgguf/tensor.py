@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, SupportsIndex
@@ -143,6 +144,33 @@ class Tensor:
         if out.size:
             dequantize_rows(format, np.ascontiguousarray(chosen), out)
         return out.reshape(shape)
+
+    def chunks(self, n_values: int = 1 << 20) -> Iterator[np.ndarray]:
+        """Decode all values piece by piece, whatever the length of a row, so that memory stays small.
+
+        Args:
+            n_values: about how many values a piece has.
+
+        Yields:
+            (n,) float32, the values in the order of the flattened tensor.
+
+        Raises:
+            UnknownQuantError: the type cannot be decoded.
+            TruncatedFileError: the file does not hold the tensor's bytes.
+        """
+        from refgguf.kernels.quants import dequantize_rows, format_of
+
+        layout = self._known()
+        format = format_of(self.type)
+        blocks = self.raw.reshape(-1, layout.type_size)
+        step = max(1, n_values // layout.block_size)
+        for first in range(0, len(blocks), step):
+            chosen = blocks[first : first + step]
+            if self.byte_order == "big":
+                chosen = to_little_endian(chosen, layout, self.name)
+            out = np.empty((len(chosen), layout.block_size), np.float32)
+            dequantize_rows(format, chosen, out)
+            yield out.reshape(-1)
 
     def _choose(self, rows: Rows) -> tuple[np.ndarray, tuple[int, ...]]:
         """Return the raw bytes of the rows asked for, and the shape of their values."""

@@ -145,6 +145,12 @@ model_argument = click.argument("model", metavar="MODEL", type=click.Path())
 prompt_options = _prompt_options(required=True)
 optional_prompt_options = _prompt_options(required=False)
 
+partial_option = click.option(
+    "--partial",
+    is_flag=True,
+    help="Accept a file of which only the beginning is there, such as a download that was stopped early.",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs to read.")
 
 numerics_option = click.option(

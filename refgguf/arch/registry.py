@@ -38,7 +38,7 @@ def architecture(*names: str, blocks: str) -> Callable:
     def declare(build: Callable[[HyperParameters], Network]) -> Callable[[HyperParameters], Network]:
         for name in names:
             if name in REGISTRY:
-                raise ValueError(f"architecture {name!r} is declared twice")
+                raise RuntimeError(f"architecture {name!r} is declared twice")
             REGISTRY[name] = Architecture(name, blocks, build)
         return build
 

@@ -1,0 +1,201 @@
+"""See a forward pass in 3D, in a window or as a picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import refgguf
+from refgguf.cli import options
+from refgguf.cli.trace import trace_with_progress
+from refgguf.errors import InputError
+from refgguf.viz.state import THEMES
+
+if TYPE_CHECKING:
+    from refgguf.viz.scene.build import Look
+    from refgguf.viz.state import Shown
+
+TRACES = (".safetensors", ".npz")
+SMALLEST, LARGEST = 64, 16384
+MOST_PIXELS = 100_000_000
+
+
+@click.command(
+    epilog=options.examples(
+        'refgguf view model.gguf -p "Once upon a time" --save picture.png',
+        'refgguf view model.gguf -p "Once upon a time" --save head.png --camera head:3.0 --size 1200x900',
+        'refgguf view model.gguf -p "Once upon a time" --save first.png --layers 0-3 --theme dark',
+        "refgguf view trace.safetensors --save picture.png --camera front",
+        'refgguf view model.gguf -p "Once upon a time"',
+    )
+)
+@options.model_argument
+@options.optional_prompt_options
+@click.option(
+    "--save",
+    metavar="FILE",
+    type=click.Path(),
+    help="Draw a picture (.png, .jpg, .webp) instead of a window.",
+)
+@click.option(
+    "--size", metavar="WxH", default="1920x1080", show_default=True, help="Size of the picture in pixels."
+)
+@click.option(
+    "--camera",
+    metavar="VIEW",
+    default="overview",
+    show_default=True,
+    help="overview, front, left, right, top; layer:N or head:LAYER.HEAD to come close; or AZIMUTH,ELEVATION[,ZOOM].",
+)
+@click.option("--layers", metavar="LIST", help="Layers to show, such as 0-3,7; all by default.")
+@click.option(
+    "--token",
+    type=int,
+    metavar="N",
+    help="Position whose predictions are shown and whose row is marked; -1 is the last, the default.",
+)
+@click.option("--theme", type=click.Choice(THEMES), default="light", show_default=True)
+@options.numerics_option
+@options.threads_option
+def command(
+    model: str,
+    prompt: options.Prompt,
+    save: str | None,
+    size: str,
+    camera: str,
+    layers: str | None,
+    token: int | None,
+    theme: str,
+    numerics: str,
+) -> None:
+    """Show what MODEL computes for a prompt as a 3D scene: every box is a real tensor, every edge a real flow.
+
+    MODEL is a GGUF file, or a trace saved by `refgguf trace`. With --save the picture is drawn without a screen;
+    otherwise a window opens.
+    """
+    from refgguf.viz.scene.camera import parse_camera
+
+    pixels = read_size(size)
+    wanted = None if layers is None else read_ranges(layers)
+    view = parse_camera(camera)
+    if save is None:
+        raise InputError("the window is not there yet; draw a picture with --save picture.png")
+    check_drawing(save)
+    shown = load_shown(model, prompt, wanted, numerics, token, theme)
+    look = compose(shown, pixels, view)
+    draw(look, save)
+
+
+def check_drawing(save: str) -> None:
+    """Refuse what cannot be drawn or written, before the model is run."""
+    from refgguf.viz.render.offscreen import canvas
+    from refgguf.viz.render.picture import check_picture
+
+    check_picture(save)
+    canvas()
+
+
+def load_shown(
+    model: str,
+    prompt: options.Prompt,
+    layers: Sequence[int] | None,
+    numerics: str,
+    token: int | None,
+    theme: str,
+) -> Shown:
+    """Run the prompt, or read the trace, and say what to show of it."""
+    from refgguf.viz import facts
+    from refgguf.viz.scene.anatomy import anatomy_of
+
+    look = {"theme": theme, "marked": token is not None}
+    if Path(model).suffix in TRACES:
+        if prompt.given:
+            raise InputError(f"{model} is a trace, which has its prompt in it; leave the prompt away")
+        trace = refgguf.load_trace(model)
+        layers = checked_layers(layers, {t.layer for t in trace.tensors})
+        return facts.shown_of_trace(
+            trace, layers=layers, token=checked_token(token, len(trace.tokens)), **look
+        )
+    if not prompt.given:
+        raise InputError(options.NO_PROMPT)
+    loaded = refgguf.load(model, numerics=numerics)
+    ids = prompt.ids_for(loaded)
+    layers = checked_layers(layers, {t.layer for t in loaded.taps.values()})
+    place = checked_token(token, len(ids))
+    needed = anatomy_of(loaded.taps, layers).needed()
+    trace = trace_with_progress(loaded, ids, [name for name in loaded.taps if name in set(needed)])
+    return facts.shown_of_model(loaded, trace, prompt.text or "", layers=layers, token=place, **look)
+
+
+def compose(shown: Shown, size: tuple[int, int], view: tuple) -> Look:
+    """Lay the scene out and frame it."""
+    from refgguf.viz.scene.build import build_scene, look_at
+
+    camera, zoom, part = view
+    return look_at(build_scene(shown), size, camera, zoom, part)
+
+
+def draw(look: Look, save: str) -> None:
+    """Draw the picture and say where it is."""
+    from refgguf.viz.render.offscreen import render
+    from refgguf.viz.render.picture import save_picture
+
+    facts = look.scene.shown.facts
+    save_picture(render(look), save, f"{facts.name}: {facts.prompt}" if facts.prompt else facts.name)
+    click.echo(
+        f"saved {save}: {look.size[0]} x {look.size[1]}, {len(look.scene.pieces.boxes):,} tensors shown"
+    )
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Read "1920x1080".
+
+    Raises:
+        InputError: it is not two numbers within the limits.
+    """
+    match = re.fullmatch(r"(\d{1,6})\s*[x×X]\s*(\d{1,6})", text.strip())
+    size = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not all(SMALLEST <= n <= LARGEST for n in size) or size[0] * size[1] > MOST_PIXELS:
+        raise InputError(
+            f"--size {text!r}: give WIDTHxHEIGHT in pixels, such as 1920x1080, each {SMALLEST} to {LARGEST} "
+            f"and together at most {MOST_PIXELS // 10**6} million"
+        )
+    return size
+
+
+def read_ranges(text: str) -> tuple[int, ...]:
+    """Read numbers and ranges such as "0-3,7".
+
+    Raises:
+        InputError: it is something else.
+    """
+    numbers: set[int] = set()
+    for word in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", word)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise InputError(f"--layers {text!r}: give numbers and ranges, such as 0-3,7")
+        numbers.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return tuple(sorted(numbers))
+
+
+def checked_layers(layers: Sequence[int] | None, have: set[int | None]) -> tuple[int, ...] | None:
+    """Return the layers, or say which one the model lacks."""
+    if layers is None:
+        return None
+    known = sorted(layer for layer in have if layer is not None)
+    missing = [layer for layer in layers if layer not in known]
+    if missing:
+        raise InputError(f"--layers: there is no layer {missing[0]}; the model has {known[0]} to {known[-1]}")
+    return tuple(layers)
+
+
+def checked_token(token: int | None, n_tokens: int) -> int:
+    """Return the position counted from the start, or say that there is no such."""
+    place = -1 if token is None else token
+    if not -n_tokens <= place < n_tokens:
+        raise InputError(f"--token {token}: the prompt has {n_tokens} tokens, 0 to {n_tokens - 1}")
+    return place % n_tokens

@@ -1,0 +1,112 @@
+"""What the title says of a model and a trace, read off the file, the taps and the shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from refgguf.taps import Tap
+from refgguf.trace import Trace
+from refgguf.viz.scene.anatomy import anatomy_of
+from refgguf.viz.state import Facts, Shown
+
+if TYPE_CHECKING:
+    from refgguf.gguf.reader import GGUFFile
+    from refgguf.model import Model
+
+MOST_TYPES = 2  # tensor types named in the title
+LEAST_SHARE = 0.05  # of the file's bytes that a type must have to be named after the first
+
+
+def shown_of_model(model: Model, trace: Trace, prompt: str = "", **options) -> Shown:
+    """Show a trace of a model that is at hand.
+
+    Args:
+        model: the model.
+        trace: its trace.
+        prompt: the text that ran; put together from the tokens if empty.
+        options: layers, token, marked, theme of `Shown`.
+    """
+    details = (*shape_words(trace, model.taps), *file_words(model.file), *_numerics_word(trace))
+    name = model.name
+    return Shown(
+        trace,
+        Facts(name, details, prompt or joined(trace)),
+        taps=model.taps,
+        text_of=model.token_text,
+        **options,
+    )
+
+
+def shown_of_trace(trace: Trace, **options) -> Shown:
+    """Show a trace that was loaded from a file: no tokenizer, no tensors, only what the trace says itself."""
+    name = str(trace.model.get("name") or trace.model.get("file") or "trace")
+    details = (*shape_words(trace, trace.taps), *_numerics_word(trace))
+    return Shown(trace, Facts(name, details, joined(trace)), **options)
+
+
+def shape_words(trace: Trace, taps: Mapping[str, Tap]) -> tuple[str, ...]:
+    """Describe the model by its architecture and the shapes of its tensors."""
+    anatomy = anatomy_of(taps, traced=trace.names)
+    words = [str(trace.model["architecture"])] if trace.model.get("architecture") else []
+    layers = trace.model.get("n_layers") or len(anatomy.layers)
+    words.append(_counted(layers, "layer"))
+    heads = [h for layer in anatomy.layers for h in layer.heads]
+    if heads:
+        n_heads = trace.tensor(heads[0].pattern).values.shape[0]
+        groups = trace.tensor(heads[0].k).values.shape[1] if heads[0].k else n_heads
+        shared = f" ({groups} for keys and values)" if groups < n_heads else ""
+        words.append(f"{_counted(n_heads, 'head')}{shared}")
+    experts = [layer.router for layer in anatomy.layers if layer.router]
+    if experts:
+        words.append(_counted(trace.tensor(experts[0]).values.shape[1], "expert"))
+    return tuple(words)
+
+
+def file_words(file: GGUFFile) -> tuple[str, ...]:
+    """Describe a file's size: parameters, the tensor types that make up most of it, bits per weight."""
+    bytes_of: dict[str, int] = {}
+    n_values = 0
+    for tensor in file.tensors.values():
+        bytes_of[tensor.type] = bytes_of.get(tensor.type, 0) + tensor.nbytes
+        n_values += tensor.n_values
+    if not n_values:
+        return ()
+    return (
+        f"{scaled(n_values)} parameters",
+        f"{type_words(bytes_of)}, {8 * sum(bytes_of.values()) / n_values:.3g} bits",
+    )
+
+
+def type_words(bytes_of: Mapping[str, int]) -> str:
+    """Name the tensor types that make up most of a file: "Q4_K", "Q4_K + Q6_K", "Q4_K + Q6_K + …"."""
+    total = sum(bytes_of.values())
+    named = sorted(bytes_of, key=lambda t: (-bytes_of[t], t))
+    kept = [t for i, t in enumerate(named) if i == 0 or bytes_of[t] >= LEAST_SHARE * total]
+    more = " + …" if len(kept) > MOST_TYPES else ""
+    return " + ".join(kept[:MOST_TYPES]) + more
+
+
+def joined(trace: Trace) -> str:
+    """Return the text of a trace's tokens, without the special ones at its beginning."""
+    texts = list(trace.token_texts)
+    while len(texts) > 1 and texts[0].startswith("<") and texts[0].endswith(">"):
+        texts.pop(0)
+    separate = all(t.startswith("#") for t in texts)
+    return (" " if separate else "").join(texts).strip()
+
+
+def scaled(number: int) -> str:
+    """Write a count in three digits: 293 K, 1.24 B."""
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if number >= 0.9995 * size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)
+
+
+def _counted(number: object, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _numerics_word(trace: Trace) -> tuple[str, ...]:
+    return () if trace.numerics == "exact" else (f"{trace.numerics} numerics",)

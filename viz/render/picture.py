@@ -1,0 +1,49 @@
+"""Write pictures to files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from refgguf.errors import OutputError
+from refgguf.output import atomic_output, check_output
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+
+def check_picture(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that could not be written, before any time is spent on drawing.
+
+    Raises:
+        OutputError: the name does not end like a picture's, or the file cannot be written.
+    """
+    if Path(path).suffix.lower() not in FORMATS:
+        raise OutputError(f"{path}: a picture's name ends in {', '.join(FORMATS)}")
+    check_output(path)
+
+
+def save_picture(picture: np.ndarray, path: str | os.PathLike[str], description: str = "") -> None:
+    """Write a picture, whole or not at all.
+
+    Args:
+        picture: (height, width, 3) uint8 sRGB.
+        path: ends in one of FORMATS.
+        description: kept in a PNG file's text.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    check_picture(path)
+    format = FORMATS[Path(path).suffix.lower()]
+    options: dict = {"quality": 95} if format != "PNG" else {}
+    if format == "PNG":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_text("Software", "refgguf")
+        if description:
+            options["pnginfo"].add_itxt("Description", description)
+    with atomic_output(path) as unfinished:
+        Image.fromarray(picture).save(unfinished, format=format, **options)

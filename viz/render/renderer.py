@@ -1,0 +1,74 @@
+"""A renderer draws one look at a scene into whatever frame buffer is current."""
+
+from __future__ import annotations
+
+import numpy as np
+from vispy import gloo
+
+from refgguf.viz.render.programs import Labels, Panels, Slabs, Tubes, bar_quads, card_quads, veil_quads
+from refgguf.viz.scene.atlas import build_atlas
+from refgguf.viz.scene.build import Look
+
+THINNEST = 0.5  # radius in pixels of the picture
+
+
+class Renderer:
+    """Holds the buffers of one look. Needs a current OpenGL context for all it does."""
+
+    def __init__(self, look: Look):
+        scene = look.scene
+        self.look = look
+        self.slabs = Slabs(scene.theme)
+        self.slabs.set_boxes(scene.pieces.boxes, scene.scales, look.atlas, self._styles())
+        self.tubes = Tubes(scene.mesh)
+        theme = scene.theme
+        cards = card_quads(scene.pieces, scene.shadows, theme)
+        self.panels = Panels([*cards, *bar_quads(scene.pieces.bars, theme)], theme, scene.shadows)
+        self.labels = Labels(scene.pieces.labels, scene.theme)
+        overlay = look.overlay
+        self.veil = Panels(list(veil_quads(overlay.covers, look.size[1], theme)), theme)
+        self.legend = Slabs(scene.theme)
+        steps = np.ones((len(overlay.boxes), 2), int)
+        self.legend.set_boxes(overlay.boxes, scene.scales, build_atlas(overlay.boxes, steps))
+        self.words = Labels(overlay.labels, scene.theme)
+
+    def _styles(self) -> np.ndarray:
+        """Mark the chosen token's row in every box that has one."""
+        shown = self.look.scene.shown
+        boxes = self.look.scene.pieces.boxes
+        styles = np.zeros((len(boxes), 3))
+        if shown.marked:
+            for i, box in enumerate(boxes):
+                if box.plane.axes[0] in ("token", "query"):
+                    styles[i, :2] = shown.token_index, shown.token_index + 1
+        return styles
+
+    def draw(self, *, sharpness: float = 1.0, part: np.ndarray | None = None) -> None:
+        """Draw the scene and, over it, title and legend.
+
+        Args:
+            sharpness: pixels of the frame buffer for a pixel of the picture.
+            part: (4, 4) matrix that enlarges a part of the picture to all of the frame buffer; None for the whole.
+        """
+        width, height = self.look.size
+        part = np.eye(4) if part is None else part
+        gloo.clear(color=(*self.look.scene.theme.ground, 1.0), depth=True)
+        world = part @ self.look.matrix()
+        zoom = part[0, 0], part[1, 1]
+        self.panels.draw(world, sharpness)
+        self.slabs.draw(world, sharpness)
+        self.tubes.draw(world, THINNEST * self.look.pixel())
+        # sizes of letters are judged in pixels of the whole picture
+        self.labels.draw(world, (width / zoom[0], height / zoom[1]))
+        gloo.clear(color=False, depth=True)
+        flat = part @ _pixels(width, height)
+        self.veil.draw(flat, sharpness, depth_test=False)
+        self.legend.draw(flat, sharpness)
+        self.words.draw(flat, (width / zoom[0], height / zoom[1]), depth_test=False)
+
+
+def _pixels(width: int, height: int) -> np.ndarray:
+    """Return the matrix from pixels, counted from the lower left corner, to clip space."""
+    matrix = np.diag([2 / width, 2 / height, -0.01, 1.0])
+    matrix[:2, 3] = -1
+    return matrix

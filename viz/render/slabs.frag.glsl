@@ -1,0 +1,95 @@
+#version 120
+uniform sampler2D u_atlas;
+uniform sampler2D u_colours;     // one row a kind: gradient, then below, above, NaN, infinite, nothing
+uniform vec2 u_atlas_size;
+uniform vec2 u_colours_size;     // entries, rows
+uniform vec3 u_ink;
+uniform vec3 u_accent;
+uniform float u_sharpness;       // pixels of the frame buffer for a pixel of the picture
+varying vec3 v_local;
+varying vec3 v_normal;
+varying vec4 v_rect;
+varying vec4 v_scale;
+varying vec4 v_style;
+
+const float LAST = 1018.0;       // last entry of the gradient
+const float BELOW = 1019.0;
+const float ABOVE = 1020.0;
+const float NAN = 1021.0;
+const float INFINITE = 1022.0;
+const float NOTHING = 1023.0;
+const float LARGEST = 3.0e38;
+const float ABSENT = -1.5e38;
+
+float entry_at(vec2 cell) {
+    float v = texture2D(u_atlas, (v_rect.xy + cell + 0.5) / u_atlas_size).r;
+    if (!(v <= 0.0 || v >= 0.0)) return NAN;
+    if (abs(v) > LARGEST) return INFINITE;
+    if (abs(v - ABSENT) < 1.0e31) return NOTHING;
+    if (v < v_scale.x) return BELOW;
+    if (v > v_scale.y) return ABOVE;
+    return floor(clamp((v - v_scale.x) / (v_scale.y - v_scale.x), 0.0, 1.0) * LAST + 0.5);
+}
+
+vec3 colour_at(vec2 cell) {
+    float entry = entry_at(cell);
+    vec3 colour = texture2D(u_colours, (vec2(entry, v_scale.z) + 0.5) / u_colours_size).rgb;
+    // what is no number is striped as well, so that its colour cannot be taken for a value
+    float stripe = step(0.5, fract((gl_FragCoord.x + gl_FragCoord.y) / (7.0 * u_sharpness)));
+    if (entry == NAN || entry == INFINITE) colour = mix(colour, u_ink, 0.75 * stripe);
+    return colour;
+}
+
+// coverage of lines at whole numbers
+float lines(float at, float width, float pixel) {
+    float d = abs(fract(at - 0.5) - 0.5);
+    return 1.0 - smoothstep(width - 0.5 * pixel, width + 0.5 * pixel, d);
+}
+
+void main() {
+    vec2 cells = v_rect.zw;
+    vec2 last = ceil(cells - 0.0001) - 1.0;
+    vec2 at = vec2(v_local.x, 1.0 - v_local.y) * cells;
+    vec2 cell = clamp(floor(at), vec2(0.0), last);
+    vec2 pixel = max(fwidth(at), vec2(1.0e-6));
+    vec3 colour;
+    if (max(pixel.x, pixel.y) > 1.0) {   // cells smaller than a pixel: the mean of nine of those below it
+        colour = vec3(0.0);
+        for (int i = 0; i < 3; i++)
+            for (int j = 0; j < 3; j++) {
+                vec2 near = at + (vec2(float(i), float(j)) - 1.0) / 3.0 * pixel;
+                colour += colour_at(clamp(floor(near), vec2(0.0), last));
+            }
+        colour /= 9.0;
+    } else {
+        colour = colour_at(cell);
+    }
+
+    float front = step(0.5, abs(v_normal.z));
+    float flank = step(0.5, abs(v_normal.x));
+    // the front is not lit: its colours are values, to be read against the legend
+    float light = front + flank * 0.86 + step(0.5, abs(v_normal.y)) * (v_normal.y > 0.0 ? 0.94 : 0.74);
+    colour *= light;
+
+    // borders of cells fade out as cells become small on the screen
+    vec2 plain = smoothstep(vec2(0.34), vec2(0.10), pixel * u_sharpness) * v_scale.w;
+    vec2 thin = max(vec2(0.022), 0.45 * pixel * u_sharpness);
+    float border = max(lines(at.x, thin.x, pixel.x) * plain.x * (1.0 - flank),
+                       lines(at.y, thin.y, pixel.y) * plain.y * step(abs(v_normal.y), 0.5));
+    colour = mix(colour, u_ink, border * 0.26);
+
+    // outline of the box, in pixels of the picture
+    vec3 edge = min(v_local, 1.0 - v_local) / max(fwidth(v_local), vec3(1.0e-6)) + 1000.0 * abs(v_normal);
+    float near_edge = min(edge.x, min(edge.y, edge.z)) / u_sharpness;
+    colour = mix(colour, u_ink, (1.0 - smoothstep(0.35, 1.15, near_edge)) * 0.5);
+
+    // marked rows are framed, a highlighted box glows at its rim
+    if (v_style.y > v_style.x) {
+        vec2 to_row = abs(at.y - v_style.xy) / (pixel.y * u_sharpness);
+        float inside = step(v_style.x, at.y) * step(at.y, v_style.y);
+        float rim = 1.0 - smoothstep(1.2, 2.0, min(min(to_row.x, to_row.y), near_edge));
+        colour = mix(colour, u_accent, rim * inside * step(abs(v_normal.y), 0.5));
+    }
+    colour = mix(colour, u_accent, v_style.z * (1.0 - smoothstep(1.6, 2.6, near_edge)));
+    gl_FragColor = vec4(colour, 1.0);
+}

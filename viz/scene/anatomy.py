@@ -1,0 +1,184 @@
+"""The anatomy of a model as its taps tell it: spine, heads, neurons, experts, states of each layer.
+
+Everything is read off the taps (kind, axes, inputs), so that an architecture nobody thought of is drawn too; what
+fits no other role is drawn as a plain slab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from refgguf.taps import Tap
+from refgguf.viz.scene.graph import nearest_of
+
+SPINE = ("resid_pre", "resid_mid", "resid_post")
+PATTERN_AXES = ("head", "query", "key")
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The taps of one multi-head attention; any but the pattern may be missing."""
+
+    pattern: str
+    q: str | None = None
+    k: str | None = None
+    v: str | None = None
+    z: str | None = None
+
+    def names(self) -> Iterator[str]:
+        """Iterate over the taps that exist."""
+        return (n for n in (self.q, self.k, self.v, self.pattern, self.z) if n is not None)
+
+
+@dataclass(frozen=True)
+class LayerAnatomy:
+    """What is drawn of one layer.
+
+    Attributes:
+        layer: its number.
+        spine: residual stream: entering (where that is no copy of what is drawn already), between, leaving.
+        heads: its attentions.
+        neurons: (token, d_ff) activations of the feed-forward network.
+        router: (token, expert) shares.
+        topk: (token, slot) numbers of the chosen experts; not drawn, but needed to tell the experts apart.
+        experts: (token, slot, d_ff) activations of the chosen experts.
+        others: what else is worth a slab: recurrent states and their like.
+    """
+
+    layer: int
+    spine: tuple[str, ...]
+    heads: tuple[Heads, ...]
+    neurons: tuple[str, ...]
+    router: str | None
+    topk: str | None
+    experts: tuple[str, ...]
+    others: tuple[str, ...]
+
+    def names(self) -> Iterator[str]:
+        """Iterate over the taps that are drawn."""
+        yield from self.spine
+        for heads in self.heads:
+            yield from heads.names()
+        yield from self.neurons
+        if self.router:
+            yield self.router
+        yield from self.experts
+        yield from self.others
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What is drawn of a model.
+
+    Attributes:
+        embeddings: what tokens start as; the first is the head of the spine, the others are added to it.
+        layers: in order.
+        logits: scores of the next token, or None.
+    """
+
+    embeddings: tuple[str, ...]
+    layers: tuple[LayerAnatomy, ...]
+    logits: str | None
+
+    def drawn(self) -> tuple[str, ...]:
+        """Return the names of all taps that are drawn."""
+        names = [*self.embeddings, *(n for layer in self.layers for n in layer.names())]
+        return tuple(names) if self.logits is None else (*names, self.logits)
+
+    def needed(self) -> tuple[str, ...]:
+        """Return the names of all taps whose values the picture needs."""
+        return self.drawn() + tuple(layer.topk for layer in self.layers if layer.topk and layer.experts)
+
+
+def anatomy_of(
+    taps: Mapping[str, Tap], layers: Collection[int] | None = None, traced: Collection[str] | None = None
+) -> Anatomy:
+    """Find out what to draw of a model.
+
+    Args:
+        taps: every tap by canonical name, in order of execution.
+        layers: numbers of the layers to draw; all if None.
+        traced: names of the taps that have values; all if None.
+    """
+    have = {n: t for n, t in taps.items() if traced is None or n in traced}
+    by_layer: dict[int, dict[str, Tap]] = {}
+    for name, tap in have.items():
+        if tap.layer is not None and (layers is None or tap.layer in layers):
+            by_layer.setdefault(tap.layer, {})[name] = tap
+    embeddings = tuple(n for n, t in have.items() if t.kind == "embedding" and t.layer is None)
+    embeddings = tuple(n for n in embeddings if not any(n in taps[m].inputs for m in embeddings))
+    logits = [n for n, t in have.items() if t.kind == "logits" and t.layer is None]
+    known = set(embeddings)
+    found = []
+    for layer in sorted(by_layer):
+        found.append(_layer(layer, by_layer[layer], taps, known))
+        known.update(found[-1].spine)
+    return Anatomy(embeddings, tuple(found), logits[-1] if logits else None)
+
+
+def _layer(
+    layer: int, own: Mapping[str, Tap], taps: Mapping[str, Tap], known: Collection[str]
+) -> LayerAnatomy:
+    spine = tuple(n for n in own if local(n) in SPINE and not _is_copy(taps[n], known))
+    heads = tuple(_heads(own, taps))
+    taken = {n for h in heads for n in h.names()}
+    router = _last(own, "router", "expert", but=())
+    topk = _last(own, "router", "slot", but=(n for n in own if "weights" in local(n)))
+    ffn = [n for n, t in own.items() if t.kind == "ffn" and t.axes[-1] == "d_ff"]
+    final = [n for n in ffn if not any(_feeds(taps, n, m) for m in ffn if m != n)]
+    experts = tuple(n for n in final if own[n].axes == ("token", "slot", "d_ff"))
+    neurons = tuple(n for n in final if own[n].axes == ("token", "d_ff"))
+    others = tuple(
+        n
+        for n, t in own.items()
+        if n not in taken
+        and t.axes[:1] == ("token",)
+        and (t.kind == "state" or (t.kind == "qkv" and not heads))
+    )
+    if not topk:
+        experts = ()
+    return LayerAnatomy(layer, spine, heads, neurons, router, topk, experts, others)
+
+
+def local(name: str) -> str:
+    """Return a tap's name within its layer: "blk.3.attn_q" → "attn_q"."""
+    return name.split(".", 2)[-1] if name.startswith("blk.") else name
+
+
+def _is_copy(tap: Tap, known: Collection[str]) -> bool:
+    """Tell whether a tap only hands on what is drawn already: what enters a layer is what left the last."""
+    return local(tap.name) == "resid_pre" and len(tap.inputs) == 1 and tap.inputs[0] in known
+
+
+def _heads(own: Mapping[str, Tap], taps: Mapping[str, Tap]) -> Iterator[Heads]:
+    patterns = [n for n, t in own.items() if t.kind == "attention" and t.axes == PATTERN_AXES]
+    patterns = [n for n in patterns if not any(_feeds(taps, n, m) for m in patterns if m != n)]
+    qkv = [n for n, t in own.items() if t.kind == "qkv" and len(t.axes) == 3]
+    for pattern in patterns:
+        before = nearest_of(taps, pattern, qkv)
+        k = next((n for n in before if local(n).startswith("attn_k") or "kv_head" in own[n].axes), None)
+        q = next((n for n in before if n != k), None)
+        z = next((n for n in qkv if pattern in nearest_of(taps, n, (*patterns, *qkv))), None)
+        v = next((n for n in nearest_of(taps, z, qkv) if n not in (q, k)), None) if z else None
+        yield Heads(pattern, q, k, v, z)
+
+
+def _last(own: Mapping[str, Tap], kind: str, axis: str, but: Iterator[str] | tuple) -> str | None:
+    but = set(but)
+    names = [n for n, t in own.items() if t.kind == kind and t.axes == ("token", axis) and n not in but]
+    return names[-1] if names else None
+
+
+def _feeds(taps: Mapping[str, Tap], source: str, target: str) -> bool:
+    """Tell whether `target` is computed from `source` within the same layer."""
+    waiting, seen = [target], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in taps:
+            continue
+        seen.add(name)
+        if source in taps[name].inputs:
+            return True
+        waiting.extend(i for i in taps[name].inputs if i in taps and taps[i].layer == taps[source].layer)
+    return False

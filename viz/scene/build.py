@@ -1,0 +1,197 @@
+"""Build a scene: layout and scales from what is shown, then camera, atlas and overlay for a size of picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from refgguf.errors import InputError
+from refgguf.viz.scene.atlas import Atlas, build_atlas, steps_for
+from refgguf.viz.scene.camera import NAMED, Camera, aim
+from refgguf.viz.scene.colours import Theme, hue_kind, theme_of
+from refgguf.viz.scene.framing import fit, outline_points
+from refgguf.viz.scene.layout import lay_out
+from refgguf.viz.scene.meshes import Mesh, mesh_of
+from refgguf.viz.scene.overlay import MARGIN, Overlay, make_overlay
+from refgguf.viz.scene.parts import Box, Pieces
+from refgguf.viz.scene.scales import Scale, scale_of
+from refgguf.viz.scene.shadows import Shadows, shadows_of
+from refgguf.viz.state import Shown
+
+NEARNESS = 1.15  # how strong the perspective is
+AZIMUTHS = range(-46, -22, 4)  # the overview takes the one in which most is seen
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Everything in its place, before anyone looks at it.
+
+    Attributes:
+        shown: what is shown.
+        pieces: boxes, edges, labels, cards.
+        scales: by the names that boxes have for them.
+        theme: colours.
+        mesh: surfaces of edges and nodes.
+        shadows: on the floor.
+    """
+
+    shown: Shown
+    pieces: Pieces
+    scales: Mapping[str, Scale]
+    theme: Theme
+    mesh: Mesh
+    shadows: Shadows
+
+    def scale(self, box: Box) -> Scale:
+        """Return the scale of a box's values."""
+        return self.scales[box.scale]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A scene as it is seen in one picture.
+
+    Attributes:
+        scene: the scene.
+        size: width and height in pixels.
+        camera: where from.
+        atlas: the boxes' values, pooled for this size and camera.
+        overlay: title and legend.
+    """
+
+    scene: Scene
+    size: tuple[int, int]
+    camera: Camera
+    atlas: Atlas
+    overlay: Overlay
+
+    def pixel(self) -> float:
+        """Return how wide a pixel is in the world, over its distance from the eye."""
+        return 2 * np.tan(np.radians(self.camera.fov) / 2) / (self.camera.zoom * self.size[1])
+
+    def matrix(self) -> np.ndarray:
+        """Return the (4, 4) matrix from world to clip space."""
+        low, high = self.scene.pieces.bounds()
+        margin = 0.1 * (high - low) + 5.0
+        near, far = self.camera.depth_range(low - margin, high + margin)
+        return self.camera.matrix(self.size[0] / self.size[1], near, far)
+
+
+def build_scene(shown: Shown) -> Scene:
+    """Lay out what is shown."""
+    pieces = lay_out(shown)
+    theme = theme_of(shown.theme)
+    return Scene(shown, pieces, scales_of(pieces, shown), theme, mesh_of(pieces, theme), shadows_of(pieces))
+
+
+def scales_of(pieces: Pieces, shown: Shown) -> dict[str, Scale]:
+    """Make each scale from the whole of every tensor that is read against it."""
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    kinds: dict[str, str] = {}
+    for box in pieces.boxes:
+        kinds.setdefault(box.scale, hue_kind(box.kind))
+        arrays.setdefault(box.scale, {})[box.plane.tap] = shown.trace.tensor(box.plane.tap).values
+    return {name: scale_of(kinds[name], tensors.values()) for name, tensors in arrays.items()}
+
+
+def look_at(
+    scene: Scene,
+    size: tuple[int, int],
+    camera: Camera | None = None,
+    zoom: float = 1.0,
+    part: str | None = None,
+) -> Look:
+    """See a scene as a picture, framed so that everything asked for is in it.
+
+    Args:
+        scene: the scene.
+        size: width and height in pixels.
+        camera: its angles; those in which most is seen if None.
+        zoom: enlarges the framed picture about its middle.
+        part: "layer:3" to frame that layer, None for everything.
+    """
+    overlay = make_overlay(scene.shown.facts, scene.scales, [], size)
+    boxes = boxes_of(scene, part)
+    points = outline_points(scene.pieces, None if part is None else boxes)
+    if part is not None and part.startswith("layer:"):
+        points = np.concatenate([points, _ground_below(scene.pieces, boxes)])
+    if camera is None:
+        angles = [Camera(azimuth, *NAMED["overview"][1:]) for azimuth in AZIMUTHS]
+        framed = [frame(c, points, size, overlay) for c in angles]
+        camera = max(framed, key=lambda c: visible_area(c, boxes, size))
+    else:
+        camera = frame(camera, points, size, overlay)
+    camera = replace(camera, zoom=camera.zoom * zoom, shift=(camera.shift[0] * zoom, camera.shift[1] * zoom))
+    atlas = build_atlas(scene.pieces.boxes, steps_for(scene.pieces.boxes, camera, size))
+    overlay = make_overlay(scene.shown.facts, scene.scales, notes_on(atlas), size)
+    return Look(scene, size, camera, atlas, overlay)
+
+
+def _ground_below(pieces: Pieces, boxes: Sequence[Box]) -> np.ndarray:
+    """Return points on the floor card below boxes, where the layer's name is written."""
+    left, right = min(b.left for b in boxes), max(b.right for b in boxes)
+    cards = [c for c in pieces.cards if c.x < right and c.x + c.width > left]
+    return np.array([(max(c.x, left), pieces.floor, c.z + c.depth) for c in cards]).reshape(-1, 3)
+
+
+def frame(camera: Camera, points: np.ndarray, size: tuple[int, int], overlay: Overlay) -> Camera:
+    """Place and zoom a camera of given angles so that points fill the picture beside the overlay."""
+    camera = aim(camera, points.min(axis=0), points.max(axis=0), NEARNESS)
+    margin = MARGIN * min(size[0] / 1920, size[1] / 1080)
+    area = (margin, margin, size[0] - margin, size[1] - margin)
+    return fit(camera, points, size, area, overlay.covers)
+
+
+def visible_area(camera: Camera, boxes: Sequence[Box], size: tuple[int, int]) -> float:
+    """Return how large the boxes' fronts appear: the sum of the square roots of their areas in pixels."""
+    origin, extent = np.array([b.origin for b in boxes]), np.array([b.size for b in boxes])
+    corners = [
+        camera.project(origin + extent * c, size) for c in ((0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1))
+    ]
+    area = 0.0
+    for a, b in zip(corners, (*corners[1:], corners[0]), strict=True):
+        area = area + a[:, 0] * b[:, 1] - b[:, 0] * a[:, 1]
+    return float(np.sqrt(np.abs(area) / 2).sum())
+
+
+def boxes_of(scene: Scene, part: str | None) -> Sequence[Box]:
+    """Return the boxes that a part's name stands for.
+
+    Raises:
+        InputError: there is no such part.
+    """
+    if part is None:
+        return scene.pieces.boxes
+    what, _, number = part.partition(":")
+    layer, _, head = number.partition(".")
+    boxes = [b for b in scene.pieces.boxes if b.layer == int(layer)]
+    if not boxes:
+        have = sorted({b.layer for b in scene.pieces.boxes if b.layer is not None})
+        raise InputError(f"there is no layer {layer} in the picture; it shows {have[0]} to {have[-1]}")
+    if what == "layer":
+        return boxes
+    patterns = [i for i, b in enumerate(scene.pieces.boxes) if b in boxes and b.role == "pattern"]
+    found = [i for i in patterns if scene.pieces.boxes[i].head == int(head)]
+    if not found:
+        raise InputError(f"there is no head {head} in layer {layer}; it has {len(patterns)}")
+    near = {found[0]}
+    for route in scene.pieces.routes:
+        for pair in route.pairs:
+            roles = {scene.pieces.boxes[i].role for i in pair}
+            if found[0] in pair and roles <= {"q", "k", "v", "z", "pattern"}:
+                near.update(pair)
+    ends = [i for i in near if scene.pieces.boxes[i].role == "z"]
+    near.update(
+        a for r in scene.pieces.routes for a, b in r.pairs if b in ends and scene.pieces.boxes[a].role == "v"
+    )
+    return [scene.pieces.boxes[i] for i in sorted(near)]
+
+
+def notes_on(atlas: Atlas) -> list[str]:
+    """Say how the picture was simplified."""
+    if not atlas.pooled:
+        return ["Every cell is one number."]
+    most = int(atlas.steps.prod(axis=1).max())
+    return [f"Cells with a grid are one number each; without, up to {most:,}: the one farthest from zero."]

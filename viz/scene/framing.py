@@ -1,0 +1,113 @@
+"""Fit a scene into a picture: as large as it goes, clear of the margins and of the title and legend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from refgguf.viz.scene.camera import Camera
+from refgguf.viz.scene.parts import Box, Label, Pieces
+
+Rect = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+SHRINK = 0.97
+TRIES = 11  # shifts tried in each direction at each size
+MOST_POINTS = 6000
+CLEAR = 16.0  # pixels between the scene and an obstacle
+
+
+def outline_points(pieces: Pieces, boxes: Sequence[Box] | None = None) -> np.ndarray:
+    """Return points on everything that must be in the picture, (n, 3).
+
+    Args:
+        pieces: the scene.
+        boxes: frame these boxes only, without cards and labels.
+    """
+    whole = boxes is None
+    boxes = pieces.boxes if whole else boxes
+    at = np.linspace(0, 1, 3 if len(boxes) > 60 else 9)
+    share = np.array([(i, j, 1.0) for i in at for j in at] + [(i, j, 0.0) for i in (0, 1) for j in (0, 1)])
+    origin, size = np.array([b.origin for b in boxes]), np.array([b.size for b in boxes])
+    points = [(origin[:, None] + size[:, None] * share).reshape(-1, 3)]
+    if whole:
+        for card in pieces.cards:
+            for i in np.linspace(0, 1, 5):
+                for j in (0, 1):
+                    points.append([[card.x + card.width * i, pieces.floor, card.z + card.depth * j]])
+        points += [_label_points(label) for label in pieces.labels]
+        points += [
+            [b.origin, (b.origin[0] + b.size[0], b.origin[1] + b.size[1], b.origin[2])] for b in pieces.bars
+        ]
+    return np.concatenate([np.asarray(p, float) for p in points])
+
+
+def _label_points(label: Label) -> np.ndarray:
+    """Return both ends of a label, its length estimated from its number of letters."""
+    length = 0.56 * label.height * len(label.text)
+    back = {"left": 0.0, "center": 0.5, "right": 1.0}[label.align] * length
+    start = np.array(label.at) - np.array(label.u) * back
+    end = start + np.array(label.u) * length
+    up = np.array(label.v) * label.height * 0.8
+    return np.array([start, end, start + up, end + up])
+
+
+def fit(
+    camera: Camera, points: np.ndarray, size: tuple[int, int], area: Rect, obstacles: Sequence[Rect] = ()
+) -> Camera:
+    """Zoom and shift a camera so that points fill an area of the picture without touching the obstacles.
+
+    Args:
+        camera: gives place and angles.
+        points: (n, 3) what must be seen.
+        size: width and height of the picture.
+        area: the part of the picture to fill.
+        obstacles: parts of it that must stay free.
+    """
+    plain = replace(camera, zoom=1.0, shift=(0.0, 0.0))
+    seen = plain.project(points, size)
+    seen = seen[seen[:, 2] > 0]
+    half = np.array(size) / 2
+    places = _thinned(seen[:, :2] - half)
+    low, high = places.min(axis=0), places.max(axis=0)
+    room = np.array([area[2] - area[0], area[3] - area[1]])
+    zoom = float((room / np.maximum(high - low, 1e-9)).min())
+    for _ in range(120):
+        shift = _clear(places * zoom + half, area, obstacles)
+        if shift is not None:
+            move = shift / half * (1, -1)
+            return replace(camera, zoom=zoom, shift=(float(move[0]), float(move[1])))
+        zoom *= SHRINK
+    return replace(camera, zoom=zoom, shift=(0.0, 0.0))
+
+
+def _clear(places: np.ndarray, area: Rect, obstacles: Sequence[Rect]) -> np.ndarray | None:
+    """Return the smallest move from the middle of the area that keeps all points inside it and off the obstacles."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    least, most = np.array(area[:2]) - low, np.array(area[2:]) - high
+    if (most < least - 1e-6).any():
+        return None
+    middle = (least + most) / 2
+    best, cost = None, np.inf
+    for sx in np.linspace(least[0], most[0], TRIES):
+        for sy in np.linspace(least[1], most[1], TRIES):
+            move = np.array([sx, sy])
+            distance = float(np.abs(move - middle).sum())
+            if distance < cost and not any(_touches(places + move, rect) for rect in obstacles):
+                best, cost = move, distance
+    return best
+
+
+def _touches(places: np.ndarray, rect: Rect) -> bool:
+    left, top, right, bottom = rect[0] - CLEAR, rect[1] - CLEAR, rect[2] + CLEAR, rect[3] + CLEAR
+    x, y = places.T
+    return bool(((x > left) & (x < right) & (y > top) & (y < bottom)).any())
+
+
+def _thinned(places: np.ndarray) -> np.ndarray:
+    """Keep a bounded number of points: those at the edge of each small patch of the picture."""
+    if len(places) <= MOST_POINTS:
+        return places
+    patch = np.round(places / 12).astype(int)
+    _, first = np.unique(patch, axis=0, return_index=True)
+    return places[np.sort(first)]

@@ -1,0 +1,352 @@
+"""Lay out a forward pass: the residual stream as a straight spine, attention above it, neurons below.
+
+embedding ──┬───────────⊕── [mid] ──┬─────────⊕── [post] ── … ── logits, predictions
+            └─ heads ───┘           └─ neurons ┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import log
+
+import numpy as np
+
+from refgguf.viz.scene.anatomy import Anatomy, LayerAnatomy, anatomy_of, local
+from refgguf.viz.scene.graph import drawn_sources
+from refgguf.viz.scene.heads import HeadsZone, head_shape
+from refgguf.viz.scene.neurons import AFTER, BEFORE, NeuronsZone
+from refgguf.viz.scene.parts import Card, Label, Pieces
+from refgguf.viz.scene.planes import cut
+from refgguf.viz.scene.predictions import place_predictions
+from refgguf.viz.scene.stage import THICK, Stage
+from refgguf.viz.scene.states import StatesZone
+from refgguf.viz.scene.units import Units, units_for
+from refgguf.viz.state import Shown
+
+ABOVE, BELOW = 8.5, 6.0  # free space between the spine and what stands above and below it
+LEAVE = 1.2  # how far behind a box tubes leave the spine
+NODE_GAP = 4.2  # from a disc to the next box on the spine
+CARD_FRONT, CARD_BACK = 15.0, -10.0
+# names on the floor lean back, so that they can be read from the usual height
+TILTED = (0.0, 0.62, -0.78)
+# width of the whole model over its height that the number of columns of heads aims at
+ASPECT = 2.6
+WIDEST_LOGITS = 46.0
+
+SPINE_TITLES = {
+    "resid_pre": "residual stream",
+    "resid_mid": "after attention",
+    "resid_post": "after feed-forward",
+}
+
+
+def lay_out(shown: Shown) -> Pieces:
+    """Put a trace in place.
+
+    Args:
+        shown: what is shown.
+
+    Returns:
+        Boxes, edges, labels and cards in world units.
+    """
+    return _Layout(shown).run()
+
+
+class _Layout:
+    def __init__(self, shown: Shown):
+        self.shown = shown
+        self.values = {tensor.name: tensor.values for tensor in shown.trace.tensors}
+        self.taps = shown.graph
+        self.anatomy = anatomy_of(self.taps, shown.layers, self.values)
+        units = _units(self.anatomy, self.values)
+        self.n_tokens = len(shown.trace.tokens)
+        self.height = self.n_tokens * units.token
+        self.columns, tall = _columns(self.anatomy, self.values, units, self.height)
+        self.units = replace(units, letter=min(max((tall + 3 * self.height) * 0.015, 1.8), 4.0))
+        self.stage = Stage(self.units, drawn_sources(self.taps, self.anatomy.drawn()))
+        self.current: int | None = None  # the box that the spine has reached
+        self.below = -1e9  # how far right the tubes below the spine reach
+        self.layer_before = -1
+        self.named = True  # the first layer names its parts, the others look the same
+        self.card_edges: list[tuple[float, float]] = []
+        self.floor_names: list[tuple[str, float]] = []
+
+    def run(self) -> Pieces:
+        self._embeddings()
+        for layer in self.anatomy.layers:
+            self._layer(layer)
+        if self.anatomy.logits:
+            self._logits(self.anatomy.logits)
+        pieces = self.stage.finish()
+        self._floor(pieces)
+        return pieces
+
+    # ---- the spine
+
+    def _spine_box(self, name: str, x: float, role: str = "spine", kind: str | None = None) -> int:
+        """Put a tensor on the spine and run the spine to it."""
+        values = self.values[name]
+        tap = self.taps[name]
+        width = values.shape[1] * self.units.channel
+        title = SPINE_TITLES.get(local(name), local(name))
+        plane = cut(name, tap.axes, values)
+        before = self.current
+        self.current = self.stage.box(
+            plane,
+            kind or tap.kind,
+            role,
+            x=x,
+            y=-self.height / 2,
+            size=(width, self.height),
+            layer=tap.layer,
+            title=title,
+        )
+        if before is not None:
+            start = self.stage[before].right
+            self.stage.connect([(before, self.current)], [(start, 0), (x - 0.15, 0)], radius=THICK)
+        return self.current
+
+    def _embeddings(self) -> None:
+        for number, name in enumerate(self.anatomy.embeddings):
+            if number == 0:
+                box = self.stage[self._spine_box(name, 0.0, role="embedding")]
+                self._token_names(box.left)
+                letter = self.units.letter
+                self.stage.text(
+                    "embedding", box.right, box.top + 1.6, letter * 1.25, tone="ink", bold=True, align="right"
+                )
+                size = f"{self.n_tokens:,} token{'s' * (self.n_tokens != 1)} × {self.values[name].shape[1]:,} channels"
+                self.stage.text(size, box.middle[0], box.bottom - letter * 1.1, letter * 0.7)
+            else:
+                self._added_embedding(name, number)
+        self.card_edges.append((-9.0, self._right() + 1.5))
+
+    def _added_embedding(self, name: str, number: int) -> None:
+        """Put another embedding below the first; the tube to where it is added is drawn with the first layer."""
+        values = self.values[name]
+        width = values.shape[1] * self.units.channel
+        y = -self.height / 2 - number * (self.height + 9.0)
+        plane = cut(name, self.taps[name].axes, values)
+        box = self.stage.box(
+            plane,
+            "embedding",
+            "embedding",
+            x=0.0,
+            y=y,
+            size=(width, self.height),
+            title=self.taps[name].meaning,
+        )
+        letter = self.units.letter
+        text = local(name).replace("_", " ")
+        self.stage.text(text, width / 2, self.stage[box].bottom - letter * 1.3, letter, tone="ink", bold=True)
+
+    def _token_names(self, x: float) -> None:
+        """Write the tokens beside their rows, as many as there is room for."""
+        row = self.units.token
+        size = min(self.units.letter * 0.8, max(row * 0.95, 0.62))
+        step = max(1, int(np.ceil(size * 1.02 / row)))
+        for token in range(0, self.n_tokens, step):
+            text = readable(self.shown.trace.token_texts[token])
+            y = self.height / 2 - (token + 0.5) * row - size * 0.34
+            chosen = self.shown.marked and token == self.shown.token_index
+            self.stage.text(
+                text, x - 0.8, y, size, align="right", tone="ink" if chosen else "muted", bold=chosen
+            )
+
+    def _right(self) -> float:
+        return self.stage[self.current].right if self.current is not None else 0.0
+
+    # ---- a layer
+
+    def _layer(self, layer: LayerAnatomy) -> None:
+        start = self._right()
+        if layer.layer != self.layer_before + 1:
+            start = self._skipped(self.layer_before + 1, layer.layer - 1)
+        self.layer_before = layer.layer
+        spine = list(layer.spine)
+        if spine and local(spine[0]) == "resid_pre":
+            start = self._entering(spine.pop(0), start)
+        zones = self._mixers(layer), self._neurons(layer)
+        for name in spine:
+            self._step(name, [zone for zone, targets in zones if name in targets])
+        self.card_edges.append((start + 3.0, self._right() + 1.5))
+        self.floor_names.append((f"layer {layer.layer}", start + 4.4))
+        self.named = False
+
+    def _skipped(self, first: int, last: int) -> float:
+        """Leave room for layers that are not shown, and say so."""
+        start = self._right()
+        text = f"layer {first}" if first == last else f"layers {first} – {last}"
+        self.stage.text(
+            f"· · ·  {text} not shown  · · ·",
+            start + 17.0,
+            1.4,
+            self.units.letter * 0.8,
+            z=self.units.depth / 2,
+        )
+        self.below = max(self.below, start + 34.0)
+        return start + 34.0
+
+    def _entering(self, name: str, x: float) -> float:
+        """Draw the stream that enters a layer, where it is a sum or the layer before is not shown."""
+        others = [
+            i
+            for i, box in enumerate(self.stage.pieces.boxes)
+            if box.role == "embedding" and i != self.current
+        ]
+        node = x + 7.0
+        box = self._spine_box(name, node + NODE_GAP)
+        for other in others:
+            side = self.stage[other]
+            path = [(side.right, side.middle[1]), (node, side.middle[1]), (node, -1.3)]
+            if self.stage.connect([(other, box)], path, radius=THICK * 0.7, corner=3.0):
+                self.stage.node(node)
+        return self._right()
+
+    def _mixers(self, layer: LayerAnatomy):
+        """Return what stands above the spine: something to call with x, and the names of the boxes it is added into."""
+        parts = []
+        if layer.heads:
+            parts += [(self._heads, heads) for heads in layer.heads]
+        if layer.others:
+            parts.append((self._states, layer.others))
+        names = [n for heads in layer.heads for n in heads.names()] + list(layer.others)
+        return (lambda: [place(layer, part) for place, part in parts]), self._targets(names, layer)
+
+    def _neurons(self, layer: LayerAnatomy):
+        names = [*layer.neurons, *layer.experts, *([layer.router] if layer.router else [])]
+        return (lambda: [self._neurons_zone(layer)] if names else []), self._targets(names, layer)
+
+    def _targets(self, names: Sequence[str], layer: LayerAnatomy) -> set[str]:
+        return {s for s in layer.spine if set(self.stage.sources[s]) & set(names)}
+
+    def _step(self, name: str, zones) -> None:
+        """Draw what is added to the spine before the box `name`, and the box."""
+        source = self.current
+        x = self._right()
+        placed = []
+        for zone in zones:
+            self.right_most = x
+            for part in zone():
+                part.feed(source, x + LEAVE)
+                placed.append(part)
+        nodes = [part.bus_out for part in placed]
+        box = self._spine_box(name, max(nodes, default=x + 3.0) + NODE_GAP)
+        for part, node in zip(placed, nodes, strict=True):
+            self.stage.node(node)
+            part.drain(box, node)
+
+    def _heads(self, layer: LayerAnatomy, heads):
+        bottom = self.height / 2 + ABOVE
+        zone = HeadsZone(
+            self.stage, heads, self.values, layer.layer,
+            x=self.right_most + 2.0, bottom=bottom, columns=self.columns,
+            rows=[readable(t) for t in self.shown.trace.token_texts], named=self.named,
+        )  # fmt: skip
+        self.right_most = zone.bus_out
+        return zone
+
+    def _states(self, layer: LayerAnatomy, names):
+        zone = StatesZone(
+            self.stage, names, self.taps, self.values, layer.layer,
+            x=self.right_most + 2.0, bottom=self.height / 2 + ABOVE, height=min(self.height, 11.0),
+        )  # fmt: skip
+        self.right_most = zone.bus_out
+        return zone
+
+    def _neurons_zone(self, layer: LayerAnatomy):
+        x = self._right() + BEFORE
+        zone = NeuronsZone(
+            self.stage, layer, self.values,
+            x=x, least=self.below + 4.0, top=-self.height / 2 - BELOW, named=self.named,
+        )  # fmt: skip
+        zone.bus_out = zone.right + AFTER
+        self.below = zone.bus_out
+        return zone
+
+    # ---- the end
+
+    def _logits(self, name: str) -> None:
+        last = max((t.layer for t in self.taps.values() if t.layer is not None), default=-1)
+        start = self._right()
+        if self.layer_before < last:
+            start = self._skipped(self.layer_before + 1, last)
+        values = self.values[name]
+        before = self.current
+        width = min(max(values.shape[1] * self.units.channel, 12.0), WIDEST_LOGITS)
+        x = start + 8.0
+        plane = cut(name, self.taps[name].axes, values)
+        box = self.stage.box(
+            plane, "logits", "logits", x=x, y=-self.height / 2, size=(width, self.height), title="logits"
+        )
+        if before is not None:
+            line = [(self.stage[before].right, 0), (x - 0.15, 0)]
+            self.stage.connect([(before, box)], line, radius=THICK, start="residual", end="logits")
+        middle = x + width / 2
+        letter = self.units.letter
+        self.stage.text("logits", middle, self.height / 2 + 1.6, letter * 1.25, tone="logits", bold=True)
+        size = f"{values.shape[1]:,} words of the vocabulary"
+        self.stage.text(size, middle, -self.height / 2 - letter * 1.1, letter * 0.7)
+        self.current = box
+        right = place_predictions(self.stage, self.shown, values, x + width + 4.0)
+        self.card_edges.append((start + 4.0, right + 2.0))
+
+    def _floor(self, pieces: Pieces) -> None:
+        pieces.floor = min(b.bottom for b in pieces.boxes) - 8.0
+        for left, right in self.card_edges:
+            pieces.cards.append(Card(left, CARD_BACK, right - left, CARD_FRONT - CARD_BACK))
+        height = self.units.letter * 2.2
+        for text, x in self.floor_names:
+            at = (x, pieces.floor + 0.5, CARD_FRONT - 2.0)
+            pieces.labels.append(Label(text, at, height, align="left", tone="ink", bold=True, v=TILTED))
+
+
+def _units(anatomy: Anatomy, values) -> Units:
+    shapes = {name: values[name].shape for name in anatomy.drawn()}
+    layers = anatomy.layers
+    heads = [h for layer in layers for h in layer.heads]
+    stream = [*anatomy.embeddings, *(n for layer in layers for n in layer.spine)]
+    widths = [shapes[n][-1] for h in heads for n in (h.q, h.k, h.v, h.z) if n]
+    return units_for(
+        n_tokens=shapes[stream[0]][0],
+        d_model=shapes[stream[0]][1],
+        d_ff=max((shapes[n][-1] for layer in layers for n in layer.neurons), default=1),
+        d_head=max(widths, default=1),
+        n_heads=max((shapes[h.pattern][0] for h in heads), default=1),
+        n_layers=len(layers),
+        n_keys=max((shapes[h.pattern][2] for h in heads), default=None),
+    )
+
+
+def _columns(anatomy: Anatomy, values, units: Units, height: float) -> tuple[int, float]:
+    """Choose how many columns of heads bring the whole model closest to the wanted shape; also returns their height."""
+    heads = [h for layer in anatomy.layers for h in layer.heads]
+    if not heads:
+        return 1, 0.0
+    shapes = [head_shape(h, values, units) for h in heads]
+    largest = max(shapes, key=lambda s: s.n_heads)
+    d_model = values[(anatomy.embeddings + anatomy.layers[0].spine)[0]].shape[1]
+    rest = 2 * d_model * units.channel + 45.0
+
+    def misfit(columns: int) -> float:
+        width, tall = largest.zone(units, columns)
+        return abs(log((len(anatomy.layers) * (width + rest) + 60.0) / (tall + 3 * height + 30.0) / ASPECT))
+
+    best = min(range(1, min(largest.n_groups, 8) + 1), key=misfit)
+    return best, largest.zone(units, best)[1]
+
+
+def readable(text: str) -> str:
+    """Return a token's text as it can be read in one line: control characters and lone spaces become visible."""
+    shown = "".join(_visible(c) for c in text)
+    if shown.strip():
+        return shown.strip() if len(shown.strip()) <= 24 else shown.strip()[:23] + "…"
+    return "␣" * len(shown) if shown else "∅"
+
+
+def _visible(character: str) -> str:
+    names = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "▁": " "}
+    if character in names:
+        return names[character]
+    return character if character.isprintable() or character == " " else f"\\x{ord(character):02x}"

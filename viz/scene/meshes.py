@@ -1,0 +1,101 @@
+"""The tubes and discs of a scene as one mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refgguf.viz.scene.colours import Theme, hue_kind
+from refgguf.viz.scene.curves import tube
+from refgguf.viz.scene.parts import Node, Pieces
+
+DISC_SIDES = 40
+DISC_DEPTH = 0.9
+PLUS = 0.58  # size of the plus sign, in radii
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """Triangles with colours.
+
+    Attributes:
+        middles: (v, 3) float32: the nearest point of the tube's middle line; of a disc, the vertex itself.
+        normals: (v, 3) float32; zero where a surface is not shaded.
+        radii: (v, 2) float32: how far the vertex is from the middle, and the tube's radius; 0 for a disc.
+        colours: (v, 3) float32.
+        triangles: (t, 3) uint32.
+        routes: (v,) int: number of the route that a vertex belongs to, -1 for discs.
+    """
+
+    middles: np.ndarray
+    normals: np.ndarray
+    radii: np.ndarray
+    colours: np.ndarray
+    triangles: np.ndarray
+    routes: np.ndarray
+
+
+def mesh_of(pieces: Pieces, theme: Theme) -> Mesh:
+    """Build the surfaces of all routes and nodes."""
+    parts = []
+    for number, route in enumerate(pieces.routes):
+        if route.radius <= 0 or len(route.points) < 2:
+            continue
+        middles, normals, radii, share, triangles = tube(route.points, route.radius, route.arrow)
+        ends = np.array([theme.hues[hue_kind(route.start)], theme.hues[hue_kind(route.end)]])
+        colours = ends[0] + (ends[1] - ends[0]) * share[:, None]
+        radii = np.stack([radii, np.full(len(radii), route.radius)], axis=1)
+        parts.append((middles, normals, radii, colours, triangles, np.full(len(middles), number)))
+    for node in pieces.nodes:
+        parts.append(_disc(node, theme))
+    if not parts:
+        empty = np.zeros((0, 3), np.float32)
+        return Mesh(empty, empty, empty[:, :2], empty, np.zeros((0, 3), np.uint32), np.zeros(0, int))
+    starts = np.cumsum([0] + [len(p[0]) for p in parts[:-1]])
+    columns = (np.concatenate([p[i] for p in parts]).astype(np.float32) for i in range(4))
+    triangles = np.concatenate([p[4] + s for p, s in zip(parts, starts, strict=True)]).astype(np.uint32)
+    return Mesh(*columns, triangles, np.concatenate([p[5] for p in parts]))
+
+
+def _disc(node: Node, theme: Theme) -> tuple[np.ndarray, ...]:
+    """Build a short cylinder that faces the viewer, with a plus sign on both faces."""
+    angle = np.linspace(0, 2 * np.pi, DISC_SIDES, endpoint=False)
+    ring = np.stack([np.cos(angle), np.sin(angle), np.zeros(DISC_SIDES)], axis=1)
+    middle = np.array(node.at)
+    hue = np.array(theme.hues["residual"])
+    positions, normals, colours, triangles = [], [], [], []
+    for side in (1.0, -1.0):
+        z = np.array([0, 0, side * DISC_DEPTH])
+        start = sum(len(p) for p in positions)
+        positions.append(np.vstack([middle + z, middle + ring * node.radius + z]))
+        normals.append(np.zeros((DISC_SIDES + 1, 3)))
+        colours.append(np.tile(hue, (DISC_SIDES + 1, 1)))
+        i = np.arange(DISC_SIDES)
+        triangles.append(np.stack([np.zeros_like(i), i + 1, (i + 1) % DISC_SIDES + 1], axis=1) + start)
+    start = sum(len(p) for p in positions)
+    rim = np.concatenate([ring * node.radius + [0, 0, DISC_DEPTH], ring * node.radius - [0, 0, DISC_DEPTH]])
+    positions.append(middle + rim)
+    normals.append(np.tile(ring, (2, 1)))
+    colours.append(np.tile(hue, (2 * DISC_SIDES, 1)))
+    i, j = np.arange(DISC_SIDES), (np.arange(DISC_SIDES) + 1) % DISC_SIDES
+    triangles.append(
+        np.concatenate(
+            [np.stack([i, i + DISC_SIDES, j], 1), np.stack([j, i + DISC_SIDES, j + DISC_SIDES], 1)]
+        )
+        + start
+    )
+    long, wide = PLUS * node.radius, PLUS * node.radius * 0.22
+    for side in (1.0, -1.0):
+        for half in ((long, wide), (wide, long)):
+            start = sum(len(p) for p in positions)
+            corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
+            positions.append(middle + np.c_[corners, np.full(4, side * (DISC_DEPTH + 0.03))])
+            normals.append(np.zeros((4, 3)))
+            colours.append(np.tile(theme.card, (4, 1)))
+            triangles.append(np.array([[0, 1, 2], [0, 2, 3]]) + start)
+    n = sum(len(p) for p in positions)
+    middles, normals, colours, triangles = (
+        np.concatenate(x) for x in (positions, normals, colours, triangles)
+    )
+    return middles, normals, np.zeros((n, 2)), colours, triangles, np.full(n, -1)

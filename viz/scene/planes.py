@@ -1,0 +1,183 @@
+"""Planes: two-dimensional cuts through traced tensors, pooled to what a screen can show.
+
+A plane is what one box of the scene displays: rows run downwards, columns to the right. Pooling takes from each
+group of cells the value farthest from zero, with its sign, so that an outlier is never averaged away; a NaN in a
+group makes the group NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+# Stands for "nothing was computed here" (a token that an expert never saw). No tensor holds it in practice: it lies
+# far outside what trained models reach, inside the range of float32, so that textures carry it.
+ABSENT = np.float32(-1.5e38)
+
+
+class Plane(Protocol):
+    """What the scene needs of a cut through a tensor."""
+
+    tap: str
+    axes: tuple[str, str]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    def pooled(self, row_step: int, col_step: int) -> np.ndarray:
+        """Return float32 cells, each of row_step x col_step values (fewer at the far edges)."""
+
+    def value(self, row: int, col: int) -> float | None:
+        """Return one value, None where nothing was computed."""
+
+    def index(self, row: int, col: int) -> tuple[int, ...] | None:
+        """Return where in the tensor that value stands."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A cut that fixes all but two dimensions of a tensor, or that lays the last dimensions side by side.
+
+    Attributes:
+        tap: name of the tensor.
+        axes: dimension words of rows and columns.
+        values: (rows, cols) view of the tensor.
+        fixed: for each dimension of the tensor its index, or None where it runs along rows or columns.
+        transposed: the columns are the earlier of the two free dimensions.
+        merged: lengths of the trailing dimensions that the columns run through, if there is more than one.
+    """
+
+    tap: str
+    axes: tuple[str, str]
+    values: np.ndarray
+    fixed: tuple[int | None, ...]
+    transposed: bool = False
+    merged: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.values.shape
+
+    def pooled(self, row_step: int, col_step: int) -> np.ndarray:
+        """Return float32 cells, each of row_step x col_step values (fewer at the far edges)."""
+        return pool(self.values, row_step, col_step)
+
+    def value(self, row: int, col: int) -> float | None:
+        """Return one value."""
+        return float(self.values[row, col])
+
+    def index(self, row: int, col: int) -> tuple[int, ...]:
+        """Return where in the tensor that value stands."""
+        if self.merged:
+            return (row, *(int(i) for i in np.unravel_index(col, self.merged)))
+        free = iter((col, row) if self.transposed else (row, col))
+        return tuple(next(free) if at is None else at for at in self.fixed)
+
+
+def cut(
+    tap: str,
+    axes: Sequence[str],
+    values: np.ndarray,
+    at: dict[int, int] | None = None,
+    *,
+    transpose: bool = False,
+) -> Cut:
+    """Cut a plane out of a tensor without copying it.
+
+    Args:
+        tap: name of the tensor.
+        axes: its dimension words.
+        values: the tensor.
+        at: index by dimension, for the dimensions to fix. Of what remains, the first dimension becomes the rows
+            and all others, side by side, the columns.
+        transpose: swap rows and columns (two free dimensions only).
+    """
+    at = at or {}
+    fixed = tuple(at.get(d) for d in range(values.ndim))
+    view = values[tuple(slice(None) if i is None else i for i in fixed)]
+    names = [axes[d] for d in range(values.ndim) if fixed[d] is None]
+    if view.ndim == 1:  # one row, so that a single vector is a plane as well
+        return Cut(tap, ("", names[0]), view[None], fixed, merged=view.shape)
+    if view.ndim > 2:
+        if at or transpose:
+            raise ValueError(f"{tap}: cannot cut {len(names)} free dimensions into a plane")
+        merged = view.shape[1:]
+        return Cut(tap, (names[0], "·".join(names[1:])), view.reshape(len(view), -1), fixed, merged=merged)
+    if transpose:
+        return Cut(tap, (names[1], names[0]), view.T, fixed, transposed=True)
+    return Cut(tap, (names[0], names[1]), view, fixed)
+
+
+@dataclass(frozen=True, eq=False)
+class ExpertCut:
+    """One expert's neurons for every token; rows of tokens that went elsewhere are absent.
+
+    Attributes:
+        tap: name of the tensor (token, slot, d_ff).
+        axes: dimension words of rows and columns.
+        expert: number of the expert.
+        values: the whole tensor.
+        slots: (token,) int: in which slot each token chose this expert, -1 where it did not.
+    """
+
+    tap: str
+    axes: tuple[str, str]
+    expert: int
+    values: np.ndarray
+    slots: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Tokens and neurons."""
+        return self.values.shape[0], self.values.shape[2]
+
+    def pooled(self, row_step: int, col_step: int) -> np.ndarray:
+        """Return float32 cells; ABSENT where no token of the group came to this expert."""
+        chosen = np.flatnonzero(self.slots >= 0)
+        n_cols = -(-self.shape[1] // col_step)
+        cells = np.full((-(-self.shape[0] // row_step), n_cols), ABSENT, np.float32)
+        if len(chosen):
+            rows = pool(self.values[chosen, self.slots[chosen]], 1, col_step)
+            groups, starts = np.unique(chosen // row_step, return_index=True)
+            cells[groups] = _farthest(rows, starts, axis=0)
+        return cells
+
+    def value(self, row: int, col: int) -> float | None:
+        """Return one value, None where the token did not come to this expert."""
+        at = self.index(row, col)
+        return None if at is None else float(self.values[at])
+
+    def index(self, row: int, col: int) -> tuple[int, int, int] | None:
+        """Return (token, slot, neuron), None where the token did not come to this expert."""
+        slot = int(self.slots[row])
+        return None if slot < 0 else (row, slot, col)
+
+
+def pool(values: np.ndarray, row_step: int, col_step: int) -> np.ndarray:
+    """Reduce a matrix to the value farthest from zero in each group of row_step x col_step.
+
+    Args:
+        values: (rows, cols), any real type.
+        row_step: rows in a group; the last group may be smaller.
+        col_step: columns in a group, likewise.
+
+    Returns:
+        (ceil(rows / row_step), ceil(cols / col_step)) float32, C-contiguous. Of two values equally far from zero
+        the positive one stays; NaN stays NaN.
+    """
+    if row_step > 1:
+        values = _farthest(values, np.arange(0, values.shape[0], row_step), axis=0)
+    if col_step > 1:
+        values = _farthest(values, np.arange(0, values.shape[1], col_step), axis=1)
+    return np.ascontiguousarray(values, np.float32)
+
+
+def _farthest(values: np.ndarray, starts: np.ndarray, axis: int) -> np.ndarray:
+    high = np.maximum.reduceat(values, starts, axis=axis)  # both carry NaN along
+    low = np.minimum.reduceat(values, starts, axis=axis)
+    return np.where(high >= -low, high, low)

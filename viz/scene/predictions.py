@@ -1,0 +1,80 @@
+"""The next token: the best candidates with their probabilities, as bars beside the logits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refgguf.viz.scene.parts import Bar
+from refgguf.viz.scene.stage import Stage
+from refgguf.viz.state import Shown
+
+N_SHOWN = 7
+# in letters of ordinary size
+LETTERS = 1.5
+ROW = 2.5
+WORDS, BARS = 9.0, 12.0  # width of the column of words, and of a bar for certainty
+
+
+def best_tokens(logits: np.ndarray, n: int) -> list[tuple[int, float]]:
+    """Return the n most likely tokens with their probabilities, the best first.
+
+    Args:
+        logits: (vocab,) scores.
+        n: how many.
+
+    Returns:
+        (token id, probability) pairs; none when the scores hold no finite number.
+    """
+    scores = np.asarray(logits, np.float64)
+    if not np.isfinite(scores).any() or np.isnan(scores).any() or np.isposinf(scores).any():
+        return []
+    weights = np.exp(scores - scores.max())
+    best = np.argsort(-scores, kind="stable")[:n]
+    return [(int(i), float(weights[i] / weights.sum())) for i in best]
+
+
+def place_predictions(stage: Stage, shown: Shown, logits: np.ndarray, x: float) -> float:
+    """Put the candidates for the token after the chosen one beside the logits.
+
+    Args:
+        stage: where to put them.
+        shown: what is shown.
+        logits: (token, vocab) scores.
+        x: left side.
+
+    Returns:
+        Their right side.
+    """
+    candidates = best_tokens(logits[shown.token_index], N_SHOWN)
+    unit = stage.units.letter
+    letters, row, bars = LETTERS * unit, ROW * unit, BARS * unit
+    top = len(candidates) * row / 2
+    after = quoted(shown.trace.token_texts[shown.token_index])
+    stage.text(f"next token after {after}", x, top + row * 0.35, letters, tone="ink", bold=True, align="left")
+    if not candidates:
+        stage.text("the logits are not finite", x, top - row, letters, align="left")
+    bar_x = x + WORDS * unit
+    front = stage.units.depth + 0.2
+    for place, (token, share) in enumerate(candidates):
+        y = top - (place + 1) * row
+        text = quoted(shown.text_of(token)) if shown.text_of else f"#{token}"
+        stage.text(text, bar_x - 0.5 * letters, y, letters, tone="ink", bold=place == 0, align="right")
+        bar = Bar((bar_x, y - letters * 0.2, stage.units.depth), (bars, letters), share, "logits")
+        stage.pieces.bars.append(bar)
+        stage.text(
+            percent(share), bar_x + bars * share + letters * 0.4, y, letters * 0.85, z=front, align="left"
+        )
+    return bar_x + bars + letters * 2
+
+
+def percent(share: float) -> str:
+    """Write a probability with the digits that matter."""
+    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}" if share >= 0.001 else "<0.1%"
+
+
+def quoted(text: str) -> str:
+    """Return a token's text in quotation marks, so that its spaces are seen."""
+    text = text.replace("\n", "\\n").replace("\t", "\\t").replace("▁", " ")
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    text = text if text.strip() else "␣" * len(text)
+    return f"“{text[:15] + '…' if len(text) > 16 else text}”"

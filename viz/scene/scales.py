@@ -1,0 +1,93 @@
+"""Scales: which value has which place on its kind's colour map.
+
+One scale per kind, the same in all layers, so that layers can be compared. It reaches to the 99.5th percentile of the
+magnitudes, since a few outliers would leave everything else pale; what lies beyond is counted, drawn in a colour of
+its own and named in the legend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, floor, log10
+
+import numpy as np
+
+PERCENTILE = 99.5
+# when the largest magnitude is this close to the percentile, the scale simply reaches to it
+NEAR = 1.5
+# percentiles come from at most this many values, evenly spaced, of each tensor
+SAMPLE = 200_000
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The scale of one kind of tensor.
+
+    Attributes:
+        kind: the kind.
+        low: value at the lower end of the colours: -high if signed, else 0.
+        high: value at their upper end.
+        minimum: least finite value anywhere.
+        maximum: greatest finite value anywhere.
+        n_values: how many values there are.
+        n_beyond: how many finite ones lie outside low … high.
+        n_nan: how many are NaN.
+        n_infinite: how many are infinite.
+    """
+
+    kind: str
+    low: float
+    high: float
+    minimum: float = 0.0
+    maximum: float = 0.0
+    n_values: int = 0
+    n_beyond: int = 0
+    n_nan: int = 0
+    n_infinite: int = 0
+
+    @property
+    def signed(self) -> bool:
+        """Whether the scale has a negative half."""
+        return self.low < 0
+
+
+def scale_of(kind: str, arrays: Iterable[np.ndarray]) -> Scale:
+    """Make the scale of a kind from all its tensors.
+
+    Args:
+        kind: the kind.
+        arrays: its tensors, any shapes.
+    """
+    arrays = [a for a in arrays if a.size]
+    finite = [np.isfinite(a) for a in arrays]
+    whole = [bool(f.all()) for f in finite]
+    numbers = [a.reshape(-1) if ok else a[f] for a, f, ok in zip(arrays, finite, whole, strict=True)]
+    numbers = [n for n in numbers if n.size]
+    minimum = min((float(n.min()) for n in numbers), default=0.0)
+    maximum = max((float(n.max()) for n in numbers), default=0.0)
+    largest = max(-minimum, maximum, 0.0)
+    sample = [np.abs(n[:: max(1, n.size // SAMPLE)], dtype=np.float64) for n in numbers]
+    usual = float(np.percentile(np.concatenate(sample), PERCENTILE)) if sample else 0.0
+    high = largest if largest <= usual * NEAR else usual
+    high = round_up(high) if high > 0 else 1.0
+    low = -high if minimum < 0 else 0.0
+    return Scale(
+        kind,
+        low,
+        high,
+        minimum,
+        maximum,
+        n_values=sum(a.size for a in arrays),
+        n_beyond=sum(int(((n < low) | (n > high)).sum()) for n in numbers),
+        n_nan=sum(int(np.isnan(a).sum()) for a, ok in zip(arrays, whole, strict=True) if not ok),
+        n_infinite=sum(int(np.isinf(a).sum()) for a, ok in zip(arrays, whole, strict=True) if not ok),
+    )
+
+
+def round_up(value: float) -> float:
+    """Round a positive number up to two digits, so that the legend prints it exactly."""
+    if value < 1e-30:
+        return 1e-30
+    step = 10.0 ** (floor(log10(value)) - 1)
+    return float(f"{ceil(value / step - 1e-9) * step:.2g}")

@@ -1,0 +1,73 @@
+"""How large things are: world units per token, channel and neuron, chosen once per model.
+
+Boxes are to scale within the residual stream and the feed-forward network (one unit per channel for both) and within
+attention (one unit per channel of a head, one per token), so that shapes can be compared across layers and heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from refgguf.viz.scene.parts import DEPTH
+
+
+@dataclass(frozen=True)
+class Units:
+    """World units.
+
+    Attributes:
+        token: height of a token's row on the spine.
+        channel: width of a channel of the residual stream, and of a neuron.
+        cell: width and height of a token in a pattern.
+        head_channel: width of a channel of a head.
+        gap: between the boxes of one head.
+        letter: size of ordinary letters.
+        depth: thickness of boxes.
+        fine: whether each head has its own edges and labels; else there are too many for that.
+    """
+
+    token: float
+    channel: float
+    cell: float
+    head_channel: float
+    gap: float
+    letter: float = 2.0
+    depth: float = DEPTH
+    fine: bool = True
+
+
+def units_for(
+    n_tokens: int,
+    d_model: int,
+    d_ff: int,
+    d_head: int,
+    n_heads: int,
+    n_layers: int,
+    n_keys: int | None = None,
+) -> Units:
+    """Choose the units of a model.
+
+    Args:
+        n_tokens: rows of the residual stream.
+        d_model: channels of the residual stream.
+        d_ff: neurons of the widest feed-forward network.
+        d_head: channels of the widest head.
+        n_heads: heads of the layer that has most.
+        n_layers: layers that are shown.
+        n_keys: columns of a pattern; n_tokens if None.
+    """
+    spine = _within(0.22 * d_model, 8.0, 18.0)
+    channel = min(spine / d_model, max(72.0 / max(d_ff, 1), 7.0 / d_model))
+    longest = max(n_tokens, n_keys or 0)
+    return Units(
+        token=_within(1.8 * n_tokens, 3.0, 22.0) / n_tokens,
+        channel=channel,
+        cell=_within(0.85 * longest, 2.6, 11.0) / longest,
+        head_channel=_within(0.85 * d_head, 2.6, 9.0) / max(d_head, 1),
+        gap=1.7,
+        fine=n_heads * n_layers <= 160,
+    )
+
+
+def _within(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)

@@ -17,6 +17,7 @@
     │   ├── UnknownQuantError (NotImplementedError)   a tensor type that cannot be decoded
     │   └── QuantLayoutError (ValueError)             bytes that do not fit the type
     ├── TokenizerError (ValueError)       unknown tokenizer, id out of range
+    │   └── ChatTemplateError             a chat template that is absent, wrong, or misbehaves
     ├── ModelError
     │   ├── UnknownArchitectureError (NotImplementedError)
     │   ├── HyperParameterError (ValueError)   metadata that contradicts itself or the tensors
@@ -141,6 +142,10 @@ class QuantLayoutError(QuantError, ValueError):
 
 class TokenizerError(RefggufError, ValueError):
     """An unknown tokenizer, or a token that it does not have."""
+
+
+class ChatTemplateError(TokenizerError):
+    """The file's chat template is absent, not valid, fails, or takes too much."""
 
 
 class ModelError(RefggufError):

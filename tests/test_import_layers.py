@@ -14,7 +14,7 @@ from tests.support.source_tree import ROOT, Source, sources
 LAYERS = (
     ("errors", "output"),
     ("kernels",),
-    ("gguf", "tensor", "tokenizer", "weights"),
+    ("gguf", "tensor", "tokenizer", "chat", "weights"),
     ("taps", "trace"),
     ("blocks",),
     ("arch",),
@@ -43,7 +43,7 @@ ALLOWED = {
     "tokenizers": ("refgguf.demo.training",),
     "safetensors": ("refgguf.trace",),
     "llama_cpp": ("refgguf.engines.llama_cpp",),
-    "regex": ("refgguf.tokenizer",),
+    "jinja2": ("refgguf.chat",),
 }
 DISTRIBUTION = {"PIL": "pillow", "llama_cpp": "llama-cpp-python", "PySide6": "pyside6-essentials"}
 

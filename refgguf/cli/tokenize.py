@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 import refgguf
+from refgguf.chat import render
 from refgguf.cli import console, options
 from refgguf.errors import InputError
 from refgguf.tokenizer import Tokenizer, load_tokenizer
@@ -23,6 +24,7 @@ COLOURS = ("cyan", "yellow")  # neighbours in the coloured text
         'refgguf tokenize model.gguf "Once upon a time"',
         "refgguf tokenize model.gguf --file story.txt --ids",
         'refgguf tokenize model.gguf "<|im_start|>user" --no-parse-special --json',
+        'refgguf tokenize model.gguf "Who are you?" --chat',
         'refgguf tokenize model.gguf --decode "9038 2501 263 931"',
     )
 )
@@ -38,6 +40,7 @@ COLOURS = ("cyan", "yellow")  # neighbours in the coloured text
     show_default=True,
     help="Read special tokens written in the text, such as <|im_end|>, as tokens.",
 )
+@click.option("--chat", is_flag=True, help="Put TEXT through the chat template first, as a user's message.")
 @click.option("--lenient", is_flag=True, help="Take bytes that are not UTF-8 as llama.cpp takes them.")
 @options.json_option
 def command(
@@ -48,6 +51,7 @@ def command(
     only_ids: bool,
     no_special: bool,
     parse_special: bool,
+    chat: bool,
     lenient: bool,
     as_json: bool,
 ) -> None:
@@ -68,7 +72,11 @@ def command(
             return
         raw = _read(text, file)
         source = raw if lenient else _valid(raw, file)
-        tokens = tokenizer.encode(source, add_special=not no_special, parse_special=parse_special)
+        if chat:
+            source = render([{"role": "user", "content": _valid(raw, file).decode()}], tokenizer)
+        # a template writes BOS itself
+        add_special = not (no_special or chat)
+        tokens = tokenizer.encode(source, add_special=add_special, parse_special=parse_special)
         if only_ids and not as_json:
             click.echo(" ".join(map(str, tokens)))
         elif as_json:

@@ -18,12 +18,11 @@ from typing import NoReturn
 import click
 
 from refgguf import __version__
-from refgguf.cli.commands import LazyGroup
+from refgguf.cli.commands import EXIT_INTERRUPTED, LazyGroup
 from refgguf.cli.options import examples
 from refgguf.errors import RefggufError
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 NAME = "refgguf"
 
 

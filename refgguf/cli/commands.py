@@ -12,6 +12,7 @@ import click
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = "refgguf.cli"
+EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 
 @cache

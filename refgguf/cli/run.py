@@ -12,6 +12,7 @@ import click
 
 import refgguf
 from refgguf.cli import console, options
+from refgguf.cli.commands import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,38 +125,41 @@ def command(
     loaded = refgguf.load(model, numerics=numerics)
     result = Generation(prompt.ids_for(loaded))
     result.load_seconds = time.perf_counter() - start
-    if console.is_terminal(sys.stdout) and not as_json and not no_echo:
+    person = console.is_terminal(sys.stdout)
+    if person and not as_json and not no_echo:
         click.secho(prompt_text(loaded, result.prompt), dim=True, nl=False)
     sampling = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed}
-    for piece in generate(loaded, result, n, sampling):
-        if not as_json:
-            click.echo(piece, nl=False)
+    try:
+        for piece in generate(loaded, result, n, sampling):
+            if not as_json:
+                # a model may produce any byte; on a screen, none of them may become a command to the terminal
+                click.echo(piece.replace("\x1b", "␛") if person else piece, nl=False)
+    except KeyboardInterrupt:
+        result.stop = "interrupted"
     if as_json:
         console.print_json(as_dict(result))
     else:
         click.echo()
         console.note(speed(result))
+    if result.stop == "interrupted":
+        click.get_current_context().exit(EXIT_INTERRUPTED)
 
 
 def generate(model: Model, result: Generation, n: int, sampling: dict) -> Iterator[str]:
     """Generate into `result` and yield each piece of text that is complete."""
     words, kernels = options.has_tokenizer(model), n_compiled_kernels()
     start = time.perf_counter()
-    try:
-        for step in model.generate(result.prompt, n=n, **sampling):
-            now = time.perf_counter()
-            if not result.tokens:
-                result.prompt_seconds, start = now - start, now
-            result.seconds = now - start
-            result.tokens.append(step.token)
-            result.texts.append(step.text if words else f"{model.token_text(step.token)} ")
-            result.logprobs.append(logprob(step.logits, step.token))
-            yield result.texts[-1]
-    except KeyboardInterrupt:
-        result.stop = "interrupted"
-    else:
-        result.stop = why_it_ended(model, result, n)
-    result.compiled = n_compiled_kernels() > kernels
+    for step in model.generate(result.prompt, n=n, **sampling):
+        now = time.perf_counter()
+        if not result.tokens:
+            result.prompt_seconds, start = now - start, now
+            result.compiled = n_compiled_kernels() > kernels
+        result.seconds = now - start
+        result.tokens.append(step.token)
+        result.texts.append(step.text if words else f"{model.token_text(step.token)} ")
+        result.logprobs.append(logprob(step.logits, step.token))
+        yield result.texts[-1]
+    result.stop = why_it_ended(model, result, n)
 
 
 def prompt_text(model: Model, ids: list[int]) -> str:

@@ -26,8 +26,8 @@ def _scaled(n: int, step: int, units: tuple[str, ...]) -> str:
     if n < step:
         return f"{n:,} {units[0]}".rstrip()
     value, unit = float(n), 0
-    # 999.9 K rounds to 1000 K in three digits, which is 1.00 M
-    while unit + 1 < len(units) and float(f"{value:.3g}") >= step:
+    # 999.9 K would be shown as 1000 K, which is 1.00 M
+    while unit + 1 < len(units) and (unit == 0 or round(value) >= step):
         value, unit = value / step, unit + 1
     digits = max(0, 2 - len(str(int(value))) + 1)
     return f"{value:,.{digits}f} {units[unit]}"

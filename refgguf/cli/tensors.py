@@ -218,6 +218,6 @@ def _row(tensor: Tensor, names: list[str], stats: TensorStatistics | str | None)
     if isinstance(stats, str):
         return [*row, *["?"] * len(STATS)]
     numbers = ["-" if x is None else f"{x:.3g}" for x in (stats.min, stats.max, stats.mean, stats.std)]
-    share = f"{100 * stats.n_zeros / stats.n_values:.2g} %" if stats.n_zeros else "-"
+    share = f"{100 * stats.n_zeros / stats.n_values:.3g} %" if stats.n_zeros else "-"
     odd = stats.n_nan + stats.n_infinite
     return [*row, *numbers, share, f"{odd:,}" if odd else "-"]

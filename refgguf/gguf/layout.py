@@ -117,6 +117,9 @@ def place_tensors(
                 f"the offset {info.offset:,} is no multiple of the alignment {alignment:,}", **info.where
             )
     n_data = file_size - data_start  # negative when the header's own padding is missing
+    # a file that ends just where its data would begin is a header alone: gguf_write_to_file(only_meta)
+    if not partial and n_data != 0:
+        _check_end([info for info in by_offset if info.nbytes], data_start, alignment, file_size)
     _size_unknown(by_offset, n_data, partial)
     filled = [info for info in by_offset if info.nbytes]
     for first, second in pairwise(filled):
@@ -126,9 +129,6 @@ def place_tensors(
                 **second.where,
             )
     has_data = n_data > 0 or not filled
-    # a file that ends just where its data would begin is a header alone: gguf_write_to_file(only_meta)
-    if not partial and filled and n_data != 0:
-        _check_end(filled, data_start, alignment, file_size)
     return Layout(data_start, has_data, tuple(_remarks(infos, by_offset, alignment, n_data, has_data)))
 
 
@@ -158,10 +158,12 @@ def _check_end(filled: list[TensorInfo], data_start: int, alignment: int, file_s
                 "it was cut short or damaged, fetch it again",
                 **info.where,
             )
-    last = filled[-1]
+    last = max(filled, key=lambda info: info.end, default=None)
+    if last is None:
+        return
     padded = data_start + _pad(last.end, alignment)
     # some writers leave out the padding after the last tensor; a file that ends inside it was cut
-    if last.type is not None and data_start + last.end < file_size < padded:
+    if data_start + last.end < file_size < padded:
         raise TruncatedFileError(
             f"the file ends within the padding after the last tensor, at {file_size:,} of {padded:,} bytes; "
             "it was cut short, fetch it again",

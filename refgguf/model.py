@@ -257,7 +257,7 @@ class Model:
         )
 
     def _generate(self, tokens, n, sampling, random, wanted, weights, stop_at_end, cache) -> Iterator[Step]:
-        stream = self._stream()
+        stream = self._stream([*cache.tokens, *tokens.tolist()])
         room = self.config.context_length - cache.n_tokens - len(tokens) + 1
         n = room if n is None else min(n, room)
         for number in range(n):
@@ -274,11 +274,15 @@ class Model:
                 return
             tokens = np.array([token])
 
-    def _stream(self):
+    def _stream(self, before: list[int]):
+        """Return what turns tokens into text after those before: the space of a first word is a text's own there."""
         try:
-            return self.tokenizer.stream()
+            stream = self.tokenizer.stream()
         except TokenizerError:
             return None
+        for token in before:
+            stream.feed(token)
+        return stream
 
     def _ends(self, token: int) -> bool:
         try:

@@ -51,6 +51,16 @@ def test_text_is_the_tokens_text(refgguf_command, speaking_model):
     assert "stopped: -n reached" in done.err
 
 
+def test_the_space_before_the_first_word_stays(refgguf_command, tmp_path):
+    """A text that goes on with a new word begins with its space: only a text's very beginning loses one."""
+    tiny = speaking_llama()
+    word = tiny.metadata["tokenizer.ggml.tokens"].index("▁the")
+    tiny.tensors["output.bias"] = np.zeros(len(tiny.tensors["output.weight"]), np.float32)
+    tiny.tensors["output.bias"][word] = 1e6
+    path = tiny.write(tmp_path / "the.gguf")
+    assert refgguf_command("run", path, "-p", PROMPT, "-n", 2).out == " the the\n"
+
+
 def test_json_holds_tokens_texts_and_logprobs(refgguf_command, speaking_model):
     """JSON gives what was chosen with the logarithm of its probability, the prompt, and the timings."""
     done = refgguf_command("run", speaking_model, "-p", PROMPT, "-n", 5, "--json").json

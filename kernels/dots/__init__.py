@@ -16,10 +16,11 @@ class Dot:
 
     Args:
         name: the tensor type, `Q4_K`.
-        exact: kernel `(raw (n_rows, row_bytes) uint8, x (d_in,) float32, out (n_rows,) float32)` in the fixed
-            order of `tiles.py`, or None where decoding first is the way.
+        exact: kernel `(raw (d_out, row_bytes) uint8, x (n, d_in) float32, out (n, d_out) float32, first, end)`
+            in the fixed order of `tiles.py` for rows first … end - 1, or None where decoding first is the way.
         activation: what llama.cpp converts activations to before they meet such rows.
-        llama_cpp: kernel `(raw, q, d, sums, out)` on converted activations, bit-equal to ggml's with AVX2.
+        llama_cpp: kernel `(raw, q, d, sums, out, first, end)` on converted activations, bit-equal to ggml's
+            with AVX2 for one token.
     """
 
     name: str

@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from refgguf.kernels import simd
 from refgguf.kernels.half import widen_half
-from refgguf.kernels.simd import INDEX, address, call_llvm, fill, load_at, vector
+from refgguf.kernels.simd import ELEMENTS, INDEX, SCALARS, address, call_llvm, fill, load_at, vector
 
 # the names of x86's instructions in LLVM by the lanes of the first operand, and what the processor must have
 MADD_BYTES = {16: ("llvm.x86.ssse3.pmadd.ub.sw.128", "ssse3"), 32: ("llvm.x86.avx2.pmadd.ub.sw", "avx2")}
@@ -209,7 +210,7 @@ def lane_sum(typing, a):
             value = builder.add(*parts)
         return builder.extract_element(value, ir.Constant(INDEX, 0))
 
-    return simd.SCALARS[a.element](a), emit
+    return SCALARS[a.element](a), emit
 
 
 @intrinsic
@@ -223,6 +224,102 @@ def bytes_of_words(typing, a, b, c, d):
         return builder.bitcast(words, vector("i8", 16).llvm)
 
     return vector("i8", 16)(types.uint32, types.uint32, types.uint32, types.uint32), emit
+
+
+@intrinsic
+def in_memory(typing, a):
+    """Return where the lanes of `a` lie in memory, for `spread_at`: reading one costs no shuffle."""
+
+    def emit(context, builder, signature, arguments):
+        slot = cgutils.alloca_once(builder, a.llvm)
+        builder.store(arguments[0], slot)
+        pointer = builder.bitcast(slot, ir.PointerType(ELEMENTS[a.element]))
+        # an empty instruction that could have read the lanes and changed the address, else LLVM shuffles
+        hide = ir.FunctionType(pointer.type, [pointer.type])
+        return builder.asm(hide, "", "=r,0,~{memory}", [pointer], side_effect=True)
+
+    return types.CPointer(SCALARS[a.element])(a), emit
+
+
+@intrinsic
+def spread_at(typing, pointer, lane):
+    """Return 16 lanes that all hold one lane of what `in_memory` stored."""
+
+    def emit(context, builder, signature, arguments):
+        value = builder.load(builder.gep(arguments[0], [arguments[1]]))
+        return fill(builder, value, simd.f32x16.llvm)
+
+    return simd.f32x16(pointer, types.intp), emit
+
+
+@intrinsic
+def spread_f32(typing, number, like):
+    """Return a vector of the type of `like` with a float32 number in every lane."""
+
+    def emit(context, builder, signature, arguments):
+        return fill(builder, arguments[0], like.llvm)
+
+    return like(types.float32, like), emit
+
+
+@intrinsic
+def magnitude(typing, a):
+    """Return the absolute value of float32 lanes."""
+
+    def emit(context, builder, signature, arguments):
+        return call_llvm(builder, f"llvm.fabs.v{a.lanes}f32", a.llvm, list(arguments))
+
+    return a(a), emit
+
+
+@intrinsic
+def larger(typing, a, b):
+    """Return a where a > b, else b (x86 vmaxps)."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
+
+    return a(a, a), emit
+
+
+@intrinsic
+def largest(typing, a):
+    """Return the largest of float32 lanes, none of which is NaN."""
+
+    def emit(context, builder, signature, arguments):
+        value = arguments[0]
+        while value.type.count > 1:
+            half = value.type.count // 2
+            low, high = (
+                shuffle(builder, value, value, list(range(first, first + half))) for first in (0, half)
+            )
+            value = builder.select(builder.fcmp_ordered(">", low, high), low, high)
+        return builder.extract_element(value, ir.Constant(INDEX, 0))
+
+    return types.float32(a), emit
+
+
+@intrinsic
+def to_nearest(typing, a):
+    """Return float32 lanes rounded to 32-bit integers, ties to even."""
+    result = vector("i32", a.lanes)
+
+    def emit(context, builder, signature, arguments):
+        rounded = call_llvm(builder, f"llvm.rint.v{a.lanes}f32", a.llvm, list(arguments))
+        return builder.fptosi(rounded, result.llvm)
+
+    return result(a), emit
+
+
+@intrinsic
+def narrow_to_i8(typing, a):
+    """Return the lowest byte of each integer lane."""
+    result = vector("i8", a.lanes)
+
+    def emit(context, builder, signature, arguments):
+        return builder.trunc(arguments[0], result.llvm)
+
+    return result(a), emit
 
 
 def _spread_half(lanes: int) -> Callable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refgguf.kernels.dots.instructions import add_dot4, half_of, joined, madd_bytes, with_sign_of
+from refgguf.kernels.dots.instructions import add_dot4, half_of, joined, madd_bytes, spread_lane, with_sign_of
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import load_f32x16, load_u8x16, signed_to_f32, to_f32
 from refgguf.kernels.simd import fma, tree_sum, zero_f32x4, zero_f32x8
@@ -12,19 +12,17 @@ from refgguf.kernels.simd import fma, tree_sum, zero_f32x4, zero_f32x8
 
 @part
 def add_affine(codes, scale, minimum, x, x_at, total):
-    """Add x * (code * scale + minimum) of 32 codes 0 … 255 to the 16 lanes of the fixed order.
+    """Add x * (code * scale + minimum) of 16 codes 0 … 255 to the lanes of the fixed order.
 
     Where 24 bits hold code * scale, the FMA rounds where decoding rounds, at the addition of the minimum.
     """
-    total = fma(fma(to_f32(half_of(codes, 0)), scale, minimum), load_f32x16(x, x_at), total)
-    return fma(fma(to_f32(half_of(codes, 1)), scale, minimum), load_f32x16(x, x_at + 16), total)
+    return fma(fma(to_f32(codes), scale, minimum), load_f32x16(x, x_at), total)
 
 
 @part
-def add_scaled(codes, scale0, scale1, x, x_at, total):
-    """Add x * (code * scale) of 32 codes -128 … 127, 16 for each scale, to the lanes of the fixed order."""
-    total = fma(signed_to_f32(half_of(codes, 0)) * scale0, load_f32x16(x, x_at), total)
-    return fma(signed_to_f32(half_of(codes, 1)) * scale1, load_f32x16(x, x_at + 16), total)
+def add_scaled(codes, scale, x, x_at, total):
+    """Add x * (code * scale) of 16 codes -128 … 127 to the lanes of the fixed order."""
+    return fma(signed_to_f32(codes) * scale, load_f32x16(x, x_at), total)
 
 
 @part
@@ -80,3 +78,11 @@ def start_lanes_and_sum():
 def finish_lanes_and_sum(state):
     """Return the sum of the products plus that of the minima."""
     return tree_sum(state[0]) + state[1]
+
+
+@part
+def four_scales(scales, first):
+    """Return scales[first], [first + 1], [first + 2] and [first + 3], each eight times, as 16-bit lanes."""
+    like = half_of(scales, 0)
+    low = joined(spread_lane(scales, first, like), spread_lane(scales, first + 1, like))
+    return joined(low, joined(spread_lane(scales, first + 2, like), spread_lane(scales, first + 3, like)))

@@ -13,6 +13,7 @@ from refgguf.kernels.dots.instructions import (
     add_madd_words,
     bytes_of_words,
     half_of,
+    in_memory,
     joined,
     lane_sum,
     load_i16x16,
@@ -20,6 +21,7 @@ from refgguf.kernels.dots.instructions import (
     madd_bytes,
     madd_words,
     pair_sums,
+    spread_at,
     spread_half_x4,
     spread_half_x8,
     spread_lane,
@@ -35,7 +37,7 @@ from refgguf.kernels.dots.parts import (
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
-from refgguf.kernels.lanes import load_u8x32, load_u32, signed_to_f32, to_f32
+from refgguf.kernels.lanes import load_u8x16, load_u8x32, load_u32, signed_to_f32, to_f32, widen
 from refgguf.kernels.simd import fma, zero_i32x16
 
 
@@ -61,26 +63,33 @@ def _factors(flat, at):
 
 @part
 def _q4_k_exact(flat, at, x, x_at, total):
-    factors = _factors(flat, at)
+    factors = in_memory(_factors(flat, at))
     for g in range(4):
-        q, to = load_u8x32(flat, at + 16 + 32 * g), x_at + 64 * g
-        scale, minimum = spread_lane(factors, 2 * g, total), spread_lane(factors, 2 * g + 8, total)
-        total = add_affine(q & 15, scale, minimum, x, to, total)
-        scale, minimum = spread_lane(factors, 2 * g + 1, total), spread_lane(factors, 2 * g + 9, total)
-        total = add_affine(q >> 4, scale, minimum, x, to + 32, total)
+        q0, q1 = widen(load_u8x16(flat, at + 16 + 32 * g)), widen(load_u8x16(flat, at + 32 + 32 * g))
+        to = x_at + 64 * g
+        scale, minimum = spread_at(factors, 2 * g), spread_at(factors, 2 * g + 8)
+        total = add_affine(q0 & 15, scale, minimum, x, to, total)
+        total = add_affine(q1 & 15, scale, minimum, x, to + 16, total)
+        scale, minimum = spread_at(factors, 2 * g + 1), spread_at(factors, 2 * g + 9)
+        total = add_affine(q0 >> 4, scale, minimum, x, to + 32, total)
+        total = add_affine(q1 >> 4, scale, minimum, x, to + 48, total)
     return total
 
 
 @part
 def _q5_k_exact(flat, at, x, x_at, total):
-    factors = _factors(flat, at)
-    high = load_u8x32(flat, at + 16)
+    factors = in_memory(_factors(flat, at))
+    high0, high1 = widen(load_u8x16(flat, at + 16)), widen(load_u8x16(flat, at + 32))
     for g in range(4):
-        q, to = load_u8x32(flat, at + 48 + 32 * g), x_at + 64 * g
-        scale, minimum = spread_lane(factors, 2 * g, total), spread_lane(factors, 2 * g + 8, total)
-        total = add_affine(q & 15 | (high >> (2 * g) & 1) << 4, scale, minimum, x, to, total)
-        scale, minimum = spread_lane(factors, 2 * g + 1, total), spread_lane(factors, 2 * g + 9, total)
-        total = add_affine(q >> 4 | (high >> (2 * g + 1) & 1) << 4, scale, minimum, x, to + 32, total)
+        q0, q1 = widen(load_u8x16(flat, at + 48 + 32 * g)), widen(load_u8x16(flat, at + 64 + 32 * g))
+        to = x_at + 64 * g
+        scale, minimum = spread_at(factors, 2 * g), spread_at(factors, 2 * g + 8)
+        total = add_affine(q0 & 15 | (high0 & 1) << 4, scale, minimum, x, to, total)
+        total = add_affine(q1 & 15 | (high1 & 1) << 4, scale, minimum, x, to + 16, total)
+        scale, minimum = spread_at(factors, 2 * g + 1), spread_at(factors, 2 * g + 9)
+        total = add_affine(q0 >> 4 | (high0 & 2) << 3, scale, minimum, x, to + 32, total)
+        total = add_affine(q1 >> 4 | (high1 & 2) << 3, scale, minimum, x, to + 48, total)
+        high0, high1 = high0 >> 2, high1 >> 2
     return total
 
 

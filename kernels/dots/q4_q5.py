@@ -21,40 +21,44 @@ from refgguf.kernels.dots.parts import (
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
-from refgguf.kernels.lanes import bits_x32, load_u8x32, load_u32, signed_to_f32
+from refgguf.kernels.lanes import bits_x16, bits_x32, load_u8x16, load_u8x32, load_u32, signed_to_f32
 from refgguf.kernels.simd import fma, zero_i32x8
 
 
 @part
 def _q4_0_exact(flat, at, x, x_at, total):
-    d = spread_half_x16(flat, at)
-    return add_scaled(nibbles(flat, at + 2) - 8, d, d, x, x_at, total)
+    d, q = spread_half_x16(flat, at), load_u8x16(flat, at + 2)
+    total = add_scaled((q & 15) - 8, d, x, x_at, total)
+    return add_scaled((q >> 4) - 8, d, x, x_at + 16, total)
 
 
 @part
 def _q4_1_exact(flat, at, x, x_at, total):
-    d, m = spread_half_x16(flat, at), spread_half_x16(flat, at + 2)
-    return add_affine(nibbles(flat, at + 4), d, m, x, x_at, total)
+    d, m, q = spread_half_x16(flat, at), spread_half_x16(flat, at + 2), load_u8x16(flat, at + 4)
+    total = add_affine(q & 15, d, m, x, x_at, total)
+    return add_affine(q >> 4, d, m, x, x_at + 16, total)
 
 
 @part
 def _q5_0_exact(flat, at, x, x_at, total):
-    d = spread_half_x16(flat, at)
-    codes = (nibbles(flat, at + 6) | bits_x32(load_u32(flat, at + 2)) << 4) - 16
-    return add_scaled(codes, d, d, x, x_at, total)
+    d, high, q = spread_half_x16(flat, at), load_u32(flat, at + 2), load_u8x16(flat, at + 6)
+    total = add_scaled((q & 15 | bits_x16(high) << 4) - 16, d, x, x_at, total)
+    return add_scaled((q >> 4 | bits_x16(high >> 16) << 4) - 16, d, x, x_at + 16, total)
 
 
 @part
 def _q5_1_exact(flat, at, x, x_at, total):
-    d, m = spread_half_x16(flat, at), spread_half_x16(flat, at + 2)
-    codes = nibbles(flat, at + 8) | bits_x32(load_u32(flat, at + 4)) << 4
-    return add_affine(codes, d, m, x, x_at, total)
+    d, m, q = spread_half_x16(flat, at), spread_half_x16(flat, at + 2), load_u8x16(flat, at + 8)
+    high = load_u32(flat, at + 4)
+    total = add_affine(q & 15 | bits_x16(high) << 4, d, m, x, x_at, total)
+    return add_affine(q >> 4 | bits_x16(high >> 16) << 4, d, m, x, x_at + 16, total)
 
 
 @part
 def _q8_0_exact(flat, at, x, x_at, total):
     d = spread_half_x16(flat, at)
-    return add_scaled(load_u8x32(flat, at + 2), d, d, x, x_at, total)
+    total = add_scaled(load_u8x16(flat, at + 2), d, x, x_at, total)
+    return add_scaled(load_u8x16(flat, at + 18), d, x, x_at + 16, total)
 
 
 @part

@@ -1,7 +1,8 @@
-"""Kernels that multiply rows with one token, made from the arithmetic of one block.
+"""Kernels that multiply rows with tokens one by one, made from the arithmetic of one block.
 
-A family's file says what one block adds to the accumulators; the loops over rows and blocks are here. Several
-rows are under way at once, for each accumulator must wait for its last addition.
+A family's file says what one block adds to the accumulators; the loops over rows, tokens and blocks are here.
+Several rows are under way at once, for each accumulator must wait for its last addition. They lie a part of
+the matrix apart, so that the processor sees a few straight streams of memory and fetches ahead.
 """
 
 from __future__ import annotations
@@ -11,41 +12,52 @@ from collections.abc import Callable
 from refgguf.kernels.jit import kernel
 from refgguf.kernels.simd import tree_sum, zero_f32x16
 
+CACHED_BYTES = 1 << 17  # rows of so many bytes stay in the cache while the tokens pass
+
 
 def exact_rows(block_size: int, type_size: int, add: Callable) -> Callable:
-    """Return the kernel `(raw, x, out)` that multiplies rows with float32 activations in the fixed order.
+    """Return the kernel that multiplies rows with float32 activations in the fixed order of `tiles.py`.
 
     Args:
         block_size: values in a block, a multiple of 16.
         type_size: bytes in a block.
         add: part `(flat, at, x, x_at, total) -> total` that adds the block at byte `at`, weight i to lane
             i % 16, with one FMA for each 16 weights.
+
+    Returns:
+        Kernel `(raw (d_out, row_bytes) uint8, x (n, d_in) float32, out (n, d_out) float32, first, end)`
+        that writes columns first … end - 1 of out.
     """
 
     @kernel
-    def multiply(raw, x, out):
-        n_rows, row_bytes = raw.shape
+    def multiply(raw, x, out, first, end):
+        n_tokens, row_bytes = x.shape[0], raw.shape[1]
         flat = raw.reshape(-1)
-        last = n_rows - 1
-        for first in range(0, n_rows, 4):
-            # beyond the end the last row is computed again
-            second, third, fourth = min(first + 1, last), min(first + 2, last), min(first + 3, last)
-            a, b, c, d = first * row_bytes, second * row_bytes, third * row_bytes, fourth * row_bytes
-            sum_a = sum_b = sum_c = sum_d = zero_f32x16()
-            for block in range(row_bytes // type_size):
-                at, x_at = block * type_size, block * block_size
-                sum_a = add(flat, a + at, x, x_at, sum_a)
-                sum_b = add(flat, b + at, x, x_at, sum_b)
-                sum_c = add(flat, c + at, x, x_at, sum_c)
-                sum_d = add(flat, d + at, x, x_at, sum_d)
-            out[first], out[second] = tree_sum(sum_a), tree_sum(sum_b)
-            out[third], out[fourth] = tree_sum(sum_c), tree_sum(sum_d)
+        rows_at_once = end - first if n_tokens == 1 else max(4, CACHED_BYTES // row_bytes)
+        for begin in range(first, end, rows_at_once):
+            last = min(begin + rows_at_once, end) - 1
+            quarter = (last - begin + 4) // 4
+            for token in range(n_tokens):
+                token_x = x[token]
+                for row0 in range(begin, min(begin + quarter, last + 1)):
+                    # beyond the end the last row is computed again
+                    row1, row2 = min(row0 + quarter, last), min(row0 + 2 * quarter, last)
+                    row3 = min(row0 + 3 * quarter, last)
+                    sum0 = sum1 = sum2 = sum3 = zero_f32x16()
+                    for block in range(row_bytes // type_size):
+                        at, x_at = block * type_size, block * block_size
+                        sum0 = add(flat, row0 * row_bytes + at, token_x, x_at, sum0)
+                        sum1 = add(flat, row1 * row_bytes + at, token_x, x_at, sum1)
+                        sum2 = add(flat, row2 * row_bytes + at, token_x, x_at, sum2)
+                        sum3 = add(flat, row3 * row_bytes + at, token_x, x_at, sum3)
+                    out[token, row0], out[token, row1] = tree_sum(sum0), tree_sum(sum1)
+                    out[token, row2], out[token, row3] = tree_sum(sum2), tree_sum(sum3)
 
     return multiply
 
 
 def llama_cpp_rows(type_size: int, start: Callable, add: Callable, finish: Callable) -> Callable:
-    """Return the kernel `(raw, q, d, sums, out)` that multiplies rows with converted activations.
+    """Return the kernel that multiplies rows with converted activations.
 
     Args:
         type_size: bytes in a block.
@@ -53,21 +65,30 @@ def llama_cpp_rows(type_size: int, start: Callable, add: Callable, finish: Calla
         add: part `(flat, at, q, d, sums, block, state) -> state` that adds the block at byte `at`, the
             `block`th of its row.
         finish: part `(state) -> float32`, the sum of a row.
+
+    Returns:
+        Kernel `(raw (d_out, row_bytes) uint8, q, d, sums, out (n, d_out) float32, first, end)` that writes
+        columns first … end - 1 of out; q, d and sums are those of `activations.Activations`.
     """
 
     @kernel
-    def multiply(raw, q, d, sums, out):
-        n_rows, row_bytes = raw.shape
+    def multiply(raw, q, d, sums, out, first, end):
+        n_tokens, row_bytes = q.shape[0], raw.shape[1]
         flat = raw.reshape(-1)
-        last = n_rows - 1
-        for first in range(0, n_rows, 2):
-            second = min(first + 1, last)
-            state_a, state_b = start(), start()
-            for block in range(row_bytes // type_size):
-                at = block * type_size
-                state_a = add(flat, first * row_bytes + at, q, d, sums, block, state_a)
-                state_b = add(flat, second * row_bytes + at, q, d, sums, block, state_b)
-            out[first], out[second] = finish(state_a), finish(state_b)
+        rows_at_once = end - first if n_tokens == 1 else max(2, CACHED_BYTES // row_bytes)
+        for begin in range(first, end, rows_at_once):
+            last = min(begin + rows_at_once, end) - 1
+            half = (last - begin + 2) // 2
+            for token in range(n_tokens):
+                token_q, token_d, token_sums = q[token], d[token], sums[token]
+                for row0 in range(begin, begin + half):
+                    row1 = min(row0 + half, last)
+                    state0, state1 = start(), start()
+                    for block in range(row_bytes // type_size):
+                        at = block * type_size
+                        state0 = add(flat, row0 * row_bytes + at, token_q, token_d, token_sums, block, state0)
+                        state1 = add(flat, row1 * row_bytes + at, token_q, token_d, token_sums, block, state1)
+                    out[token, row0], out[token, row1] = finish(state0), finish(state1)
 
     return multiply
 
@@ -87,22 +108,30 @@ def llama_cpp_row_pairs(
     """
 
     @kernel
-    def multiply(raw, q, d, sums, out):
-        n_rows, row_bytes = raw.shape
+    def multiply(raw, q, d, sums, out, first, end):
+        n_tokens, row_bytes = q.shape[0], raw.shape[1]
         flat = raw.reshape(-1)
-        last, n_blocks = n_rows - 1, row_bytes // type_size
-        for first in range(0, n_rows, 2):
-            second = min(first + 1, last)
-            a, b = first * row_bytes, second * row_bytes
-            state_a, state_b = start(), start()
-            for block in range(0, n_blocks - 1, 2):
-                state_a = add(flat, a + block * type_size, q, d, sums, block, state_a)
-                state_b = add(flat, b + block * type_size, q, d, sums, block, state_b)
-            sum_a, sum_b = finish(state_a), finish(state_b)
-            if n_blocks % 2:
-                block = n_blocks - 1
-                sum_a = odd(flat, a + block * type_size, q, d, sums, block, sum_a)
-                sum_b = odd(flat, b + block * type_size, q, d, sums, block, sum_b)
-            out[first], out[second] = sum_a, sum_b
+        n_blocks = row_bytes // type_size
+        rows_at_once = end - first if n_tokens == 1 else max(2, CACHED_BYTES // row_bytes)
+        for begin in range(first, end, rows_at_once):
+            last = min(begin + rows_at_once, end) - 1
+            half = (last - begin + 2) // 2
+            for token in range(n_tokens):
+                token_q, token_d, token_sums = q[token], d[token], sums[token]
+                for row0 in range(begin, begin + half):
+                    row1 = min(row0 + half, last)
+                    at0, at1 = row0 * row_bytes, row1 * row_bytes
+                    state0, state1 = start(), start()
+                    for block in range(0, n_blocks - 1, 2):
+                        at = block * type_size
+                        state0 = add(flat, at0 + at, token_q, token_d, token_sums, block, state0)
+                        state1 = add(flat, at1 + at, token_q, token_d, token_sums, block, state1)
+                    total0, total1 = finish(state0), finish(state1)
+                    if n_blocks % 2:
+                        block = n_blocks - 1
+                        at = block * type_size
+                        total0 = odd(flat, at0 + at, token_q, token_d, token_sums, block, total0)
+                        total1 = odd(flat, at1 + at, token_q, token_d, token_sums, block, total1)
+                    out[token, row0], out[token, row1] = total0, total1
 
     return multiply

@@ -2,17 +2,20 @@
 
     y[token, row] = sum over i of x[token, i] * w[row, i]
 
-The weights stay as packed as they are in the file: a few rows at a time are decoded to float32 and
-multiplied, so that no more than a few megabytes are needed beside the mapped file, however large the matrix
-is.
+The weights stay as packed as they are in the file. A single token meets them block by block in registers; for
+more, a few rows at a time are decoded to float32 and multiplied tile by tile. Either way a few megabytes are
+enough beside the mapped file, however large the matrix is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from refgguf.errors import InputError, QuantLayoutError
-from refgguf.kernels.dots import tiles
+from refgguf.kernels.dots import Dot, dots, tiles
+from refgguf.kernels.dots.activations import aligned, convert, read_only
 from refgguf.kernels.jit import parallel_rows
 from refgguf.kernels.quants import QuantFormat, format_of
 
@@ -20,6 +23,7 @@ NUMERICS = ("exact", "llama.cpp")
 DECODED_VALUES = 1 << 16  # decoded weights at a time: 256 KiB
 TOKENS_AT_ONCE = 252  # activations packed at a time: a multiple of every tile's tokens
 WORK_FOR_A_THREAD = 1 << 17  # multiplications below which handing work to a thread costs more than it saves
+FEW_TOKENS = 2  # up to so many tokens, decoding anew for each is faster than decoding once into memory
 
 
 def linear_plain(x: np.ndarray, raw: np.ndarray, type_name: str) -> np.ndarray:
@@ -54,6 +58,8 @@ def linear(
     Exactness:
         exact: float32 FMAs in the order that `kernels/dots/tiles.py` fixes; the bits of an element do not
             depend on the number of tokens, on threads or on the CPU.
+        llama.cpp: bit-equal to ggml's vec_dot on AVX2, which computes a single token; each of many tokens
+            comes out as if it were alone, where ggml takes other paths.
     """
     if numerics not in NUMERICS:
         raise InputError(f"numerics {numerics!r} is unknown: expected one of {', '.join(NUMERICS)}")
@@ -71,21 +77,27 @@ def linear(
     if x.shape[1] == 0:
         out[:] = 0
         return out
-    x, raw = _read_only(np.ascontiguousarray(x)), _read_only(raw)
-    if len(x) < 2:
-        _few_tokens(x, raw, fmt, out)
-    else:
-        for first in range(0, len(x), TOKENS_AT_ONCE):
-            part = slice(first, first + TOKENS_AT_ONCE)
-            _many_tokens(x[part], raw, fmt, out[part])
+    dot, raw = dots().get(type_name), read_only(raw)
+    for first in range(0, len(x), TOKENS_AT_ONCE):
+        tokens, part = x[first : first + TOKENS_AT_ONCE], out[first : first + TOKENS_AT_ONCE]
+        if numerics == "llama.cpp" and dot is not None and dot.llama_cpp is not None:
+            _as_llama_cpp(tokens, raw, dot, part)
+        elif len(tokens) > FEW_TOKENS:
+            _many_tokens(_contiguous(tokens), raw, fmt, part)
+        elif dot is not None and dot.exact is not None:
+            _in_registers(_contiguous(tokens), raw, dot.exact, part)
+        else:
+            _few_tokens(_contiguous(tokens), raw, fmt, part)
     return out
 
 
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """Return a view that cannot be written: numba compiles a kernel once more for a writable array."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+def _contiguous(x: np.ndarray) -> np.ndarray:
+    """Return activations row by row from a cache line on, read-only."""
+    if not x.flags.c_contiguous or x.ctypes.data % 64:
+        copy = aligned(x.shape, np.float32)
+        copy[:] = x
+        x = copy
+    return read_only(x)
 
 
 def _seen(array: np.ndarray) -> str:
@@ -117,7 +129,7 @@ def _check(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat) -> None:
 
 def _decoder(raw: np.ndarray, fmt: QuantFormat, d_in: int, n_rows: int):
     """Return a function that decodes rows first … end - 1 into a buffer of its own and returns them."""
-    buffer = np.empty((min(n_rows, len(raw)), d_in), np.float32)
+    buffer = aligned((min(n_rows, len(raw)), d_in), np.float32)
 
     def decode(first: int, end: int) -> np.ndarray:
         rows = buffer[: end - first]
@@ -127,10 +139,31 @@ def _decoder(raw: np.ndarray, fmt: QuantFormat, d_in: int, n_rows: int):
     return decode
 
 
+def _over_rows(run: Callable[[int, int], None], n: int, raw: np.ndarray, d_in: int, multiple_of: int) -> None:
+    """Call `run(first, end)` on the rows of the weights, on as many threads as pay."""
+    at_least = max(multiple_of, WORK_FOR_A_THREAD // (n * d_in))
+    parallel_rows(run, len(raw), at_least=at_least, multiple_of=multiple_of)
+
+
+def _in_registers(x: np.ndarray, raw: np.ndarray, exact: Callable, out: np.ndarray) -> None:
+    """Multiply each token with the packed rows."""
+    _over_rows(lambda first, end: exact(raw, x, out, first, end), len(x), raw, x.shape[1], 4)
+
+
+def _as_llama_cpp(x: np.ndarray, raw: np.ndarray, dot: Dot, out: np.ndarray) -> None:
+    """Convert the activations as llama.cpp does and multiply each token with the packed rows."""
+    made, multiply = convert(read_only(np.ascontiguousarray(x)), dot.activation), dot.llama_cpp
+
+    def run(first: int, end: int) -> None:
+        multiply(raw, made.q, made.d, made.sums, out, first, end)
+
+    _over_rows(run, len(x), raw, x.shape[1], 4)
+
+
 def _few_tokens(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat, out: np.ndarray) -> None:
     """Decode some rows and multiply them with each token in turn."""
     d_in = x.shape[1]
-    at_once = max(4, min(64, DECODED_VALUES // d_in)) if d_in else 4
+    at_once = max(4, min(64, DECODED_VALUES // d_in))
 
     def run(first: int, end: int) -> None:
         decode = _decoder(raw, fmt, d_in, at_once)
@@ -140,7 +173,7 @@ def _few_tokens(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat, out: np.ndarra
             for token in range(len(x)):
                 tiles.dot_rows(weights, x[token], out[token, row:until])
 
-    parallel_rows(run, len(raw), at_least=max(4, WORK_FOR_A_THREAD // (d_in * len(x))))
+    _over_rows(run, len(x), raw, d_in, 4)
 
 
 def _many_tokens(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat, out: np.ndarray) -> None:
@@ -148,23 +181,18 @@ def _many_tokens(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat, out: np.ndarr
     n, d_in = x.shape
     n_steps = -(-d_in // tiles.LANES)
     groups = -(-n // tiles.TILE_TOKENS)
-    packed_x = np.empty((groups, n_steps, tiles.TILE_TOKENS, tiles.LANES), np.float32)
+    packed_x = aligned((groups, n_steps, tiles.TILE_TOKENS, tiles.LANES), np.float32)
     tiles.pack(x, tiles.TILE_TOKENS, packed_x)
     row_groups = max(1, min(8, DECODED_VALUES // (d_in * tiles.TILE_ROWS)))
     at_once = row_groups * tiles.TILE_ROWS
 
     def run(first: int, end: int) -> None:
         decode = _decoder(raw, fmt, d_in, at_once)
-        packed = np.empty((row_groups, n_steps, tiles.TILE_ROWS, tiles.LANES), np.float32)
-        sums = np.empty(row_groups * groups * tiles.TILE_ROWS * tiles.TILE_TOKENS * tiles.LANES, np.float32)
+        packed = aligned((row_groups, n_steps, tiles.TILE_ROWS, tiles.LANES), np.float32)
+        sums = aligned((row_groups * groups * tiles.TILE_ROWS * tiles.TILE_TOKENS * tiles.LANES,), np.float32)
         for row in range(first, end, at_once):
             until = min(row + at_once, end)
             tiles.pack(decode(row, until), tiles.TILE_ROWS, packed)
             tiles.multiply(packed, packed_x, until - row, n, sums, out, row)
 
-    parallel_rows(
-        run,
-        len(raw),
-        at_least=max(tiles.TILE_ROWS, WORK_FOR_A_THREAD // (d_in * n)),
-        multiple_of=tiles.TILE_ROWS,
-    )
+    _over_rows(run, n, raw, d_in, tiles.TILE_ROWS)

@@ -47,13 +47,18 @@ def open(path: str | os.PathLike[str]) -> GGUFFile:
     return open_file(path)
 
 
-def load(path: str | os.PathLike[str], *, numerics: str = "exact") -> Model:
+def load(
+    path: str | os.PathLike[str], *, numerics: str = "exact", context_length: int | None = None
+) -> Model:
     """Open a GGUF file as a model that can be run.
 
     Args:
         path: the file; for a split file, any of its parts.
         numerics: `"exact"` (float32 arithmetic on decoded weights) or `"llama.cpp"` (what its CPU backend
             computes); the default of every later call on this model.
+        context_length: most tokens that a text may have; what the model was made for if None. Files with
+            position factors for short and for long contexts are run with the short ones, up to the context
+            before its extension, unless more is asked for here.
 
     Returns:
         A Model. No weights are read until they are needed.
@@ -64,7 +69,7 @@ def load(path: str | os.PathLike[str], *, numerics: str = "exact") -> Model:
     """
     from refgguf.model import load_model
 
-    return load_model(path, numerics=numerics)
+    return load_model(path, numerics=numerics, context_length=context_length)
 
 
 def load_trace(path: str | os.PathLike[str]) -> Trace:

@@ -49,9 +49,11 @@ class Step:
     trace: Trace | None = None
 
 
-def load_model(path: str | os.PathLike[str], *, numerics: str = "exact") -> Model:
+def load_model(
+    path: str | os.PathLike[str], *, numerics: str = "exact", context_length: int | None = None
+) -> Model:
     """Open a GGUF file as a model; `refgguf.load` is the public way here."""
-    return Model(open_file(path), numerics=numerics)
+    return Model(open_file(path), numerics=numerics, context_length=context_length)
 
 
 class Model:
@@ -66,6 +68,8 @@ class Model:
     Args:
         file: an open GGUF file.
         numerics: "exact" or "llama.cpp".
+        context_length: most tokens that a text may have; if None, what the model was made for. Matters beyond that
+            for files with RoPE factors for short and for long contexts (longrope): see `HyperParameters`.
 
     Raises:
         UnknownArchitectureError: the architecture cannot be run.
@@ -74,11 +78,11 @@ class Model:
         ShapeMismatchError: a tensor's shape is not what the metadata says.
     """
 
-    def __init__(self, file: GGUFFile, *, numerics: str = "exact"):
+    def __init__(self, file: GGUFFile, *, numerics: str = "exact", context_length: int | None = None):
         self.file = file
         self.numerics = _known_numerics(numerics)
         find_architecture(file.architecture)  # says so before any other complaint about the metadata
-        self.config = HyperParameters(file.metadata, file.tensors, file.architecture)
+        self.config = HyperParameters(file.metadata, file.tensors, file.architecture, context_length)
         self.network = build(self.config)
         self._weights: dict[str, Weights] = {}
         self._hooks: list[Mapping[str, Hook]] = []
@@ -247,6 +251,10 @@ class Model:
             TokenRangeError: an id lies outside the vocabulary.
             ContextOverflowError: the prompt is longer than the context.
         """
+        if not self.network.causal:
+            raise InputError(
+                "the model does not continue texts, it fills in masked tokens: use logits() or trace()"
+            )
         sampling = Sampling(temperature, top_k, top_p, min_p)
         cache = self.new_cache() if cache is None else cache
         tokens = self._checked(ids, cache)

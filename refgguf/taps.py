@@ -129,6 +129,11 @@ LAYER_WORDS = {
     "ffn_act_scaled": Word("token d_ff", "ffn", "activation of each neuron, by its scale", "ffn_act"),
     "ffn_sub_norm": Word("token d_ff", "ffn", "activations of all neurons normed together", "ffn_sub_norm"),
     "ffn_down": Word("token d_model", "ffn", "feed-forward result before what follows", "ffn_out"),
+    "ffn_gate_shexp": Word("token d_ff", "ffn", "gates of the neurons of the expert that sees every token", "ffn_gate"),
+    "ffn_up_shexp": Word("token d_ff", "ffn", "inputs of the neurons of the expert that sees every token", "ffn_up"),
+    "ffn_act_shexp": Word("token d_ff", "ffn", "neurons of the expert that sees every token", "ffn_swiglu"),
+    "ffn_shexp": Word("token d_model", "ffn", "result of the expert that sees every token", "ffn_shexp"),
+    "ffn_moe_out": Word("token d_model", "ffn", "weighted results of the chosen experts, summed", "ffn_moe_out"),
     "router_logits": Word("token expert", "router", "score of each expert", "ffn_moe_logits"),
     "router_probs": Word("token expert", "router", "share of each expert before selection", "ffn_moe_probs"),
     "router_topk": Word(

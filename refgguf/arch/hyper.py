@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from refgguf.errors import HyperParameterError
+from refgguf.errors import HyperParameterError, InputError
 from refgguf.tensor import Tensor
 
 MAX_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
@@ -65,6 +65,13 @@ class HyperParameters:
         both = self.has("rope_factors_long.weight") and self.has("rope_factors_short.weight")
         limit = min(self.original_context, self.trained_context) if both else self.trained_context
         self.context_length = limit if context_length is None else context_length
+        if self.context_length < 1 or (
+            self.has("position_embd.weight") and self.context_length > self.trained_context
+        ):
+            most = f"at most {self.trained_context}" if self.context_length > 0 else "at least 1"
+            raise InputError(
+                f"a context of {self.context_length} tokens cannot be had from this model; ask for {most}"
+            )
         table = tensors.get("token_embd.weight")
         self.n_vocab = (
             table.shape[0] if table is not None and len(table.shape) == 2 else self.int("vocab_size", least=1)

@@ -40,6 +40,7 @@ class FeedForward(Block):
         act_constants: constants of the activation function.
         act_scales: activations are divided by scales of the file (AWQ).
         sub_norm: norm of the activations, or None.
+        suffix: what the names of its tensors and taps end in, such as "_shexp" for a shared expert.
         out: name of the result's tap.
     """
 
@@ -51,41 +52,35 @@ class FeedForward(Block):
     act_constants: tuple[float, ...] = ()
     act_scales: bool = False
     sub_norm: Norm | None = None
+    suffix: str = ""
     out: str = "ffn_out"
+
+    @property
+    def _names(self) -> tuple[str, str, str, str]:
+        """Names of gate, up, activations and down, of tensors and of taps."""
+        return tuple(f"ffn_{part}{self.suffix}" for part in ("gate", "up", "act", "down"))
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        needs = linear_needs("ffn_gate", self.d_ff, self.d_model) if self.gate == "split" else []
-        needs += linear_needs("ffn_up", self.d_ff * (2 if self.gate == "merged" else 1), self.d_model)
+        gate, up, _, down = self._names
+        needs = linear_needs(gate, self.d_ff, self.d_model) if self.gate == "split" else []
+        needs += linear_needs(up, self.d_ff * (2 if self.gate == "merged" else 1), self.d_model)
         needs += [Need("ffn.act.scales", (self.d_ff,))] if self.act_scales else []
         needs += self.sub_norm.needs("ffn_sub_norm", self.d_ff) if self.sub_norm else []
-        return needs + linear_needs("ffn_down", self.d_model, self.d_ff)
+        return needs + linear_needs(down, self.d_model, self.d_ff)
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
-        into = ["ffn_up"] if self.gate == "none" else ["ffn_gate", "ffn_up"]
-        if self.gate == "merged":
-            weights = linear_weights("ffn_up")
-            yield declare(
-                "ffn_gate_up", inputs=[source], weights=weights, formula="x · Wgate,upᵀ", layer=layer
-            )
-            for name, half in zip(into, ("first", "second"), strict=True):
-                formula = f"{half} half of ffn_gate_up"
-                yield declare(name, inputs=["ffn_gate_up"], formula=formula, layer=layer, llama_cpp="")
-        for name in into if self.gate != "merged" else ():
-            biased = name in self.biased
-            yield declare(
-                name,
-                inputs=[source],
-                weights=linear_weights(name),
-                formula=f"x · W{name.removeprefix('ffn_')}ᵀ" + (" + b" if biased else ""),
-                llama_cpp=f"{name}_b" if biased else None,
-                layer=layer,
-            )
-        foreign = (PLAIN_NAMES if self.gate == "none" else GATED_NAMES).get(self.act, "")
-        formula = f"{self.act}(up)" if self.gate == "none" else f"{self.act}(gate) · up"
-        yield declare("ffn_act", inputs=into, formula=formula, llama_cpp=foreign, layer=layer)
-        neurons = "ffn_act"
+        gate, up, neurons, down = self._names
+        yield from self._into_taps(layer, source)
+        plain = self.gate == "none"
+        yield declare(
+            neurons,
+            inputs=[up] if plain else [gate, up],
+            formula=f"{self.act}(up)" if plain else f"{self.act}(gate) · up",
+            llama_cpp=(PLAIN_NAMES if plain else GATED_NAMES).get(self.act, ""),
+            layer=layer,
+        )
         if self.act_scales:
             weights = ["ffn.act.scales"]
             yield declare(
@@ -93,34 +88,58 @@ class FeedForward(Block):
             )
             neurons = "ffn_act_scaled"
         if self.sub_norm:
-            weights = self.sub_norm.weights("ffn_sub_norm")
-            formula = self.sub_norm.formula
+            weights, formula = self.sub_norm.weights("ffn_sub_norm"), self.sub_norm.formula
             yield declare("ffn_sub_norm", inputs=[neurons], weights=weights, formula=formula, layer=layer)
             neurons = "ffn_sub_norm"
-        weights = linear_weights("ffn_down")
+        weights = linear_weights(down)
         yield declare(self.out, inputs=[neurons], weights=weights, formula="act · Wdownᵀ", layer=layer)
+
+    def _into_taps(self, layer: int, source: str) -> Iterator[Tap]:
+        gate, up, _, _ = self._names
+        if self.gate == "merged":
+            weights = linear_weights(up)
+            yield declare(
+                "ffn_gate_up", inputs=[source], weights=weights, formula="x · Wgate,upᵀ", layer=layer
+            )
+            for name, half in ((gate, "first"), (up, "second")):
+                formula = f"{half} half of ffn_gate_up"
+                yield declare(name, inputs=["ffn_gate_up"], formula=formula, layer=layer, llama_cpp="")
+            return
+        for name in [up] if self.gate == "none" else [gate, up]:
+            plain_name = name.removesuffix(self.suffix)
+            biased = plain_name in self.biased
+            yield declare(
+                name,
+                inputs=[source],
+                weights=linear_weights(name),
+                formula=f"x · W{plain_name.removeprefix('ffn_')}ᵀ" + (" + b" if biased else ""),
+                llama_cpp=f"{plain_name}_b" if biased else None,
+                layer=layer,
+            )
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Work on each token alone: (token, d_model) → (token, d_model) float32."""
+        _, up_name, neurons_name, down = self._names
         act = activation(self.act, s.numerics)
         if self.gate == "none":
-            up = s.tap("ffn_up", s.linear(x, "ffn_up", scale_last=True))  # (token, d_ff)
+            up = s.tap(up_name, s.linear(x, up_name, scale_last=True))  # (token, d_ff)
             neurons = act(up, *self.act_constants)
         else:
             gate, up = self._gate_and_up(x, s)
             neurons = act(gate, *self.act_constants) * up
-        neurons = s.tap("ffn_act", neurons)  # (token, d_ff)
+        neurons = s.tap(neurons_name, neurons)  # (token, d_ff)
         if self.act_scales:
             neurons = s.tap("ffn_act_scaled", neurons / s.vector("ffn.act.scales"))
         if self.sub_norm:
             neurons = s.tap("ffn_sub_norm", self.sub_norm(neurons, s, "ffn_sub_norm"))
-        return s.tap(self.out, s.linear(neurons, "ffn_down", scale_last=True))  # (token, d_model)
+        return s.tap(self.out, s.linear(neurons, down, scale_last=True))  # (token, d_model)
 
     def _gate_and_up(self, x: np.ndarray, s: Scope) -> tuple[np.ndarray, np.ndarray]:
         """Return gates and inputs of the neurons, (token, d_ff) each."""
+        gate_name, up_name, _, _ = self._names
         if self.gate == "split":
-            gate = s.tap("ffn_gate", s.linear(x, "ffn_gate", scale_last=True))
-            return gate, s.tap("ffn_up", s.linear(x, "ffn_up", scale_last=True))
-        both = s.tap("ffn_gate_up", s.linear(x, "ffn_up", scale_last=True))
+            gate = s.tap(gate_name, s.linear(x, gate_name, scale_last=True))
+            return gate, s.tap(up_name, s.linear(x, up_name, scale_last=True))
+        both = s.tap("ffn_gate_up", s.linear(x, up_name, scale_last=True))
         gate, up = (np.ascontiguousarray(half) for half in np.split(both, 2, axis=1))
-        return s.tap("ffn_gate", gate), s.tap("ffn_up", up)
+        return s.tap(gate_name, gate), s.tap(up_name, up)

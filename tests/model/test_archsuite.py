@@ -1,0 +1,153 @@
+"""Every architecture that runs, on a small model of the suite: against llama.cpp, and against what it declares."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import refgguf
+from refgguf import errors
+from refgguf.forward import forward
+from tests.support import archsuite
+from tests.support.archsuite import INSIDE, Case, nmse
+from tests.support.tap_graph import changed, descendants, shaken, with_shaken_weight
+
+pytestmark = pytest.mark.testdata
+# float32 at both ends: some 1e-7 of the size at each rounding, squared, over a few layers
+TOLERANCE = 1e-10
+# llama.cpp looks GELU up in a table with 11 bits: errors of about 2^-12, of which half are zero-centred and average out
+TOLERANCE_WITHOUT_TABLE = 1e-6
+# with the same table, an input that differs in its last bit may fall to the neighbouring entry: 2^-11 of one neuron
+TOLERANCE_OF_TABLE = 1e-8
+
+
+RUN, DO_NOT_RUN = (archsuite.names(that_run=runs) or [None] for runs in (True, False))
+
+
+def _case(name: str | None, folder) -> Case:
+    if name is None:
+        pytest.skip("REFGGUF_TESTDATA is not set, or there is no such model in its archsuite")
+    return Case(name, folder / f"{name}.gguf")
+
+
+@pytest.fixture(scope="module", params=RUN)
+def case(request, tmp_path_factory) -> Case:
+    """Each model of the suite that runs, in turn."""
+    case = _case(request.param, tmp_path_factory.mktemp("arch"))
+    yield case
+    case.path.unlink(missing_ok=True)
+
+
+def test_logits_equal_llama_cpp(case):
+    """Logits of all tokens agree with llama.cpp's to float32 rounding; where it looks GELU up, with its table."""
+    expected = case.golden["logits"]
+    assert case.trace["logits"].shape == expected.shape
+    if not case.by_table:
+        assert nmse(case.trace["logits"], expected) < TOLERANCE
+        return
+    assert nmse(case.trace["logits"], expected) < TOLERANCE_WITHOUT_TABLE
+    assert nmse(case.model.logits(case.tokens, numerics="llama.cpp"), expected) < TOLERANCE_OF_TABLE
+
+
+def test_taps_equal_llama_cpp(case):
+    """Every tensor that llama.cpp names is one of our taps, or a step inside one, and has the same values."""
+    tolerance = TOLERANCE_WITHOUT_TABLE if case.by_table else TOLERANCE
+    compared = set()
+    for name, theirs in case.named().items():
+        ours = {
+            t.name: case.at_tapped_tokens(t.name) for t in case.trace.taps.values() if t.llama_cpp == name
+        }
+        ours = {tap: values for tap, values in ours.items() if values is not None}
+        if not ours:
+            assert name.split("-")[0] in INSIDE, f"no tap answers to llama.cpp's {name}"
+            continue
+        same = {
+            (tap, number)
+            for tap, values in ours.items()
+            for number, expected in enumerate(theirs)
+            if expected.shape == values.shape and nmse(values, expected) < tolerance
+        }
+        compared |= {tap for tap, _ in same}
+        if len(theirs) >= len(ours):  # views, such as queries cut from a fused matrix, are not among theirs
+            assert {tap for tap, _ in same} == set(ours), name
+        else:
+            assert {number for _, number in same} == set(range(len(theirs))), name
+    last = len(case.model.network.layers) - 1
+    assert {f"blk.{n}.resid_post" for n in range(last + 1)} | {"final_norm", "logits"} <= compared | _unnamed(
+        case
+    )
+    assert len(compared) > 7 * last
+
+
+def _unnamed(case) -> set[str]:
+    """Return taps that llama.cpp computes without giving them a name."""
+    return {
+        t.name for t in case.trace.taps.values() if t.llama_cpp is None or t.llama_cpp not in case.named()
+    }
+
+
+def test_taps_run_in_declared_order_with_declared_axes(case):
+    """Every declared tap occurs, in the declared order, with as many dimensions as it has axes."""
+    record = case.model._recorder("all")
+    forward(case.model.network, case.model._with(None), case.tokens[:6], case.model.new_cache(), record)
+    assert list(record.values) == list(case.model.taps)
+    for name, tap in case.model.taps.items():
+        assert record.values[name].ndim == len(tap.axes), name
+        assert tap.formula and tap.meaning, name
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_a_prompt_in_pieces_gives_the_same_bits(case, step):
+    """The prompt token by token, or a few at a time, gives the bits of the prompt at once, state included."""
+    model, cache, parts = case.model, case.model.new_cache(), []
+    if not model.network.causal:
+        with pytest.raises(errors.InputError, match="not causal"):
+            list(model.generate(case.tokens, n=2))
+        return
+    for start in range(0, len(case.tokens), step):
+        record = model._recorder("all")
+        forward(model.network, model._with(None), case.tokens[start : start + step], cache, record)
+        parts.append(record.values)
+    for name, tap in model.taps.items():
+        if tap.axes[0] == "token":
+            assert np.array_equal(np.concatenate([part[name] for part in parts]), case.trace[name]), name
+
+
+def test_replacing_a_tap_changes_exactly_its_declared_descendants(case):
+    """For every tap: replacing its tensor changes it, all taps that declare to come from it, and nothing else."""
+    model, tokens = case.model, case.tokens[:6]
+    before = model.trace(tokens)
+    for name in model.taps:
+        with model.hooks({name: shaken}):
+            after = model.trace(tokens)
+        _assert_changed(before, after, {name} | descendants(model.taps, {name}), name)
+
+
+def test_changing_a_weight_changes_exactly_the_taps_that_declare_it(case):
+    """For every tensor of the file: the taps that change first are those that declare it as theirs."""
+    model, tokens = case.model, np.array(case.tokens[:6])
+    before = model.trace(tokens)
+    for weight in model.file.tensors:
+        record = model._recorder("all")
+        forward(model.network, with_shaken_weight(model, weight), tokens, model.new_cache(), record)
+        direct = {tap.name for tap in model.taps.values() if weight in tap.weights}
+        _assert_changed(before, record.values, direct | descendants(model.taps, direct), weight)
+
+
+def _assert_changed(before, after, expected: set[str], what: str) -> None:
+    """Check that exactly these tensors changed; chosen experts may stay the same when their scores change."""
+    found = changed(before, after)
+    choices = {name for name in before if before[name].dtype.kind == "i"}
+    assert found <= expected, f"{what} changes {sorted(found - expected)}, which do not declare it"
+    assert expected - found <= choices - {what}, f"{what} does not change {sorted(expected - found)}"
+
+
+@pytest.mark.parametrize("name", DO_NOT_RUN)
+def test_what_cannot_be_run_opens_decodes_and_says_what_is_missing(name, tmp_path):
+    """A file of another architecture lists and decodes its tensors; running it fails in one sentence."""
+    case = _case(name, tmp_path)
+    file = refgguf.open(case.write())
+    assert file.architecture == case.spec["arch"]
+    assert all(np.isfinite(tensor.dequantize()).all() for tensor in file.tensors.values())
+    with pytest.raises(errors.UnknownArchitectureError, match=case.spec["arch"]):
+        refgguf.load(case.path)

@@ -1,0 +1,119 @@
+"""The architecture suite: small models of llama.cpp's architectures and what llama.cpp computes for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+
+import refgguf
+from refgguf.arch import architectures
+from refgguf.model import Model
+from refgguf.trace import Trace
+
+# tensors that llama.cpp names and that are steps inside one of ours: before a bias, a clamp, a square or a sort
+INSIDE = {
+    "wqkv", "Qcur", "Kcur", "Vcur", "Qcur_scaled", "ffn_up", "ffn_gate", "ffn_down", "ffn_relu",
+    "result_output_no_bias", "ffn_moe_argsort", "ffn_moe_weights", "ffn_moe_weights_sum", "ffn_moe_weights_sum_clamped",
+}  # fmt: skip
+# nodes without a name of their own, and norms before their weight
+UNNAMED = re.compile(r"node_\d+|norm(_w)?(-\d+)?")
+
+
+def folder() -> Path | None:
+    """Return where the suite is, or None."""
+    root = os.environ.get("REFGGUF_TESTDATA")
+    path = Path(root or "/nonexistent") / "archsuite"
+    return path if path.exists() else None
+
+
+def names(*, that_run: bool) -> list[str]:
+    """Return the names of all models whose architecture runs, or does not; none where the suite is not at hand."""
+    here = folder()
+    return (
+        sorted(path.stem for path in (here / "specs").glob("*.json") if _runs(path) == that_run)
+        if here
+        else []
+    )
+
+
+def _runs(spec: Path) -> bool:
+    return json.loads(spec.read_text(encoding="utf-8"))["arch"] in architectures()
+
+
+def nmse(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the squared error as a share of the squared size."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    return float(((found - expected) ** 2).sum() / max((expected**2).sum(), 1e-300))
+
+
+@cache
+def _writer():
+    return runpy.run_path(str(folder() / "make_arch_model.py"), run_name="make_arch_model")["write_model"]
+
+
+class Case:
+    """One model of the suite.
+
+    Args:
+        name: of its specification, such as "qwen2-dense".
+        path: where the file goes.
+    """
+
+    def __init__(self, name: str, path: Path):
+        self.name, self.path = name, path
+        self.spec = json.loads((folder() / "specs" / f"{name}.json").read_text(encoding="utf-8"))
+
+    def write(self) -> Path:
+        """Write the file; returns its path."""
+        _writer()(self.spec, str(self.path))
+        return self.path
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, its file written first."""
+        return refgguf.load(self.write())
+
+    @cached_property
+    def golden(self) -> dict[str, np.ndarray]:
+        """What llama.cpp computed."""
+        with np.load(folder() / "golden" / f"{self.name}.npz") as file:
+            return dict(file)
+
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens that it ran."""
+        return self.golden["tokens"].tolist()
+
+    @cached_property
+    def trace(self) -> Trace:
+        """What we compute."""
+        return self.model.trace(self.tokens)
+
+    @property
+    def by_table(self) -> bool:
+        """Whether it uses GELU, for which llama.cpp has a half-precision table."""
+        blocks = [block for layer in self.model.network.layers for block in getattr(layer, "blocks", ())]
+        return any(getattr(block, "act", "").startswith("gelu") for block in blocks)
+
+    def named(self) -> dict[str, list[np.ndarray]]:
+        """Return llama.cpp's named tensors in order of execution, each (tapped token, everything else)."""
+        found: dict[str, list[np.ndarray]] = {}
+        for key, values in self.golden.items():
+            if key.startswith("tap:"):
+                name = key[4:].rsplit("|", 2)[0]
+                if not UNNAMED.fullmatch(name):
+                    found.setdefault(name, []).append(values.reshape(len(values), -1))
+        return found
+
+    def at_tapped_tokens(self, tap: str) -> np.ndarray | None:
+        """Return our tensor at the tokens that llama.cpp's were kept for; None if it has no token axis in front."""
+        if self.trace.taps[tap].axes[0] != "token":
+            return None
+        rows = self.trace[tap][self.golden["tap_positions"]]
+        return rows.reshape(len(rows), -1)

@@ -1,0 +1,56 @@
+"""Shaking a tensor to see what depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from refgguf.blocks.scope import Weights
+from refgguf.taps import Tap
+
+
+def changed(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> set[str]:
+    """Return the names whose tensors differ."""
+    return {name for name in before if not np.array_equal(before[name], after[name], equal_nan=False)}
+
+
+def descendants(taps: Mapping[str, Tap], names: set[str]) -> set[str]:
+    """Return all taps computed from these, directly or not (taps are in order of execution)."""
+    found = set(names)
+    for tap in taps.values():
+        if found & set(tap.inputs):
+            found.add(tap.name)
+    return found - names
+
+
+def shaken(x: np.ndarray, tap: object = None) -> np.ndarray:
+    """Return another tensor in place of this one: masked scores stay masked, chosen experts become others."""
+    if x.dtype.kind == "i":
+        return (x + 1) % (x.max() + 1) if x.size else x
+    noise = np.random.default_rng(0).standard_normal(x.shape).astype(np.float32)
+    return np.where(np.isfinite(x), x + noise, x)
+
+
+class ShakenTensor:
+    """A float32 tensor of a file with other values."""
+
+    type, byte_order = "F32", "little"
+
+    def __init__(self, tensor):
+        self.shape = tensor.shape
+        self.values = np.ascontiguousarray(shaken(tensor.dequantize()))
+
+    def dequantize(self, rows=None) -> np.ndarray:
+        """Return some rows, or all values in the tensor's shape."""
+        return self.values.copy() if rows is None else self.values.reshape(-1, self.shape[-1])[rows]
+
+    @property
+    def rows_raw(self) -> np.ndarray:
+        """The bytes of each row."""
+        return self.values.reshape(-1, self.shape[-1]).view(np.uint8)
+
+
+def with_shaken_weight(model, name: str) -> Weights:
+    """Return the model's weights with another tensor in place of this one."""
+    return Weights({**model.file.tensors, name: ShakenTensor(model.file.tensors[name])})

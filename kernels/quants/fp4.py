@@ -46,7 +46,7 @@ VALUES = fp4_values()
 
 def _value(block: Block, at: int, low: int) -> np.float32:
     q = block.code("q", at, low, 4)
-    return f32(block.made("value", int(VALUES.view(np.int8)[q]), "twice the 4-bit float q"))
+    return f32(block.entry("value", VALUES.view(np.int8), 0, 16, q))
 
 
 def mxfp4_weight(block: Block, i: int) -> np.float32:

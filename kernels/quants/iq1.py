@@ -40,7 +40,7 @@ SHIFT = np.float32(0.125)
 
 def _shifted(block: Block, low: int, high: int, down: int, i: int) -> np.float32:
     entry = block.made("entry", low | high << 8, "high × 256 + low")
-    grid = block.made("grid", int(GRID.view(np.int8)[8 * entry + i]), f"byte {i} of the grid's entry {entry}")
+    grid = block.entry("grid", GRID.view(np.int8), entry, 8, i)
     shift = block.made("shift", -SHIFT if down else SHIFT, "an eighth, down if the bit is set")
     return f32(grid) + shift
 

@@ -47,7 +47,7 @@ def _scaled(
     block: Block, grid: np.ndarray, entry: int, signs: int, i: int, d: np.float32, sc: int
 ) -> np.float32:
     """Return weight i of a run."""
-    magnitude = block.made("magnitude", int(grid[8 * entry + i]), f"byte {i} of the grid's entry {entry}")
+    magnitude = block.entry("magnitude", grid, entry, 8, i)
     sign = block.made("sign", -1 if signs >> i & 1 else 1, f"bit {i} of the signs {signs:08b}")
     return d * (f32(0.5) + f32(sc)) * f32(0.25) * f32(magnitude) * f32(sign)
 

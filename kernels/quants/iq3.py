@@ -41,9 +41,7 @@ SIGNS_7, SIGNS_8 = sign_masks(128), sign_masks(256)
 
 def _magnitude_and_sign(block: Block, grid: np.ndarray, entry: int, signs: int, i: int) -> tuple[int, int]:
     """Return magnitude and sign of weight i, given the signs of its eight."""
-    magnitude = block.made(
-        "magnitude", int(grid[4 * entry + i % 4]), f"byte {i % 4} of the grid's entry {entry}"
-    )
+    magnitude = block.entry("magnitude", grid, entry, 4, i % 4)
     sign = block.made("sign", -1 if signs >> i % 8 & 1 else 1, f"bit {i % 8} of the signs {signs:08b}")
     return magnitude, sign
 

@@ -46,7 +46,7 @@ TABLE = VALUES.view(np.int8)
 
 def _value(block: Block, at: int, low: int) -> np.float32:
     q = block.code("q", at, low, 4)
-    return f32(block.made("value", int(TABLE[q]), "entry q of the sixteen values"))
+    return f32(block.entry("value", TABLE, 0, 16, q))
 
 
 def iq4_nl_weight(block: Block, i: int) -> np.float32:

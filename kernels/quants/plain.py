@@ -88,6 +88,15 @@ class Block:
             self.seen.append(Seen(name, None, 0, 0, value, how))
         return value
 
+    def entry(self, name: str, table: np.ndarray, number: int, width: int, i: int) -> int:
+        """Return value i of the entry of this number in a table of entries of `width` values."""
+        value = int(table[width * number + i])
+        if self.seen is not None:
+            row = " ".join(str(item) for item in table[width * number : width * (number + 1)])
+            whose = f"number {i} of entry {number}" if len(table) > width else f"number {i}"
+            self.seen.append(Seen(name, None, 0, 0, value, f"{whose}: {row}"))
+        return value
+
 
 def from_bits(bits: int) -> np.float32:
     """Return the float32 that has these 32 bits."""

@@ -151,14 +151,15 @@ def _title(summary: Summary) -> RenderableType:
     else:
         facts.append("no tensors")
     facts.append(figures.size(file.size))
-    form = f"GGUF {file.version}, {file.byte_order}-endian, alignment {file.alignment:,}"
-    parts = f", {len(file.parts)} parts" if len(file.parts) > 1 else ""
+    form = [f"GGUF {file.version}", f"{file.byte_order}-endian", f"alignment {file.alignment:,}"]
+    if len(file.parts) > 1:
+        form.append(f"{len(file.parts)} parts")
     return Text.assemble(
         (shown(summary.name or file.path.stem), "bold"),
         "  ",
         (" · ".join(facts), "cyan"),
         "\n",
-        (f"{file.path}  ({form}{parts})", "dim"),
+        (f"{shown(file.path, 4096)}\n{' · '.join(form)}", "dim"),
         "\n",
         overflow="fold",
     )

@@ -8,7 +8,6 @@ installed, its own reader is asked about every file too.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import refgguf
 from refgguf import errors
 from tests.support.ggml_library import need_ggml
 from tests.support.gguf_bytes import TENSOR_TYPES, GGUFBytes, nbytes, padding
+from tests.support.gguf_oracle import accepts
 from tests.support.random_gguf import Content, add_keys, random_content
 
 N_TYPES = 43  # GGML_TYPE_COUNT
@@ -279,36 +279,16 @@ def test_an_odd_but_sound_file_opens(case: str, seed: int, tmp_path: Path):
             check_tensor(file[name], kind, shape, case)
 
 
-class _InitParams(ctypes.Structure):
-    _fields_ = (("no_alloc", ctypes.c_bool), ("context", ctypes.POINTER(ctypes.c_void_p)))
-
-
-def llama_cpp_accepts(path: Path, *, with_data: bool) -> bool:
-    """Let llama.cpp read the file, with or without its tensor data as its own test does."""
-    base = need_ggml().base
-    base.gguf_init_from_file.argtypes = (ctypes.c_char_p, _InitParams)
-    base.gguf_init_from_file.restype = ctypes.c_void_p
-    base.gguf_free.argtypes = base.ggml_free.argtypes = (ctypes.c_void_p,)
-    base.gguf_free.restype = base.ggml_free.restype = None
-    context = ctypes.c_void_p()
-    params = _InitParams(False, ctypes.pointer(context) if with_data else None)
-    found = base.gguf_init_from_file(str(path).encode(), params)
-    if found:
-        base.gguf_free(found)
-    if context:
-        base.ggml_free(context)
-    return bool(found)
-
-
 @pytest.mark.oracle
 @pytest.mark.parametrize("case", [*REFUSED, *SOUND])
 def test_llama_cpp_agrees_on_every_case(case: str, tmp_path: Path):
     """llama.cpp itself refuses exactly the files that are listed here as malformed."""
+    base = need_ggml().base
     build = REFUSED[case][0] if case in REFUSED else SOUND[case]
     for seed in range(3):
         path = tmp_path / "case.gguf"
         path.write_bytes(build(random_content(seed)))
-        assert llama_cpp_accepts(path, with_data=case.startswith("DATA")) == (case in SOUND)
+        assert accepts(base, path, with_data=case.startswith("DATA")) == (case in SOUND)
 
 
 def check_value(metadata, name: str, kind: str, value) -> None:

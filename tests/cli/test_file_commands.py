@@ -65,7 +65,7 @@ def test_info_shows_what_the_file_is(path: str, capsys):
     shown = run(capsys, "info", path)
     for words in (
         "small  llama · 69.4 K weights · 8.48 bits per weight",
-        "GGUF 3, little-endian, alignment 32",
+        "GGUF 3 · little-endian · alignment 32",
         "131,072",
         "norm             3       192   32.00",
         "Q8_0",

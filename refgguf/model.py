@@ -160,6 +160,16 @@ class Model:
         """Return an empty cache for a sequence of tokens."""
         return Cache(self.network.new_states())
 
+    def check_tokens(self, ids: Iterable[int] | str) -> np.ndarray:
+        """Return ids, or the tokens of a text, as an array, (token,) int64.
+
+        Raises:
+            InputError: there are none, or they are no whole numbers.
+            TokenRangeError: an id lies outside the vocabulary.
+            ContextOverflowError: there are more tokens than the model was made for.
+        """
+        return self._checked(ids, self.new_cache())
+
     def logits(self, ids: Iterable[int] | str, *, numerics: str | None = None) -> np.ndarray:
         """Score every vocabulary entry as the next token, after each token.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from refgguf.cli import console, figures, options
+from refgguf.cli import console, engine_check, figures, options
 from refgguf.errors import InputError, shown
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ MANY = 20  # tensors that are listed when they differ; the rest is counted
         "refgguf verify model.gguf 'blk.0.*'",
         "refgguf verify model.gguf --plain all",
         "refgguf verify model.gguf --json",
+        'refgguf verify model.gguf -p "Once upon a time" --engine llama.cpp',
     )
 )
 @options.model_argument
@@ -36,19 +37,53 @@ MANY = 20  # tensors that are listed when they differ; the rest is counted
     show_default=True,
     help="Blocks of each tensor that the slow plain twins decode, or all.",
 )
+@options.optional_prompt_options
+@click.option(
+    "--engine",
+    type=click.Choice(engine_check.ENGINES),
+    help="With a prompt: the program whose intermediate tensors are compared.",
+)
+@click.option(
+    "--numerics",
+    type=click.Choice((*options.NUMERICS, "both")),
+    default="both",
+    show_default=True,
+    help="With a prompt: which of our arithmetics to compare.",
+)
+@options.output_option(
+    "With a prompt: also save the other program's tensors as a trace (.safetensors or .npz)."
+)
 @options.partial_option
 @options.json_option
 @options.threads_option
 @click.pass_context
 def command(
-    context: click.Context, model: str, patterns: tuple[str, ...], plain: str, partial: bool, as_json: bool
+    context: click.Context,
+    model: str,
+    patterns: tuple[str, ...],
+    plain: str,
+    prompt: options.Prompt,
+    engine: str | None,
+    numerics: str,
+    output: str | None,
+    partial: bool,
+    as_json: bool,
 ) -> None:
     """Decode every tensor of the file MODEL and compare each value's bits with every other decoder at hand.
 
     Compared are our plain twins (scalar Python written from the drawing of each block), the gguf package and, where
     llama-cpp-python is installed or REFGGUF_GGML names a folder with libggml-base, ggml itself. Exit code 1 says
     that a value differs or that a tensor cannot be decoded.
+
+    With a prompt, the model is run instead, here and in llama.cpp, and every intermediate tensor is compared: each
+    operation on llama.cpp's own inputs, so that errors do not add up, and once with errors adding up. Exit code 1
+    says that rounding does not explain a difference.
     """
+    if prompt.given or engine:
+        if not prompt.given:
+            raise InputError(options.NO_PROMPT)
+        which = options.NUMERICS if numerics == "both" else (numerics,)
+        context.exit(engine_check.check(model, prompt, which, output, as_json))
     from refgguf.cli.tensors import select
     from refgguf.gguf.reader import open_file
     from refgguf.weights.references import references

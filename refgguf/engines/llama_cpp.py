@@ -72,8 +72,8 @@ def capture(model: Model, ids: Sequence[int], taps: Sequence[str] | None = None)
     Raises:
         EngineError: llama-cpp-python is not installed, or cannot load or run the file.
     """
-    nodes = _evaluate(model, list(ids))
-    return _as_trace(model, list(ids), nodes, taps)
+    ids = model.check_tokens(ids).tolist()
+    return _as_trace(model, ids, _evaluate(model, ids), taps)
 
 
 @contextlib.contextmanager
@@ -222,7 +222,7 @@ def _sizes(tap: Tap, model: Model, width: int) -> tuple[int, ...] | None:
     if len(tap.axes) == 2:
         return (width,)
     network = model.network.layers[tap.layer] if tap.layer is not None else None
-    for block in vars(network).values() if network else ():
+    for block in network.blocks if network else ():
         sizes = {
             "head": getattr(block, "n_heads", None),
             "kv_head": getattr(block, "n_kv_heads", None),

@@ -142,7 +142,7 @@ def _title(summary: Summary) -> RenderableType:
     from rich.text import Text
 
     file = summary.file
-    facts = [shown(file.architecture or "no architecture")]
+    facts = []
     if summary.all.n_values:
         facts.append(f"{figures.count(summary.all.n_values)} weights")
         if summary.active_values:
@@ -156,7 +156,7 @@ def _title(summary: Summary) -> RenderableType:
         form.append(f"{len(file.parts)} parts")
     return Text.assemble(
         (shown(summary.name or file.path.stem), "bold"),
-        "  ",
+        f" · {shown(file.architecture or 'no architecture')}\n",
         (" · ".join(facts), "cyan"),
         "\n",
         (f"{shown(file.path, 4096)}\n{' · '.join(form)}", "dim"),

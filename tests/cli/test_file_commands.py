@@ -62,15 +62,15 @@ def names(capsys: pytest.CaptureFixture, *args: str) -> list[str]:
 
 def test_info_shows_what_the_file_is(path: str, capsys):
     """Name, architecture, sizes, roles, types, tokenizer, memory and remarks are all there."""
-    shown = run(capsys, "info", path)
+    shown = " ".join(run(capsys, "info", path).split())
     for words in (
-        "small  llama · 69.4 K weights · 8.48 bits per weight",
+        "small · llama 69.4 K weights · 8.48 bits per weight",
         "GGUF 3 · little-endian · alignment 32",
         "131,072",
-        "norm             3       192   32.00",
+        "norm 3 192 32.00",
         "Q8_0",
         "gpt2, byte-level BPE",
-        "1  a\\nb",
+        "1 a\\nb",
         "4,096 tokens",
         "new has the unknown type 99",
     ):
@@ -102,7 +102,7 @@ def test_info_as_json(path: str, capsys):
 def test_info_of_a_vocabulary_and_of_nothing(tmp_path: Path, capsys):
     """Files without tensors, without architecture, without anything are shown as such."""
     empty = GGUFBytes().write(tmp_path / "empty.gguf")
-    assert "empty  no architecture · no tensors · 24 bytes" in run(capsys, "info", str(empty))
+    assert run(capsys, "info", str(empty)).startswith("empty · no architecture\nno tensors · 24 bytes\n")
     assert json.loads(run(capsys, "info", str(empty), "--json"))["bits_per_weight"] is None
 
 

@@ -82,7 +82,7 @@ def command(
         elif as_json:
             console.print_json(tokens if only_ids else [_described(tokenizer, id) for id in tokens])
         else:
-            _print_table(tokenizer, tokens, len(raw))
+            _print_table(tokenizer, tokens, len(source.encode() if isinstance(source, str) else source))
 
 
 def parse_ids(text: str) -> list[int]:

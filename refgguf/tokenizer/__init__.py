@@ -32,7 +32,7 @@ def kinds() -> dict[str, type[Tokenizer]]:
         module = importlib.import_module(f"{__name__}.{info.name}")
         for kind, family in getattr(module, "KINDS", {}).items():
             if kind in found:
-                raise RuntimeError(f"the tokenizer kind {kind!r} is defined twice")
+                raise TokenizerError(f"the tokenizer kind {kind!r} is defined twice")
             found[kind] = family
     return dict(sorted(found.items()))
 

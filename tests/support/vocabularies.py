@@ -20,6 +20,7 @@ from tests.support.gguf_bytes import GGUFBytes
 T = "tokenizer.ggml."
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+LONG_ARRAY = 10_000
 SAMPLE = (
     "Once upon a time, there was a little girl. She liked to play with her toys, and her friends liked her. "
     "It's what they've said: 1234 of 5678 don't. \nThe naïve café — ganz schön groß; Привет мир! 你好世界 こんにちは. "
@@ -41,8 +42,22 @@ def write_gguf(metadata: Mapping[str, Any], path: Path) -> Path:
         elif isinstance(value, bytearray):
             builder.array(key, "uint8", value)
         else:
-            builder.array(key, _element_kind(value), value)
+            builder.raw_key(_array_entry(key, value))
     return builder.write(path)
+
+
+_long_arrays: dict[tuple[str, int], tuple[list, bytes]] = {}  # the list is kept, so that its id stays its own
+
+
+def _array_entry(key: str, values: list) -> bytes:
+    """Return an array's bytes in the file; long ones that many vocabularies share are packed once."""
+    if (key, id(values)) in _long_arrays:
+        return _long_arrays[key, id(values)][1]
+    builder = GGUFBytes().array(key, _element_kind(values), values)
+    (entry,) = builder._keys
+    if len(values) > LONG_ARRAY:
+        _long_arrays[key, id(values)] = (values, entry)
+    return entry
 
 
 def _element_kind(values: list) -> str:
@@ -59,23 +74,25 @@ def _metadata(model: str, tokens: list, types: list[int], **more: Any) -> dict[s
 
 
 @cache
-def _pairs() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return all texts of two letters, and the merges that make them, in a fixed random order."""
+def _pairs() -> dict[str, list]:
+    """Return the tokens and merges of all texts of two letters, the merges in a fixed random order."""
     letters = list(ALPHABET)
     pairs = [left + right for left in letters for right in letters]
     order = list(pairs)
     random.Random(1).shuffle(order)
-    return tuple(pairs), tuple(f"{pair[0]} {pair[1]}" for pair in order)
+    tokens = [*letters, *pairs, "<s>", "</s>", "<|im_start|>", "[USER]", "  user defined  "]
+    types = [*[NORMAL] * (len(tokens) - 5), CONTROL, CONTROL, CONTROL, USER_DEFINED, USER_DEFINED]
+    merges = [f"{pair[0]} {pair[1]}" for pair in order]
+    return {T + "tokens": tokens, T + "token_type": types, T + "merges": merges}
 
 
 def pairs_bpe(pre: str | None = "gpt-2", *, model: str = "gpt2", **more: Any) -> dict[str, Any]:
     """Return a byte-pair vocabulary that can merge any two bytes, so that every border between words shows."""
-    pairs, merges = _pairs()
-    tokens = [*ALPHABET, *pairs, "<s>", "</s>", "<|im_start|>", "[USER]", "  user defined  "]
-    types = [NORMAL] * (len(tokens) - 5) + [CONTROL] * 3 + [USER_DEFINED] * 2
-    bos = len(tokens) - 5
-    more = {"bos_token_id": bos, "eos_token_id": bos + 1, "merges": list(merges)} | more
-    return _metadata(model, tokens, types, **({"pre": pre} if pre else {}), **more)
+    bos = len(_pairs()[T + "tokens"]) - 5
+    more = (
+        {"model": model, "bos_token_id": bos, "eos_token_id": bos + 1} | ({"pre": pre} if pre else {}) | more
+    )
+    return _pairs() | {T + key: value for key, value in more.items()}
 
 
 def bpe(pre: str = "gpt-2", **more: Any) -> dict[str, Any]:
@@ -178,17 +195,8 @@ def wpm(**more: Any) -> dict[str, Any]:
 def ugm(*, charsmap: bool = True, **more: Any) -> dict[str, Any]:
     """Return a small unigram vocabulary with a character map; many of its scores are equal on purpose."""
     merges = learn_merges(SAMPLE, 120, mark="▁")
-    texts = list(dict.fromkeys(a + b for a, b in merges)) + [
-        "▁▁",
-        "e▁t",
-        "..",
-        "...",
-        "aa",
-        "aaa",
-        "ab",
-        "bc",
-        "fi",
-    ]
+    more_texts = ("▁▁", "e▁t", "..", "...", "aa", "aaa", "ab", "bc", "fi")
+    texts = [*dict.fromkeys(a + b for a, b in merges), *more_texts]
     letters = sorted(set("".join(texts)) - {"z"})
     tokens = ["<pad>", "</s>", "<unk>", *dict.fromkeys([*letters, *texts]), "<extra>", "<x", "unused"]
     types = [CONTROL, CONTROL, UNKNOWN] + [NORMAL] * (len(tokens) - 6) + [USER_DEFINED, USER_DEFINED, UNUSED]

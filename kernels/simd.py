@@ -188,6 +188,7 @@ def tree_sum(typing, a):
 
 zero_f32x4, zero_f32x8, zero_f32x16 = _zero(vector("f32", 4)), _zero(f32x8), _zero(f32x16)
 zero_i32x8, zero_i32x16 = _zero(vector("i32", 8)), _zero(vector("i32", 16))
+zero_i16x16 = _zero(vector("i16", 16))
 load_part_f32x16 = _load_part(f32x16)
 
 

@@ -165,6 +165,18 @@ def joined(typing, low, high):
 
 
 @intrinsic
+def swap_middle(typing, a):
+    """Return the four quarters of the lanes in the order 0, 2, 1, 3."""
+    quarter = a.lanes // 4
+
+    def emit(context, builder, signature, arguments):
+        picks = [first * quarter + lane for first in (0, 2, 1, 3) for lane in range(quarter)]
+        return shuffle(builder, arguments[0], arguments[0], picks)
+
+    return a(a), emit
+
+
+@intrinsic
 def spread_lane(typing, a, lane, like):
     """Return a vector of the type of `like` with a[lane] in every lane."""
 
@@ -211,6 +223,68 @@ def lane_sum(typing, a):
         return builder.extract_element(value, ir.Constant(INDEX, 0))
 
     return SCALARS[a.element](a), emit
+
+
+@intrinsic
+def adjacent_sum(typing, a):
+    """Return (a[0] + a[1]) + (a[2] + a[3]) of four float32 lanes."""
+
+    def emit(context, builder, signature, arguments):
+        a, b, c, d = (builder.extract_element(arguments[0], ir.Constant(INDEX, lane)) for lane in range(4))
+        return builder.fadd(builder.fadd(a, b), builder.fadd(c, d))
+
+    return types.float32(a), emit
+
+
+@intrinsic
+def high_words_to_f32(typing, a):
+    """Return the float32 numbers of which 16-bit lanes are the upper halves."""
+    result = vector("f32", a.lanes)
+
+    def emit(context, builder, signature, arguments):
+        wide = _wider(arguments[0].type, 32)
+        shifted = builder.shl(builder.zext(arguments[0], wide), _constant(wide, 16))
+        return builder.bitcast(shifted, result.llvm)
+
+    return result(a), emit
+
+
+@intrinsic
+def mask_x32(typing, number):
+    """Return 255 in lane j where bit j of a uint32 is set, else 0."""
+    result = vector("i8", 32)
+
+    def emit(context, builder, signature, arguments):
+        return builder.sext(builder.bitcast(arguments[0], ir.VectorType(ir.IntType(1), 32)), result.llvm)
+
+    return result(types.uint32), emit
+
+
+@intrinsic
+def third_digit(typing, a):
+    """Return byte * 3 // 256 of unsigned bytes."""
+
+    def emit(context, builder, signature, arguments):
+        value, result = arguments[0], _constant(a.llvm, 0)
+        for least in (86, 171):  # the smallest bytes that give 1 and 2
+            reached = builder.icmp_unsigned(">=", value, _constant(a.llvm, least))
+            result = builder.add(result, builder.zext(reached, a.llvm))
+        return result
+
+    return a(a), emit
+
+
+@intrinsic
+def repeat_times_powers_of_three(typing, number):
+    """Return 16 bytes: the four bytes of a uint32, then three, nine and twenty-seven times them, modulo 256."""
+    result = vector("i8", 16)
+
+    def emit(context, builder, signature, arguments):
+        four = builder.bitcast(arguments[0], ir.VectorType(ir.IntType(8), 4))
+        repeated = shuffle(builder, four, four, [lane % 4 for lane in range(16)])
+        return builder.mul(repeated, ir.Constant(result.llvm, [3 ** (lane // 4) for lane in range(16)]))
+
+    return result(types.uint32), emit
 
 
 @intrinsic

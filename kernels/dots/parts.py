@@ -6,7 +6,7 @@ import numpy as np
 
 from refgguf.kernels.dots.instructions import add_dot4, half_of, joined, madd_bytes, spread_lane, with_sign_of
 from refgguf.kernels.jit import part
-from refgguf.kernels.lanes import load_f32x16, load_u8x16, signed_to_f32, to_f32
+from refgguf.kernels.lanes import load_f32x16, load_u8x8, load_u8x16, signed_to_f32, to_f32
 from refgguf.kernels.simd import fma, tree_sum, zero_f32x4, zero_f32x8
 
 
@@ -86,3 +86,10 @@ def four_scales(scales, first):
     like = half_of(scales, 0)
     low = joined(spread_lane(scales, first, like), spread_lane(scales, first + 1, like))
     return joined(low, joined(spread_lane(scales, first + 2, like), spread_lane(scales, first + 3, like)))
+
+
+@part
+def four_runs(table, first, second, third, fourth):
+    """Return four entries of a table of eight-byte entries, side by side."""
+    low = joined(load_u8x8(table, 8 * first), load_u8x8(table, 8 * second))
+    return joined(low, joined(load_u8x8(table, 8 * third), load_u8x8(table, 8 * fourth)))

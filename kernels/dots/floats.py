@@ -1,0 +1,165 @@
+"""Dot products with F32, F16 and BF16 rows.
+
+In llama.cpp numerics both sides are rounded to the weights' type. Then, as AVX2 code of ggml does it:
+
+    F32, F16    4 accumulators of 8 lanes take 32 values at a time, one FMA each; accumulator 0 gets 2, 1 gets
+                3, 0 gets 1; lanes 4 … 7 are added to 0 … 3, then 0 to 1 and 2 to 3, then both
+    BF16        the same, but the 8 lanes end as everywhere: 4 … 7 to 0 … 3, 2 and 3 to 0 and 1, 1 to 0
+    the rest    fewer than 32 values: F32 one FMA after the other, F16 and BF16 in float64
+
+Source: ggml_vec_dot_f32, ggml_vec_dot_f16, ggml_vec_dot_bf16 in ggml-cpu/vec.cpp, GGML_F32x8_REDUCE in
+ggml-cpu/simd-mappings.h. With AVX-512, ggml adds in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from refgguf.kernels.dots import Dot
+from refgguf.kernels.dots.instructions import adjacent_sum, half_of, high_words_to_f32, load_i16x16
+from refgguf.kernels.dots.rows import CACHED_BYTES
+from refgguf.kernels.half import load_half, load_half_x16
+from refgguf.kernels.jit import kernel, part
+from refgguf.kernels.lanes import bits_to_f32, load_f32, load_f32x16, load_u16
+from refgguf.kernels.simd import fma, tree_sum, zero_f32x16
+
+
+@part
+def _bf16(flat, at):
+    return bits_to_f32(np.uint32(load_u16(flat, at)) << np.uint32(16))
+
+
+@part
+def _bf16_x16(flat, at):
+    return high_words_to_f32(load_i16x16(flat, at))
+
+
+def _exact_kernel(width: int, load: Callable, load_one: Callable) -> Callable:
+    """Return the kernel in the fixed order for numbers of `width` bytes."""
+
+    @kernel
+    def multiply(raw, x, out, first, end):
+        n_tokens, d_in = x.shape
+        row_bytes = raw.shape[1]
+        flat = raw.reshape(-1)
+        full = d_in // 16 * 16
+        rest, rest_x = np.zeros((4, 16), np.float32), np.zeros(16, np.float32)
+        flat_rest = rest.reshape(-1)
+        rows_at_once = end - first if n_tokens == 1 else max(4, CACHED_BYTES // row_bytes)
+        for begin in range(first, end, rows_at_once):
+            last = min(begin + rows_at_once, end) - 1
+            quarter = (last - begin + 4) // 4
+            for token in range(n_tokens):
+                token_x = x[token]
+                rest_x[: d_in - full] = token_x[full:]
+                for row0 in range(begin, min(begin + quarter, last + 1)):
+                    row1, row2 = min(row0 + quarter, last), min(row0 + 2 * quarter, last)
+                    row3 = min(row0 + 3 * quarter, last)
+                    at0, at1, at2, at3 = (
+                        row0 * row_bytes,
+                        row1 * row_bytes,
+                        row2 * row_bytes,
+                        row3 * row_bytes,
+                    )
+                    sum0 = sum1 = sum2 = sum3 = zero_f32x16()
+                    for i in range(0, full, 16):
+                        lanes = load_f32x16(token_x, i)
+                        sum0 = fma(load(flat, at0 + width * i), lanes, sum0)
+                        sum1 = fma(load(flat, at1 + width * i), lanes, sum1)
+                        sum2 = fma(load(flat, at2 + width * i), lanes, sum2)
+                        sum3 = fma(load(flat, at3 + width * i), lanes, sum3)
+                    if full < d_in:
+                        for i in range(full, d_in):
+                            rest[0, i - full] = load_one(flat, at0 + width * i)
+                            rest[1, i - full] = load_one(flat, at1 + width * i)
+                            rest[2, i - full] = load_one(flat, at2 + width * i)
+                            rest[3, i - full] = load_one(flat, at3 + width * i)
+                        lanes = load_f32x16(rest_x, 0)
+                        sum0 = fma(load_f32x16(flat_rest, 0), lanes, sum0)
+                        sum1 = fma(load_f32x16(flat_rest, 16), lanes, sum1)
+                        sum2 = fma(load_f32x16(flat_rest, 32), lanes, sum2)
+                        sum3 = fma(load_f32x16(flat_rest, 48), lanes, sum3)
+                    out[token, row0], out[token, row1] = tree_sum(sum0), tree_sum(sum1)
+                    out[token, row2], out[token, row3] = tree_sum(sum2), tree_sum(sum3)
+
+    return multiply
+
+
+@part
+def _hadd_sum(lanes):
+    """Return the sum of eight lanes: the upper half to the lower, then neighbours, then both."""
+    return adjacent_sum(half_of(lanes, 0) + half_of(lanes, 1))
+
+
+@part
+def _fma_rest(x, w, total):
+    return fma(w, x, total)
+
+
+@part
+def _float64_rest(x, w, total):
+    return total + np.float64(np.float32(w * x))
+
+
+def _llama_cpp_kernel(
+    width: int, load: Callable, load_one: Callable, add_lanes: Callable, add_rest: Callable, wide: bool
+) -> Callable:
+    """Return the kernel `(raw, q, d, sums, out, first, end)` on rounded activations q."""
+    number = np.float64 if wide else np.float32
+
+    @kernel
+    def multiply(raw, q, d, sums, out, first, end):
+        n_tokens, d_in = q.shape
+        row_bytes = raw.shape[1]
+        flat = raw.reshape(-1)
+        full = d_in // 32 * 32
+        rows_at_once = end - first if n_tokens == 1 else max(2, CACHED_BYTES // row_bytes)
+        for begin in range(first, end, rows_at_once):
+            last = min(begin + rows_at_once, end) - 1
+            half = (last - begin + 2) // 2
+            for token in range(n_tokens):
+                x = q[token]
+                for row0 in range(begin, begin + half):
+                    row1 = min(row0 + half, last)
+                    at0, at1 = row0 * row_bytes, row1 * row_bytes
+                    # sum0 holds accumulators 0 and 1, other0 2 and 3
+                    sum0 = other0 = sum1 = other1 = zero_f32x16()
+                    for i in range(0, full, 32):
+                        lanes, others = load_f32x16(x, i), load_f32x16(x, i + 16)
+                        sum0 = fma(load(flat, at0 + width * i), lanes, sum0)
+                        other0 = fma(load(flat, at0 + width * (i + 16)), others, other0)
+                        sum1 = fma(load(flat, at1 + width * i), lanes, sum1)
+                        other1 = fma(load(flat, at1 + width * (i + 16)), others, other1)
+                    both0, both1 = sum0 + other0, sum1 + other1
+                    total0 = number(add_lanes(half_of(both0, 0) + half_of(both0, 1)))
+                    total1 = number(add_lanes(half_of(both1, 0) + half_of(both1, 1)))
+                    for i in range(full, d_in):
+                        total0 = add_rest(x[i], load_one(flat, at0 + width * i), total0)
+                        total1 = add_rest(x[i], load_one(flat, at1 + width * i), total1)
+                    out[token, row0], out[token, row1] = total0, total1
+
+    return multiply
+
+
+DOTS = (
+    Dot(
+        "F32",
+        _exact_kernel(4, load_f32x16, load_f32),
+        "F32",
+        _llama_cpp_kernel(4, load_f32x16, load_f32, _hadd_sum, _fma_rest, False),
+    ),
+    Dot(
+        "F16",
+        _exact_kernel(2, load_half_x16, load_half),
+        "F16",
+        _llama_cpp_kernel(2, load_half_x16, load_half, _hadd_sum, _float64_rest, True),
+    ),
+    Dot(
+        "BF16",
+        _exact_kernel(2, _bf16_x16, _bf16),
+        "BF16",
+        _llama_cpp_kernel(2, _bf16_x16, _bf16, tree_sum, _float64_rest, True),
+    ),
+)

@@ -1,0 +1,111 @@
+"""Dot products with IQ1_S and IQ1_M rows: a grid of -1, 0 and 1, moved up or down by an eighth.
+
+The blocks are drawn in `quants/iq1.py`. Sources of the order in llama.cpp numerics: ggml_vec_dot_iq1_s_q8_K and
+ggml_vec_dot_iq1_m_q8_K in ggml-cpu/arch/x86/quants.c. The moves are summed apart and come in at the end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refgguf.kernels.dots import Dot
+from refgguf.kernels.dots.instructions import (
+    add_madd_words,
+    half_of,
+    joined,
+    madd_bytes,
+    mask_x32,
+    spread_f32,
+    spread_half_x8,
+)
+from refgguf.kernels.dots.parts import four_runs, signed_words, start_lanes_and_sum
+from refgguf.kernels.dots.rows import llama_cpp_rows
+from refgguf.kernels.half import half_to_f32, load_half
+from refgguf.kernels.jit import part
+from refgguf.kernels.lanes import load_u8, load_u8x32, load_u16, load_u64, signed_to_f32, spread
+from refgguf.kernels.quants.codebooks import codebook
+from refgguf.kernels.simd import fma, tree_sum, zero_f32x8, zero_i32x8
+
+GRID = codebook("iq1_s")
+SHIFT = np.float32(0.125)
+
+
+@part
+def _iq1_s(flat, at, q, d, sums, block, state):
+    total, moves = state
+    lanes, moved = zero_i32x8(), np.int32(0)
+    for s in range(8):
+        low, high = at + 2 + 4 * s, np.int64(load_u16(flat, at + 34 + 2 * s))
+        grid = four_runs(
+            GRID,
+            load_u8(flat, low) | (high & 7) << 8,
+            load_u8(flat, low + 1) | (high & 56) << 5,
+            load_u8(flat, low + 2) | (high & 448) << 2,
+            load_u8(flat, low + 3) | (high & 3584) >> 1,
+        )
+        words = signed_words(grid, load_u8x32(q, 256 * block + 32 * s))
+        scale = np.int32(2 * (high >> 12 & 7) + 1)
+        lanes = add_madd_words(lanes, words, spread(np.int16(scale), words))
+        both = np.int32(sums[16 * block + 2 * s]) + np.int32(sums[16 * block + 2 * s + 1])
+        moved += both * (-scale if high >> 15 else scale)
+    total = fma(spread_half_x8(flat, at) * d[block], signed_to_f32(lanes), total)
+    return total, fma(load_half(flat, at) * d[block], np.float32(moved), moves)
+
+
+@part
+def _finish_iq1_s(state):
+    return tree_sum(state[0]) + SHIFT * state[1]
+
+
+@part
+def _iq1_m(flat, at, q, d, sums, block, state):
+    total, moves = state
+    packed = load_u64(flat, at + 48)
+    scale = half_to_f32(
+        packed >> np.uint64(12) & np.uint64(0xF)
+        | packed >> np.uint64(24) & np.uint64(0xF0)
+        | packed >> np.uint64(36) & np.uint64(0xF00)
+        | packed >> np.uint64(48) & np.uint64(0xF000)
+    )
+    lanes = moved = zero_i32x8()
+    for s in range(8):
+        low = at + 4 * s
+        high = np.int64(load_u16(flat, at + 32 + 2 * s))
+        grid = four_runs(
+            GRID,
+            load_u8(flat, low) | (high & 7) << 8,
+            load_u8(flat, low + 1) | (high >> 4 & 7) << 8,
+            load_u8(flat, low + 2) | (high >> 8 & 7) << 8,
+            load_u8(flat, low + 3) | (high >> 12 & 7) << 8,
+        )
+        y = load_u8x32(q, 256 * block + 32 * s)
+        words = signed_words(grid, y)
+        # bit 3 of each half byte: the run is moved down; spread it over the run's 8 bits
+        down = mask_x32(
+            np.uint32((high >> 3 & 1 | (high & 128) << 1 | (high & 2048) << 5 | (high & 32768) << 9) * 255)
+        )
+        bits = np.int64(load_u16(flat, at + 48 + 2 * (s // 2))) >> (6 * (s % 2))
+        eight = half_of(words, 0)
+        odd = joined(
+            spread(np.int16(2 * (bits & 7) + 1), eight), spread(np.int16(2 * (bits >> 3 & 7) + 1), eight)
+        )
+        lanes = add_madd_words(lanes, words, odd)
+        moved = add_madd_words(moved, madd_bytes(spread(np.uint8(1), y), (y ^ down) - down), odd)
+    factor = spread_f32(d[block] * scale, total)
+    return fma(factor, signed_to_f32(lanes), total), fma(factor, signed_to_f32(moved), moves)
+
+
+@part
+def _start_pair():
+    return zero_f32x8(), zero_f32x8()
+
+
+@part
+def _finish_iq1_m(state):
+    return tree_sum(state[0]) + SHIFT * tree_sum(state[1])
+
+
+DOTS = (
+    Dot("IQ1_S", None, "Q8_K", llama_cpp_rows(50, start_lanes_and_sum, _iq1_s, _finish_iq1_s)),
+    Dot("IQ1_M", None, "Q8_K", llama_cpp_rows(56, _start_pair, _iq1_m, _finish_iq1_m)),
+)

@@ -1,0 +1,183 @@
+"""Dot products with IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS and IQ3_S rows: grids of magnitudes with signs.
+
+The blocks are drawn in `quants/iq2.py` and `quants/iq3.py`. The signs go to the activations, the scales, odd
+whole numbers, to the sums of products; what is left of the formula is a factor for the row. Sources of the order
+in llama.cpp numerics: ggml_vec_dot_iq2_xxs_q8_K and its sisters in ggml-cpu/arch/x86/quants.c.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refgguf.kernels.dots import Dot
+from refgguf.kernels.dots.instructions import (
+    add_madd_words,
+    half_of,
+    joined,
+    madd_bytes,
+    mask_x32,
+    spread_half_x8,
+)
+from refgguf.kernels.dots.parts import finish_lanes, four_runs, start_lanes
+from refgguf.kernels.dots.rows import llama_cpp_rows
+from refgguf.kernels.jit import part
+from refgguf.kernels.lanes import (
+    join_u8x8,
+    load_u8,
+    load_u8x32,
+    load_u16,
+    load_u32,
+    signed_to_f32,
+    spread,
+)
+from refgguf.kernels.quants.codebooks import codebook, sign_masks
+from refgguf.kernels.simd import fma, tree_sum, zero_i16x16, zero_i32x8
+
+XXS2_GRID, XS2_GRID, S2_GRID = codebook("iq2_xxs"), codebook("iq2_xs"), codebook("iq2_s")
+XXS3_GRID, S3_GRID = codebook("iq3_xxs"), codebook("iq3_s")
+SIGNS_7 = sign_masks(128)
+
+
+@part
+def _add_signed(lanes, magnitudes, negative, y, scale):
+    """Add 32 magnitudes times activations, those negative whose mask byte is 255, times 16-bit scales."""
+    return add_madd_words(lanes, madd_bytes(magnitudes, (y ^ negative) - negative), scale)
+
+
+@part
+def _seven_bit_signs(packed):
+    """Return the 32 mask bytes of four 7-bit sign indexes, the lowest 28 bits of a number."""
+    return four_runs(SIGNS_7, packed & 127, packed >> 7 & 127, packed >> 14 & 127, packed >> 21 & 127)
+
+
+@part
+def _odd_scale(bits, words):
+    """Return 2 * bits + 1 in 16 lanes."""
+    return spread(np.int16(2 * bits + 1), words)
+
+
+@part
+def _two_odd_scales(packed, like):
+    """Return 2 * bits + 1 of the low and of the high half of a byte, in eight lanes each."""
+    eight = half_of(like, 0)
+    return joined(_odd_scale(packed & 15, eight), _odd_scale(packed >> 4, eight))
+
+
+@part
+def _finish_block(lanes, flat, at, d, block, total):
+    return fma(spread_half_x8(flat, at) * d[block], signed_to_f32(lanes), total)
+
+
+@part
+def _iq2_xxs(flat, at, q, d, sums, block, total):
+    lanes = zero_i32x8()
+    for s in range(8):
+        group = at + 2 + 8 * s
+        packed = np.int64(load_u32(flat, group + 4))
+        magnitudes = four_runs(
+            XXS2_GRID,
+            load_u8(flat, group),
+            load_u8(flat, group + 1),
+            load_u8(flat, group + 2),
+            load_u8(flat, group + 3),
+        )
+        y = load_u8x32(q, 256 * block + 32 * s)
+        scale = _odd_scale(packed >> 28, zero_i16x16())
+        lanes = _add_signed(lanes, magnitudes, _seven_bit_signs(packed), y, scale)
+    return _finish_block(lanes, flat, at, d, block, total)
+
+
+@part
+def _iq2_xs(flat, at, q, d, sums, block, total):
+    lanes = zero_i32x8()
+    for s in range(8):
+        run = at + 2 + 8 * s
+        first, second = np.int64(load_u16(flat, run)), np.int64(load_u16(flat, run + 2))
+        third, fourth = np.int64(load_u16(flat, run + 4)), np.int64(load_u16(flat, run + 6))
+        magnitudes = four_runs(XS2_GRID, first & 511, second & 511, third & 511, fourth & 511)
+        negative = four_runs(SIGNS_7, first >> 9, second >> 9, third >> 9, fourth >> 9)
+        y = load_u8x32(q, 256 * block + 32 * s)
+        scale = _two_odd_scales(load_u8(flat, at + 66 + s), zero_i16x16())
+        lanes = _add_signed(lanes, magnitudes, negative, y, scale)
+    return _finish_block(lanes, flat, at, d, block, total)
+
+
+@part
+def _iq2_s(flat, at, q, d, sums, block, total):
+    lanes = zero_i32x8()
+    for s in range(8):
+        low, high = at + 2 + 4 * s, np.int64(load_u8(flat, at + 66 + s))
+        magnitudes = four_runs(
+            S2_GRID,
+            load_u8(flat, low) | (high & 3) << 8,
+            load_u8(flat, low + 1) | (high & 12) << 6,
+            load_u8(flat, low + 2) | (high & 48) << 4,
+            load_u8(flat, low + 3) | (high & 192) << 2,
+        )
+        negative = mask_x32(load_u32(flat, at + 34 + 4 * s))
+        y = load_u8x32(q, 256 * block + 32 * s)
+        scale = _two_odd_scales(load_u8(flat, at + 74 + s), zero_i16x16())
+        lanes = _add_signed(lanes, magnitudes, negative, y, scale)
+    return _finish_block(lanes, flat, at, d, block, total)
+
+
+@part
+def _two_runs(grid, first, second):
+    """Return two entries of four bytes each."""
+    return join_u8x8(load_u32(grid, 4 * first), load_u32(grid, 4 * second))
+
+
+@part
+def _iq3_xxs_runs(flat, at):
+    return _two_runs(XXS3_GRID, np.int64(load_u8(flat, at)), np.int64(load_u8(flat, at + 1)))
+
+
+@part
+def _iq3_xxs(flat, at, q, d, sums, block, total):
+    lanes = zero_i32x8()
+    for s in range(8):
+        entries, packed = at + 2 + 8 * s, np.int64(load_u32(flat, at + 66 + 4 * s))
+        low = joined(_iq3_xxs_runs(flat, entries), _iq3_xxs_runs(flat, entries + 2))
+        high = joined(_iq3_xxs_runs(flat, entries + 4), _iq3_xxs_runs(flat, entries + 6))
+        y = load_u8x32(q, 256 * block + 32 * s)
+        scale = _odd_scale(packed >> 28, zero_i16x16())
+        lanes = _add_signed(lanes, joined(low, high), _seven_bit_signs(packed), y, scale)
+    return _finish_block(lanes, flat, at, d, block, total)
+
+
+@part
+def _iq3_s_runs(flat, at, high):
+    first, second = load_u8(flat, at) | (high & 1) << 8, load_u8(flat, at + 1) | (high & 2) << 7
+    return _two_runs(S3_GRID, first, second)
+
+
+@part
+def _iq3_s(flat, at, q, d, sums, block, total):
+    lanes = zero_i32x8()
+    for s in range(8):
+        entries, bits = at + 2 + 8 * s, np.int64(load_u8(flat, at + 66 + s))
+        low = joined(_iq3_s_runs(flat, entries, bits), _iq3_s_runs(flat, entries + 2, bits >> 2))
+        high = joined(_iq3_s_runs(flat, entries + 4, bits >> 4), _iq3_s_runs(flat, entries + 6, bits >> 6))
+        y = load_u8x32(q, 256 * block + 32 * s)
+        scale = _odd_scale(load_u8(flat, at + 106 + s // 2) >> (4 * (s % 2)) & 15, zero_i16x16())
+        lanes = _add_signed(lanes, joined(low, high), mask_x32(load_u32(flat, at + 74 + 4 * s)), y, scale)
+    return _finish_block(lanes, flat, at, d, block, total)
+
+
+@part
+def _finish_eighth(total):
+    return np.float32(0.125) * tree_sum(total)
+
+
+@part
+def _finish_quarter(total):
+    return np.float32(0.25) * tree_sum(total)
+
+
+DOTS = (
+    Dot("IQ2_XXS", None, "Q8_K", llama_cpp_rows(66, start_lanes, _iq2_xxs, _finish_eighth)),
+    Dot("IQ2_XS", None, "Q8_K", llama_cpp_rows(74, start_lanes, _iq2_xs, _finish_eighth)),
+    Dot("IQ2_S", None, "Q8_K", llama_cpp_rows(82, start_lanes, _iq2_s, _finish_eighth)),
+    Dot("IQ3_XXS", None, "Q8_K", llama_cpp_rows(98, start_lanes, _iq3_xxs, _finish_quarter)),
+    Dot("IQ3_S", None, "Q8_K", llama_cpp_rows(110, start_lanes, _iq3_s, finish_lanes)),
+)

@@ -1,0 +1,122 @@
+"""Dot products with TQ1_0, TQ2_0, Q1_0 and Q2_0 rows: weights of one or two bits, or of three values.
+
+The blocks are drawn in `quants/ternary.py` and `quants/q1_q2.py`. Sources of the order in llama.cpp numerics:
+ggml_vec_dot_tq1_0_q8_K, ggml_vec_dot_tq2_0_q8_K and ggml_vec_dot_q1_0_q8_0 in ggml-cpu/arch/x86/quants.c;
+ggml_vec_dot_q2_0_q8_0_generic in ggml-cpu/quants.c, for x86 has no other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refgguf.kernels.dots import Dot
+from refgguf.kernels.dots.instructions import (
+    add_dot4,
+    joined,
+    lane_sum,
+    load_i16x16,
+    narrow_to_i8,
+    pair_sums,
+    repeat_times_powers_of_three,
+    spread_f32,
+    spread_half_x8,
+    third_digit,
+    to_i32,
+)
+from refgguf.kernels.dots.parts import add_signed_dot4, finish_lanes, start_lanes
+from refgguf.kernels.dots.rows import llama_cpp_rows
+from refgguf.kernels.half import load_half
+from refgguf.kernels.jit import part
+from refgguf.kernels.lanes import (
+    bits_x32,
+    crumbs_x32,
+    load_u8x8,
+    load_u8x16,
+    load_u8x32,
+    load_u32,
+    signed_to_f32,
+    spread,
+)
+from refgguf.kernels.simd import fma, zero_i32x8
+
+
+@part
+def _finish_block(lanes, d, sums, block, total):
+    """Add the lanes of a block whose codes count from 1, less the sums of the activations."""
+    less = to_i32(pair_sums(load_i16x16(sums, 16 * block)))
+    return fma(d, signed_to_f32(lanes - less), total)
+
+
+@part
+def _tq1_0(flat, at, q, d, sums, block, total):
+    first, second, y = load_u8x32(flat, at), load_u8x16(flat, at + 32), 256 * block
+    lanes = zero_i32x8()
+    for n in range(5):
+        lanes = add_dot4(lanes, third_digit(first), load_u8x32(q, y + 32 * n))
+        first = first + first + first  # the bytes wrap around
+    for n in range(0, 4, 2):
+        third = second + second + second
+        lanes = add_dot4(lanes, third_digit(joined(second, third)), load_u8x32(q, y + 160 + 16 * n))
+        second = third + third + third
+    last = repeat_times_powers_of_three(load_u32(flat, at + 48))
+    lanes = add_dot4(lanes, third_digit(joined(second, last)), load_u8x32(q, y + 224))
+    return _finish_block(lanes, spread_half_x8(flat, at + 52) * d[block], sums, block, total)
+
+
+@part
+def _tq2_0(flat, at, q, d, sums, block, total):
+    lanes = zero_i32x8()
+    for h in range(2):
+        codes, y = load_u8x32(flat, at + 32 * h), 256 * block + 128 * h
+        lanes = add_dot4(lanes, codes & 3, load_u8x32(q, y))
+        lanes = add_dot4(lanes, codes >> 2 & 3, load_u8x32(q, y + 32))
+        lanes = add_dot4(lanes, codes >> 4 & 3, load_u8x32(q, y + 64))
+        lanes = add_dot4(lanes, codes >> 6, load_u8x32(q, y + 96))
+    return _finish_block(lanes, spread_half_x8(flat, at + 64) * d[block], sums, block, total)
+
+
+@part
+def _q1_0_lanes(flat, at, q, y):
+    """Return the lane sums of 32 activations, those negative whose bit is 0."""
+    activations = load_u8x32(q, y)
+    negative = bits_x32(load_u32(flat, at)) - 1
+    one = spread(np.uint8(1), activations)
+    return signed_to_f32(add_dot4(zero_i32x8(), one, (activations ^ negative) - negative))
+
+
+@part
+def _q1_0(flat, at, q, d, sums, block, total):
+    lanes = _q1_0_lanes(flat, at + 2, q, 128 * block)
+    within = lanes * d[4 * block]
+    for k in range(1, 4):
+        lanes = _q1_0_lanes(flat, at + 2 + 4 * k, q, 128 * block + 32 * k)
+        within = fma(spread_f32(d[4 * block + k], lanes), lanes, within)
+    return fma(spread_half_x8(flat, at), within, total)
+
+
+@part
+def _start_number():
+    return np.float32(0)
+
+
+@part
+def _finish_number(total):
+    return total
+
+
+@part
+def _q2_0(flat, at, q, d, sums, block, total):
+    within = np.float32(0)
+    for k in range(2):
+        codes = narrow_to_i8(crumbs_x32(load_u8x8(flat, at + 2 + 8 * k))) - 1
+        lanes = add_signed_dot4(zero_i32x8(), codes, load_u8x32(q, 64 * block + 32 * k))
+        within = fma(d[2 * block + k], np.float32(lane_sum(lanes)), within)
+    return fma(load_half(flat, at), within, total)
+
+
+DOTS = (
+    Dot("TQ1_0", None, "Q8_K", llama_cpp_rows(54, start_lanes, _tq1_0, finish_lanes)),
+    Dot("TQ2_0", None, "Q8_K", llama_cpp_rows(66, start_lanes, _tq2_0, finish_lanes)),
+    Dot("Q1_0", None, "Q8_0", llama_cpp_rows(18, start_lanes, _q1_0, finish_lanes)),
+    Dot("Q2_0", None, "Q8_0", llama_cpp_rows(18, _start_number, _q2_0, _finish_number)),
+)

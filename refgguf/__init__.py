@@ -33,7 +33,8 @@ def open(path: str | os.PathLike[str]) -> GGUFFile:
     """Open a GGUF file, or all parts of a split one, without reading any weights.
 
     Args:
-        path: the file; for a split file, any of its parts.
+        path: the file; for a split file, any of its parts; "demo" is the embedded model, "demo:q4_k_m" that
+            model quantized.
 
     Returns:
         A GGUFFile with `.metadata`, `.tensors` and `file["tensor.name"]`.
@@ -42,9 +43,10 @@ def open(path: str | os.PathLike[str]) -> GGUFFile:
         GGUFError: the file is not a sound GGUF file; the subclass and message say why and where.
         FileNotFoundError: there is no such file.
     """
+    from refgguf.demo.files import located
     from refgguf.gguf.reader import open_file
 
-    return open_file(path)
+    return open_file(located(path))
 
 
 def load(
@@ -53,7 +55,8 @@ def load(
     """Open a GGUF file as a model that can be run.
 
     Args:
-        path: the file; for a split file, any of its parts.
+        path: the file; for a split file, any of its parts; "demo" is the embedded model, "demo:q4_k_m" that
+            model quantized.
         numerics: `"exact"` (float32 arithmetic on decoded weights) or `"llama.cpp"` (what its CPU backend
             computes); the default of every later call on this model.
         context_length: most tokens that a text may have; what the model was made for if None. Files with
@@ -67,9 +70,10 @@ def load(
         GGUFError: the file is not a sound GGUF file.
         ModelError: the file is sound but cannot be run; the subclass and message say why.
     """
+    from refgguf.demo.files import located
     from refgguf.model import load_model
 
-    return load_model(path, numerics=numerics, context_length=context_length)
+    return load_model(located(path), numerics=numerics, context_length=context_length)
 
 
 def load_trace(path: str | os.PathLike[str]) -> Trace:

@@ -141,7 +141,17 @@ def _prompt_options(required: bool) -> Callable[[Callable], Callable]:
     return decorate
 
 
-model_argument = click.argument("model", metavar="MODEL", type=click.Path())
+class ModelName(click.Path):
+    """A model's path, where `demo` and `demo:q4_k_m` stand for the embedded model."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the path of the file."""
+        from refgguf.demo.files import located
+
+        return os.fspath(located(super().convert(value, param, ctx)))
+
+
+model_argument = click.argument("model", metavar="MODEL", type=ModelName())
 prompt_options = _prompt_options(required=True)
 optional_prompt_options = _prompt_options(required=False)
 

@@ -14,12 +14,12 @@ class Shape:
     """Sizes of the network. Every matrix row (d_model, d_ff, n_heads * d_head) is a multiple of 256."""
 
     vocab: int = 2048
-    n_layers: int = 5
+    n_layers: int = 4
     d_model: int = 256
     n_heads: int = 8
     n_kv_heads: int = 4
     d_head: int = 32
-    d_ff: int = 768
+    d_ff: int = 512
     context: int = 512
     rope_base: float = 10000.0
     eps: float = 1e-5
@@ -87,10 +87,6 @@ class Net(nn.Module):
         cos, sin = rotary(shape, shape.context)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        for name, weight in self.named_parameters():
-            if weight.ndim == 2:
-                last = name.endswith(("attn_output.weight", "ffn_down.weight"))
-                nn.init.normal_(weight, std=0.02 if "embd" in name else (0.01 if last else 0.04))
 
     def forward(self, ids: Tensor, bias: Tensor | None = None) -> Tensor:
         """Logits (batch, token, vocab) of ids (batch, token).

@@ -26,6 +26,7 @@ from refgguf.demo.training.bpe import load_bpe
 from refgguf.demo.training.evaluate import document_bias, head_scores, held_out_loss, task_accuracy, write
 from refgguf.demo.training.muon import Optimiser
 from refgguf.demo.training.net import Net, Shape
+from refgguf.demo.training.start import start
 
 
 def arguments() -> argparse.Namespace:
@@ -41,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--muon", type=float, default=0.02, help="learning rate of the matrices")
     parser.add_argument("--adam", type=float, default=0.004, help="learning rate of embedding and norms")
     parser.add_argument("--weight-decay", type=float, default=0.1)
-    parser.add_argument("--layers", type=int, default=5)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=1e9, help="save and stop after this time")
@@ -99,7 +100,9 @@ def main() -> None:
     torch.manual_seed(args.seed)
     args.folder.mkdir(parents=True, exist_ok=True)
     tokenizer = load_bpe(args.folder / "tokenizer.json")
-    net = Net(Shape(vocab=tokenizer.get_vocab_size(), n_layers=args.layers)).to(args.device)
+    net = Net(Shape(vocab=tokenizer.get_vocab_size(), n_layers=args.layers))
+    start(net)
+    net.to(args.device)
     optimiser = Optimiser(net, args.muon, args.adam, args.weight_decay)
     batches = Batches(tokenizer, args.seed)
     step_loss = torch.compile(loss_of, dynamic=False) if args.compile else loss_of
@@ -114,7 +117,7 @@ def main() -> None:
     print(f"{sum(p.numel() for p in net.parameters()):,} parameters, from step {facts['step']}", flush=True)
     began, mean = time.time(), None
     while facts["step"] < args.steps and (time.time() - began) / 60 < args.minutes:
-        start, step = time.time(), facts["step"]
+        tick, step = time.time(), facts["step"]
         wide = step >= args.steps - args.long
         batch = batches.make(step, args.rows // 2 if wide else args.rows, 512 if wide else 256)
         loss, plain = step_loss(net, *tensors(batch, args.device))
@@ -127,9 +130,9 @@ def main() -> None:
             "tokens": facts["tokens"] + int((batch.document >= 0).sum()),
             "loss": mean,
         }
-        facts["seconds"] += time.time() - start
+        facts["seconds"] += time.time() - tick
         if (step + 1) % 20 == 0:
-            speed = batch.ids.size / (time.time() - start)
+            speed = batch.ids.size / (time.time() - tick)
             with log.open("a", newline="") as file:
                 csv.writer(file).writerow(
                     (step + 1, facts["tokens"], f"{facts['seconds']:.0f}", f"{mean:.4f}")

@@ -186,7 +186,7 @@ class Tokenizer:
         return bytes_of(text) if attributes & (_SPECIAL | USER_DEFINED) else self._piece(id, text, attributes)
 
     def _attributes_of(self, id: int) -> int:
-        return int(self.vocabulary.attributes[id])
+        return self.vocabulary.attributes_of(id)
 
     def _checked_id(self, id: int) -> int:
         if not 0 <= id < self.n_vocab:

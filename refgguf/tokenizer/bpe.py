@@ -70,7 +70,7 @@ class BPETokenizer(Tokenizer):
         words = splitter(self._rules["split"]).words
         if not self._rules.get("escape_spaces"):
             return words
-        pieces = pieces_before(ESCAPED_SPACE, map("".join, self._ranks))
+        pieces = pieces_before(ESCAPED_SPACE, (pair.replace(" ", "", 1) for pair in self._ranks))
         return lambda text: [piece for word in words(text) for piece in pieces(word)]
 
     @cached_property
@@ -86,7 +86,7 @@ class BPETokenizer(Tokenizer):
         return self._ids_of(merge(letters, self._rank))
 
     def _rank(self, left: str, right: str) -> int | None:
-        return self._ranks.get((left, right))
+        return self._ranks.get(f"{left} {right}")
 
     def _ids_of(self, symbols: list[str]) -> list[int]:
         find, ids = self.vocabulary.ids.get, []
@@ -101,19 +101,18 @@ class BPETokenizer(Tokenizer):
         return ids
 
     @cached_property
-    def _ranks(self) -> dict[tuple[str, str], int]:
-        """The rank of each pair; of equal pairs, the first one's."""
+    def _ranks(self) -> dict[str, int]:
+        """The rank of each pair, by the two texts with a space between; of equal pairs, the first one's.
+
+        No symbol holds a space: it is `Ġ` or `▁` in both ways of writing words.
+        """
         values = string_array(self.metadata, "merges")
         if values is None:
             if self._rules.get("no_merges"):
                 return {}
             raise TokenizerError(f"the file has no {PREFIX}merges, which byte-pair encoding needs")
-        ranks: dict[tuple[str, str], int] = {}
-        for rank, text in enumerate(all_texts(values)):
-            at = text.find(" ", 1)
-            if at > 0:
-                ranks.setdefault((text[:at], text[at + 1 :]), rank)
-        return ranks
+        texts = all_texts(values)
+        return dict(zip(reversed(texts), range(len(texts) - 1, -1, -1), strict=True))
 
     # decoding
 

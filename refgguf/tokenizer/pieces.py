@@ -21,7 +21,7 @@ def pieces_before(mark: str, texts: Iterable[str]) -> Callable[[str], list[str]]
     before_mark = re.compile(f"([^{mark}])(?={mark})", re.DOTALL)
     crossing: set[str] = set()
     for text in texts:
-        if mark in text[1:]:
+        if text.find(mark, 1) > 0:
             crossing.update(before_mark.findall(text))
     word = f"[^{mark}]+"
     if crossing:

@@ -49,6 +49,14 @@ def special_rules() -> dict[str, Any]:
     return json.loads(Path(__file__).with_name("special_tokens.json").read_text(encoding="utf-8"))
 
 
+@cache
+def _texts_with_rules() -> frozenset[str]:
+    """Return the token texts whose attributes do not come from their type alone."""
+    rules = special_rules()
+    by_text = [text for texts in rules["by_text"].values() for text in texts]
+    return frozenset([*by_text, *rules["end"], *rules["shown"], *(rule["text"] for rule in rules["not_end_beside"])])
+
+
 class Vocabulary:
     """The tokens of a file.
 
@@ -184,6 +192,18 @@ class Vocabulary:
     def attributes(self) -> np.ndarray:
         """The attribute bits of every token: (vocab,) uint16."""
         return self._specials[0]
+
+    def attributes_of(self, id: int) -> int:
+        """Return one token's attribute bits, without building any table if its text is none of those with rules.
+
+        The bits that say how white space beside it is treated may be missing then.
+        """
+        if "_specials" in self.__dict__ or self.text(id) in _texts_with_rules():
+            return int(self.attributes[id])
+        if self.types is None:
+            return NORMAL
+        kind = int(self.types[id])
+        return int(_OF_TYPE[kind]) if 0 <= kind < len(_OF_TYPE) else 0
 
     @property
     def end_ids(self) -> frozenset[int]:

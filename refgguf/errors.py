@@ -47,6 +47,8 @@ def shown(name: object, most: int = 80) -> str:
     """Return a name that a file may have made up, fit for a message: one line, no control characters, short."""
     text = str(name)
     text = text if len(text) <= most else f"{text[:most]}…"
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -21,7 +21,7 @@ MAX_TENSOR_BYTES = 1 << 50  # one pebibyte, far above any model
 KNOWN = f"known types: 0 to {max(TENSOR_TYPES)}"
 
 
-@dataclass
+@dataclass(slots=True)
 class TensorInfo:
     """What the header says of one tensor; `shape` is in NumPy order, `offset` counts from the data."""
 
@@ -45,6 +45,11 @@ class TensorInfo:
         return {"path": self.path, "offset": self.at, "field": self.name}
 
     @property
+    def dims(self) -> str:
+        """Return the shape for a message."""
+        return f"({', '.join(f'{size:,}' for size in self.shape)})"
+
+    @property
     def end(self) -> int:
         """Return where the tensor ends, counted from the data."""
         return self.offset + self.nbytes
@@ -66,12 +71,11 @@ def measure(info: TensorInfo) -> None:
         LimitExceededError: more values or bytes than any honest tensor has.
         TensorLayoutError: a row is no whole number of blocks.
     """
-    shape = f"({', '.join(f'{size:,}' for size in info.shape)})"
     # an axis of length 0 must not hide what the others come to: NumPy refuses such shapes too
     n_full = math.prod(max(1, size) for size in info.shape)
     if n_full > MAX_TENSOR_VALUES:
         raise LimitExceededError(
-            f"the shape {shape} has {n_full:,} values; {MAX_TENSOR_VALUES:,} is the most", **info.where
+            f"the shape {info.dims} has {n_full:,} values; {MAX_TENSOR_VALUES:,} is the most", **info.where
         )
     info.n_values = math.prod(info.shape)
     if info.type is None:
@@ -85,7 +89,7 @@ def measure(info: TensorInfo) -> None:
     info.nbytes = info.n_values // block * size
     if n_full // block * size > MAX_TENSOR_BYTES:
         raise LimitExceededError(
-            f"the shape {shape} of {name} takes {n_full // block * size:,} bytes; "
+            f"the shape {info.dims} of {name} takes {n_full // block * size:,} bytes; "
             f"{MAX_TENSOR_BYTES:,} is the most",
             **info.where,
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from refgguf.gguf.types import ARRAY, STRING, VALUE_TYPES, ValueType
 
 MAX_KEYS = 1 << 16  # honest files have fewer than 200
 MAX_ARRAY_ELEMENTS = 1 << 30  # as gguf.cpp GGUF_MAX_ARRAY_ELEMENTS
+MAX_COMPARED = 2000  # names compared with one that does not exist
 MIN_KEY_BYTES = 8 + 1 + 4 + 1  # the least a key can take: length, one letter, type, a one-byte value
 
 Scalar = int | float | bool | str
@@ -151,8 +152,7 @@ class Metadata(Mapping):
         try:
             return self._values[key]
         except KeyError:
-            near = difflib.get_close_matches(str(key), self._values, n=3)
-            hint = f"; the nearest are {', '.join(near)}" if near else ""
+            hint = nearest(str(key), self._values)
             raise MissingKeyError(f"no metadata key {key!r}{hint}", path=self._path) from None
 
     def __contains__(self, key: object) -> bool:
@@ -199,6 +199,15 @@ class Metadata(Mapping):
         return self._raw[key]
 
 
+def nearest(name: str, names: Collection[str]) -> str:
+    """Return the part of a message that tells the names that come nearest to a wrong one."""
+    # comparing is slow, so among very many names only those that begin alike are compared
+    if len(names) > MAX_COMPARED:
+        names = list(islice((other for other in names if other[:8] == name[:8]), MAX_COMPARED))
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"; the nearest are {', '.join(map(shown, near))}" if near else ""
+
+
 def read_metadata(cursor: Cursor, n_keys: int) -> Metadata:
     """Read the metadata of a file; arrays are checked and skipped.
 
@@ -216,7 +225,7 @@ def read_metadata(cursor: Cursor, n_keys: int) -> Metadata:
     strings: dict[str, bytes] = {}
     for number in range(1, n_keys + 1):
         start = cursor.position
-        key = text_of(cursor.string(f"the name of metadata key {number:,} of {n_keys:,}", MAX_NAME_BYTES))
+        key = text_of(cursor.string("the name of metadata key", f"{number:,} of {n_keys:,}", MAX_NAME_BYTES))
         if not key:
             raise MetadataTypeError(
                 f"the name of metadata key {number:,} of {n_keys:,} is empty", path=path, offset=start
@@ -227,12 +236,12 @@ def read_metadata(cursor: Cursor, n_keys: int) -> Metadata:
             )
         types[key] = kind = _value_type(cursor, key)
         if kind is STRING:
-            strings[key] = cursor.string(f"the value of {shown(key)}")
+            strings[key] = cursor.string("the value of", key)
             values[key] = strings[key].decode("utf-8", "replace")
         elif kind is ARRAY:
             values[key] = _read_array(cursor, key)
         else:
-            value = cursor.scalar(kind, f"the value of {shown(key)}")
+            value = cursor.scalar(kind, "the value of", key)
             values[key] = value != 0 if kind.name == "bool" else value
     return Metadata(path, values, types, strings)
 
@@ -251,7 +260,7 @@ def check_count(cursor: Cursor, count: int, what: str, limit: int, least_bytes: 
 
 def _value_type(cursor: Cursor, key: str) -> ValueType:
     at = cursor.position
-    id = cursor.i32(f"the type of {shown(key)}")
+    id = cursor.i32("the type of", key)
     if id not in VALUE_TYPES:
         raise MetadataTypeError(
             f"unknown value type {id}; the types are 0 to {max(VALUE_TYPES)}",
@@ -267,11 +276,11 @@ def _read_array(cursor: Cursor, key: str) -> MetadataArray:
     kind = _value_type(cursor, key)
     if kind is ARRAY:
         raise MetadataTypeError("is an array of arrays, which no reader of GGUF supports", **at)
-    count = cursor.u64(f"the length of {shown(key)}")
+    count = cursor.u64("the length of", key)
     start = cursor.position
     if kind is STRING:
         places = find_strings(cursor.file, start, count, cursor.order, key)
-        cursor.need(int(places[-1]) - start, f"the array {shown(key)}")
+        cursor.need(int(places[-1]) - start, "the array", key)
         return MetadataArray(cursor.file, kind, cursor.order, start, places)
     if count > MAX_ARRAY_ELEMENTS:
         raise LimitExceededError(
@@ -282,5 +291,5 @@ def _read_array(cursor: Cursor, key: str) -> MetadataArray:
             f"the array announces {count:,} {kind.name}s and only {cursor.remaining:,} bytes are left",
             **at,
         )
-    cursor.need(count * kind.size, f"the array {shown(key)}")
+    cursor.need(count * kind.size, "the array", key)
     return MetadataArray(cursor.file, kind, cursor.order, start, count)

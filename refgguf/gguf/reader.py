@@ -17,12 +17,10 @@ Source: gguf.cpp gguf_init_from_reader.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -39,7 +37,7 @@ from refgguf.gguf.cursor import Cursor, text_of
 from refgguf.gguf.filemap import FileMap
 from refgguf.gguf.header import read_header
 from refgguf.gguf.layout import Layout, TensorInfo, measure, place_tensors
-from refgguf.gguf.metadata import Metadata, check_count, read_metadata
+from refgguf.gguf.metadata import Metadata, check_count, nearest, read_metadata
 from refgguf.gguf.types import MAX_TYPE_ID, REMOVED_TYPES
 from refgguf.tensor import Tensor
 
@@ -117,8 +115,7 @@ class GGUFFile(Mapping):
         try:
             return self.tensors[name]
         except KeyError:
-            near = difflib.get_close_matches(str(name), self.tensors, n=3)
-            hint = f"; the nearest are {', '.join(near)}" if near else ""
+            hint = nearest(str(name), self.tensors)
             raise MissingTensorError(f"{self.path}: there is no tensor {name!r}{hint}") from None
 
     def __contains__(self, name: object) -> bool:
@@ -184,7 +181,7 @@ class _Part:
     def _read_infos(self, cursor: Cursor, n_tensors: int) -> list[TensorInfo]:
         infos, seen = [], set()
         for number in range(1, n_tensors + 1):
-            info = _read_info(cursor, f"tensor {number:,} of {n_tensors:,}")
+            info = _read_info(cursor, f"{number} of {n_tensors}")
             if info.name in seen:
                 raise DuplicateKeyError(
                     f"the tensor name '{shown(info.name)}' occurs twice",
@@ -198,30 +195,30 @@ class _Part:
         return infos
 
 
-def _read_info(cursor: Cursor, what: str) -> TensorInfo:
-    path, at = cursor.file.path, cursor.position
-    name = text_of(cursor.string(f"the name of {what}", MAX_TENSOR_NAME_BYTES))
-    where: dict[str, Any] = {"path": path, "offset": at, "field": name}
-    n_dims = cursor.u32(f"the number of dimensions of {shown(name)}")
+def _read_info(cursor: Cursor, number: str) -> TensorInfo:
+    at = cursor.position
+    name = text_of(cursor.string("the name of tensor", number, MAX_TENSOR_NAME_BYTES))
+    n_dims = cursor.u32("the number of dimensions of", name)
     if n_dims > MAX_DIMS:
-        raise TensorLayoutError(f"{n_dims:,} dimensions; {MAX_DIMS} is the most", **where)
+        raise TensorLayoutError(
+            f"{n_dims:,} dimensions; {MAX_DIMS} is the most", path=cursor.file.path, offset=at, field=name
+        )
     # the file lists the fastest dimension first; a tensor without dimensions is one value
-    dims = [cursor.u64(f"the dimensions of {shown(name)}") for _ in range(n_dims)] or [1]
-    if max(dims) >= 1 << 63:
-        raise TensorLayoutError(f"a dimension is negative: {max(dims) - (1 << 64)}", **where)
-    type_id = cursor.i32(f"the type of {shown(name)}")
+    *dims, type_id, offset = cursor.unpack(f"{n_dims}QiQ", "the dimensions, type and offset of", name)
+    info = TensorInfo(cursor.file.path, name, tuple(reversed(dims)) or (1,), type_id, offset, at)
+    if max(info.shape) >= 1 << 63:
+        raise TensorLayoutError(f"a dimension is negative: {max(dims) - (1 << 64)}", **info.where)
     if type_id in REMOVED_TYPES:
         raise TensorLayoutError(
             f"the tensor type {type_id} ({REMOVED_TYPES[type_id]}) was removed from the format; "
             "convert the model again with a current llama.cpp",
-            **where,
+            **info.where,
         )
     if not 0 <= type_id <= MAX_TYPE_ID:
-        raise TensorLayoutError(f"{type_id} is no tensor type; the ids are 0 to {MAX_TYPE_ID}", **where)
-    offset = cursor.u64(f"the offset of {shown(name)}")
+        raise TensorLayoutError(f"{type_id} is no tensor type; the ids are 0 to {MAX_TYPE_ID}", **info.where)
     if offset >= 1 << 63:
-        raise LimitExceededError(f"the offset {offset:,} lies beyond any file", **where)
-    return TensorInfo(path, name, tuple(reversed(dims)), type_id, offset, at)
+        raise LimitExceededError(f"the offset {offset:,} lies beyond any file", **info.where)
+    return info
 
 
 def _alignment(metadata: Metadata, path: Path) -> int:

@@ -6,7 +6,7 @@ The names are those of gguf-py's constants.py and llama.cpp's llama-arch.cpp. A 
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 
 _LAYER = re.compile(r"(?:^|\.)(?:blk|layers|h)\.(\d{1,9})\.")
 
@@ -45,4 +45,9 @@ def role_of(name: str) -> str:
     match = _LAYER.search(stem)
     if match is not None and not stem.startswith(("v.", "a.")):
         stem = stem[match.end() :]
+    return _role_of_stem(stem)
+
+
+@lru_cache(4096)
+def _role_of_stem(stem: str) -> str:
     return next((role for role, pattern in _patterns() if pattern.search(stem)), "other")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refgguf.arch.decoder import network
 from refgguf.arch.hyper import HyperParameters
-from refgguf.arch.parts import attention, attention_scale, feed_forward, layer, qk_norm, rms_norm
+from refgguf.arch.parts import attention, feed_forward, layer, qk_norm, rms_norm
 from refgguf.arch.positions import rope
 from refgguf.arch.registry import architecture
 from refgguf.blocks.layer import Layer
@@ -21,7 +21,7 @@ def apertus(hp: HyperParameters) -> Network:
 
     def build(number: int) -> Layer:
         turn = rope(hp, "split", number)
-        mixer = attention(hp, number, rope=turn, scale=attention_scale(hp), **qk_norm(norm))
+        mixer = attention(hp, number, rope=turn, **qk_norm(norm))
         own = tuple(values[number] for values in constants)
         ffn = feed_forward(hp, number, "xielu", gate="none", act_constants=own)
         return layer(hp, mixer, ffn, norm, llama_cpp=NAMES)

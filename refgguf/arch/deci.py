@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refgguf.arch.decoder import network
 from refgguf.arch.hyper import HyperParameters
-from refgguf.arch.parts import attention, attention_scale, feed_forward, layer, rms_norm
+from refgguf.arch.parts import attention, feed_forward, layer, rms_norm
 from refgguf.arch.positions import rope
 from refgguf.arch.registry import architecture
 from refgguf.blocks.attention import Attention
@@ -29,7 +29,7 @@ def deci(hp: HyperParameters) -> Network:
         if not kv_heads[number]:
             return Linear(hp.d_model, "attn_output")
         turn = rope(hp, "interleaved", number)
-        return attention(hp, number, rope=turn, scale=attention_scale(hp))
+        return attention(hp, number, rope=turn)
 
     def build(number: int) -> Layer:
         ffn = feed_forward(hp, number, "silu") if widths[number] else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refgguf.arch.decoder import decoder
 from refgguf.arch.hyper import HyperParameters
-from refgguf.arch.parts import attention_scale, experts, feed_forward
+from refgguf.arch.parts import experts, feed_forward
 from refgguf.arch.positions import rope
 from refgguf.arch.registry import architecture
 from refgguf.blocks.block import Block
@@ -20,7 +20,7 @@ def scaled(hp: HyperParameters, *, embedding: float, residual: float, logits: fl
         hp,
         lambda number: rope(hp, "interleaved", number) if turns else None,
         second=second,
-        mixer={"scale": attention_scale(hp)},
+        mixer={"scale": hp.float("attention.scale", 0.0) or None},
         layers={"residual_scale": residual or 1.0},
         embedding={"scale": embedding or 1.0},
         head={"scale": 1 / (logits or 1.0)},

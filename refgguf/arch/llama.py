@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refgguf.arch.decoder import decoder
 from refgguf.arch.hyper import HyperParameters
-from refgguf.arch.parts import attention_scale, qk_norm, rms_norm
+from refgguf.arch.parts import qk_norm, rms_norm
 from refgguf.arch.positions import rope
 from refgguf.arch.registry import architecture
 from refgguf.blocks.attention import Temperature
@@ -17,7 +17,7 @@ SMOLLM3_PERIOD = 4  # every how many layers one has no position embedding
 @architecture("llama", blocks="RMSNorm · RoPE · grouped-query attention · SwiGLU or experts")
 def llama(hp: HyperParameters) -> Network:
     """Build it; files with an expert count are mixtures of experts."""
-    return decoder(hp, "interleaved", sparse=True, mixer={"scale": attention_scale(hp)})
+    return decoder(hp, "interleaved", sparse=True)
 
 
 @architecture("internlm2", "xverse", "ernie4_5", blocks="RMSNorm · RoPE · grouped-query attention · SwiGLU")
@@ -29,7 +29,7 @@ def plain(hp: HyperParameters) -> Network:
 @architecture("arcee", blocks="RMSNorm · RoPE · grouped-query attention · ReLU²")
 def arcee(hp: HyperParameters) -> Network:
     """Build it."""
-    return decoder(hp, "interleaved", act="relu_squared", gate="none", mixer={"scale": attention_scale(hp)})
+    return decoder(hp, "interleaved", act="relu_squared", gate="none")
 
 
 @architecture("smollm3", blocks="RMSNorm · RoPE in three of four layers · grouped-query attention · SwiGLU")
@@ -39,7 +39,7 @@ def smollm3(hp: HyperParameters) -> Network:
     def turn(number: int):
         return rope(hp, "interleaved", number) if (number + 1) % SMOLLM3_PERIOD else None
 
-    return decoder(hp, turn, mixer={"scale": attention_scale(hp)})
+    return decoder(hp, turn)
 
 
 @architecture("llada", blocks="RMSNorm · RoPE · attention in both directions · SwiGLU")
@@ -65,7 +65,6 @@ def mistral3(hp: HyperParameters) -> Network:
     growth = hp.float("attention.temperature_scale", 0.0)
     yarn_log = hp.float("rope.scaling.yarn_log_multiplier", 0.0)
     mixer = {
-        "scale": attention_scale(hp),
         "temperature": Temperature(growth, hp.original_context) if growth else None,
     }
     return decoder(hp, lambda n: rope(hp, "interleaved", n, yarn_log=yarn_log), sparse=True, mixer=mixer)
@@ -75,7 +74,7 @@ def mistral3(hp: HyperParameters) -> Network:
 def seed_oss(hp: HyperParameters) -> Network:
     """Build it."""
     layers = {"norms": ("attn_norm", "post_attention_norm")}
-    return decoder(hp, "split", mixer={"scale": attention_scale(hp)}, layers=layers)
+    return decoder(hp, "split", layers=layers)
 
 
 @architecture(

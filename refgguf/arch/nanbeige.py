@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refgguf.arch.decoder import network
 from refgguf.arch.hyper import MAX_LAYERS, HyperParameters
-from refgguf.arch.parts import attention, attention_scale, feed_forward, layer, rms_norm
+from refgguf.arch.parts import attention, feed_forward, layer, rms_norm
 from refgguf.arch.positions import rope
 from refgguf.arch.registry import architecture
 from refgguf.blocks.layer import Layer, LoopNorm
@@ -24,7 +24,7 @@ def nanbeige(hp: HyperParameters) -> Network:
         stored = number % n_stored
         ends_round = stored == n_stored - 1 and number < n_layers - 1
         turn = rope(hp, "interleaved", stored)
-        mixer = attention(hp, stored, rope=turn, scale=attention_scale(hp))
+        mixer = attention(hp, stored, rope=turn)
         return layer(hp, mixer, feed_forward(hp, stored, "silu"), norm, after=between if ends_round else None)
 
     blocks = tuple(number % n_stored for number in range(n_layers)) if n_layers > n_stored else ()

@@ -64,16 +64,13 @@ def attention(
     return Attention(*sizes, scale, rope, fused_qkv=fused, biased=biased, **switches)
 
 
-def attention_scale(hp: HyperParameters) -> float | None:
-    """Return what multiplies the scores where the file says so, for `attention`."""
-    return hp.float("attention.scale", 0.0) or None
-
-
 def feed_forward(
     hp: HyperParameters, layer: int, act: str, *, d_ff: int | None = None, **switches: Any
 ) -> FeedForward:
     """Return the feed-forward network of a layer; switches as in `FeedForward`."""
-    d_ff = hp.per_layer("feed_forward_length", least=1)[layer] if d_ff is None else d_ff
+    d_ff = hp.per_layer("feed_forward_length")[layer] if d_ff is None else d_ff
+    if d_ff < 1:
+        raise hp.error("feed_forward_length", f"is {d_ff} in layer {layer}; it must be positive")
     biased = tuple(name for name in ("ffn_gate", "ffn_up") if hp.has(f"blk.{layer}.{name}.bias"))
     return FeedForward(hp.d_model, d_ff, act, biased=biased, **switches)
 

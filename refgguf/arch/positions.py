@@ -68,7 +68,8 @@ def local_rope(
         stretched: angles are multiplied by the file's scaling factor.
     """
     base = hp.float("rope.freq_base_swa", rope_base(hp) if base is None else base, positive=True)
-    return rope(hp, style, layer, base=base, stretched=stretched)
+    n_rot = hp.int("rope.dimension_count_swa", least=2) if hp.given("rope.dimension_count_swa") else None
+    return rope(hp, style, layer, n_rot=n_rot, base=base, stretched=stretched)
 
 
 def multi_axis_rope(

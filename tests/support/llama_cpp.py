@@ -1,0 +1,85 @@
+"""llama.cpp as an oracle: the logits of a whole prompt, as near to plain float32 as its CPU backend goes.
+
+It runs in a process of its own, because it ends the process where it finds a model impossible.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# read by ggml when it is loaded
+SETTINGS = {"GGML_CPU_TILED_MM": "0", "GGML_CPU_DISABLE_FUSION": "1"}
+_worker: list[ProcessPoolExecutor] = []
+
+
+def logits(path: Path, tokens: list[int], *, n_ctx: int = 256) -> np.ndarray:
+    """Return (token, vocab) float32 scores; skip the test where llama-cpp-python is not installed.
+
+    Args:
+        path: the model.
+        tokens: the prompt.
+        n_ctx: context length, by which llama.cpp chooses RoPE factors.
+
+    Raises:
+        RuntimeError: llama.cpp does not run the model.
+    """
+    if importlib.util.find_spec("llama_cpp") is None:
+        pytest.skip("llama-cpp-python is not installed")
+    if not _worker:
+        context = multiprocessing.get_context("spawn")
+        _worker.append(ProcessPoolExecutor(1, mp_context=context, initializer=_prepare))
+    try:
+        return _worker[0].submit(_logits, str(path), tokens, n_ctx).result(timeout=120)
+    except BrokenProcessPool:
+        _worker.clear()
+        raise RuntimeError(f"llama.cpp ended its process over {path}") from None
+
+
+def close() -> None:
+    """End the process."""
+    while _worker:
+        _worker.pop().shutdown()
+
+
+def _prepare() -> None:
+    os.environ.update(SETTINGS)
+
+
+def _logits(path: str, tokens: list[int], n_ctx: int) -> np.ndarray:
+    import llama_cpp as lib
+
+    model_settings = lib.llama_model_default_params()
+    model_settings.use_extra_bufts, model_settings.n_gpu_layers = False, 0
+    model = lib.llama_model_load_from_file(os.fsencode(path), model_settings)
+    if not model:
+        raise RuntimeError(f"llama.cpp does not load {path}")
+    settings = lib.llama_context_default_params()
+    settings.n_ctx, settings.n_batch, settings.n_ubatch = n_ctx, n_ctx, n_ctx
+    settings.n_threads = settings.n_threads_batch = settings.n_seq_max = 1
+    settings.type_k = settings.type_v = settings.flash_attn_type = 0  # float32 cache, no flash attention
+    settings.op_offload = False
+    context = lib.llama_init_from_model(model, settings)
+    batch = lib.llama_batch_init(len(tokens), 0, 1)
+    batch.n_tokens = len(tokens)
+    for i, token in enumerate(tokens):
+        batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, i, 1, 1
+        batch.seq_id[i][0] = 0
+    if not context or lib.llama_decode(context, batch) != 0:
+        raise RuntimeError(f"llama.cpp does not run {path}")
+    n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
+    rows = (
+        np.ctypeslib.as_array(lib.llama_get_logits_ith(context, i), (n_vocab,)) for i in range(len(tokens))
+    )
+    scores = np.stack([row.copy() for row in rows])
+    lib.llama_batch_free(batch)
+    lib.llama_free(context)
+    lib.llama_model_free(model)
+    return scores

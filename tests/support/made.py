@@ -1,0 +1,112 @@
+"""Small random models of any architecture, made from metadata alone: the network itself says which tensors it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from refgguf.arch import find_architecture
+from refgguf.arch.hyper import HyperParameters
+
+SIZES = {
+    "vocab_size": 64,
+    "context_length": 256,
+    "embedding_length": 48,
+    "block_count": 2,
+    "feed_forward_length": 80,
+    "attention.head_count": 4,
+    "attention.head_count_kv": 2,
+    "attention.layer_norm_rms_epsilon": 1e-5,
+    "attention.layer_norm_epsilon": 1e-5,
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Stands for a tensor of which the shape is all that is known."""
+
+    shape: tuple[int, ...]
+
+
+def values_of(architecture: str, changes: Mapping[str, object]) -> dict[str, object]:
+    """Return metadata by full key: common sizes, and changes by key without the architecture; None removes one."""
+    merged = {key: value for key, value in {**SIZES, **changes}.items() if value is not None}
+    full = {
+        key[1:] if key.startswith("/") else f"{architecture}.{key}": value for key, value in merged.items()
+    }
+    return full | {"tokenizer.ggml.model": "none"}
+
+
+def tensors_of(
+    architecture: str,
+    metadata: Mapping[str, object],
+    present: Iterable[str] = (),
+    absent: Iterable[str] = (),
+    extra: Mapping[str, tuple[int, ...]] | None = None,
+) -> dict[str, tuple[int, ...]]:
+    """Return shapes by name of all tensors that the network needs.
+
+    Args:
+        architecture: its name.
+        metadata: by full key.
+        present: names of tensors that the file shall have and need not; * in front stands for every layer's.
+        absent: names of tensors that it shall lack.
+        extra: shapes of further tensors that the network may or may not use.
+    """
+    sizes = metadata[f"{architecture}.vocab_size"], metadata[f"{architecture}.embedding_length"]
+    n_layers = metadata[f"{architecture}.block_count"] - metadata.get(
+        f"{architecture}.nextn_predict_layers", 0
+    )
+    known = {name for name in present if not name.startswith("*")}
+    known |= {f"blk.{n}.{name[1:]}" for name in present if name.startswith("*") for n in range(n_layers)}
+    tensors = {name: Shape(()) for name in known} | {
+        "token_embd.weight": Shape(sizes),
+        "output.weight": Shape(sizes),
+    }
+    tensors |= {name: Shape(shape) for name, shape in (extra or {}).items()}
+    for name in absent:
+        del tensors[name]
+    network = find_architecture(architecture).build(HyperParameters(metadata, tensors, architecture))
+    needs = {need.name: need for need in network.needs()}
+    assert known <= set(needs), f"the network has no use for {sorted(known - set(needs))}"
+    shapes = {name: need.shape for name, need in needs.items() if not need.optional or name in known}
+    return shapes | dict(extra or {})
+
+
+def write(
+    path: Path, architecture: str, metadata: Mapping[str, object], shapes: Mapping[str, tuple[int, ...]]
+) -> Path:
+    """Write a model of these shapes with random weights."""
+    writer = gguf.GGUFWriter(str(path), architecture)
+    for key, value in metadata.items():
+        _add(writer, key, value)
+    random = np.random.default_rng(3)
+    for name, shape in shapes.items():
+        writer.add_tensor(name, _values(name, shape, random))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _values(name: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    values = random.standard_normal(shape)
+    if "norm" in name and not name.endswith(".bias"):
+        values = 1 + 0.2 * values
+    elif name.startswith("rope_f") or name.endswith((".scale", "scales")):
+        values = 1 + values**2
+    elif name.endswith(".bias"):
+        values = 0.3 * values
+    elif not name.startswith("token_embd"):
+        values = 1.5 * values * shape[-1] ** -0.5
+    return values.astype(np.float32)
+
+
+def _add(writer: gguf.GGUFWriter, key: str, value: object) -> None:
+    kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
+    kinds.get(type(value), writer.add_array)(key, value)

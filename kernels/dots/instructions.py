@@ -261,6 +261,45 @@ def mask_x32(typing, number):
 
 
 @intrinsic
+def negative_mask(typing, a):
+    """Return -1 in the lanes that are negative, else 0."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.ashr(arguments[0], _constant(a.llvm, a.llvm.element.width - 1))
+
+    return a(a), emit
+
+
+@intrinsic
+def run_masks(typing, number):
+    """Return 32 bytes, of which 8 for each of the bits 3, 7, 11 and 15 of a number: 255 where it is set."""
+    result = vector("i8", 32)
+
+    def emit(context, builder, signature, arguments):
+        four = ir.VectorType(ir.IntType(64), 4)
+        bits = builder.and_(fill(builder, arguments[0], four), ir.Constant(four, [8, 128, 2048, 32768]))
+        return builder.bitcast(
+            builder.sext(builder.icmp_unsigned("!=", bits, _constant(four, 0)), four), result.llvm
+        )
+
+    return result(types.int64), emit
+
+
+@intrinsic
+def three_bit_fields(typing, number):
+    """Return the 16 fields of three bits in bits 0-11 of four 16-bit words, as 16-bit lanes."""
+    result = vector("i16", 16)
+
+    def emit(context, builder, signature, arguments):
+        words = builder.bitcast(arguments[0], ir.VectorType(ir.IntType(16), 4))
+        repeated = shuffle(builder, words, words, [lane // 4 for lane in range(16)])
+        shifted = builder.lshr(repeated, ir.Constant(result.llvm, [3 * (lane % 4) for lane in range(16)]))
+        return builder.and_(shifted, _constant(result.llvm, 7))
+
+    return result(types.uint64), emit
+
+
+@intrinsic
 def third_digit(typing, a):
     """Return byte * 3 // 256 of unsigned bytes."""
 
@@ -444,4 +483,4 @@ def _load(element: str, lanes: int) -> Callable:
     return load
 
 
-load_u8x64, load_i16x16, load_i32x8 = _load("i8", 64), _load("i16", 16), _load("i32", 8)
+load_u8x64, load_i16x8, load_i16x16 = _load("i8", 64), _load("i16", 8), _load("i16", 16)

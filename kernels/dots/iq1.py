@@ -13,10 +13,18 @@ from refgguf.kernels.dots.instructions import (
     add_madd_words,
     half_of,
     joined,
+    lane_sum,
+    load_i16x8,
+    load_i16x16,
     madd_bytes,
-    mask_x32,
+    madd_words,
+    negative_mask,
+    pair_sums,
+    run_masks,
     spread_f32,
     spread_half_x8,
+    spread_lane,
+    three_bit_fields,
 )
 from refgguf.kernels.dots.parts import four_runs, signed_words, start_lanes_and_sum
 from refgguf.kernels.dots.rows import llama_cpp_rows
@@ -24,7 +32,7 @@ from refgguf.kernels.half import half_to_f32, load_half
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import load_u8, load_u8x32, load_u16, load_u64, signed_to_f32, spread
 from refgguf.kernels.quants.codebooks import codebook
-from refgguf.kernels.simd import fma, tree_sum, zero_f32x8, zero_i32x8
+from refgguf.kernels.simd import fma, tree_sum, zero_f32x8, zero_i16x16, zero_i32x8
 
 GRID = codebook("iq1_s")
 SHIFT = np.float32(0.125)
@@ -33,7 +41,9 @@ SHIFT = np.float32(0.125)
 @part
 def _iq1_s(flat, at, q, d, sums, block, state):
     total, moves = state
-    lanes, moved = zero_i32x8(), np.int32(0)
+    high_words = load_i16x8(flat, at + 34)
+    odd = (high_words >> 12 & 7) << 1 | 1
+    lanes, wide = zero_i32x8(), zero_i16x16()
     for s in range(8):
         low, high = at + 2 + 4 * s, np.int64(load_u16(flat, at + 34 + 2 * s))
         grid = four_runs(
@@ -44,10 +54,9 @@ def _iq1_s(flat, at, q, d, sums, block, state):
             load_u8(flat, low + 3) | (high & 3584) >> 1,
         )
         words = signed_words(grid, load_u8x32(q, 256 * block + 32 * s))
-        scale = np.int32(2 * (high >> 12 & 7) + 1)
-        lanes = add_madd_words(lanes, words, spread(np.int16(scale), words))
-        both = np.int32(sums[16 * block + 2 * s]) + np.int32(sums[16 * block + 2 * s + 1])
-        moved += both * (-scale if high >> 15 else scale)
+        lanes = add_madd_words(lanes, words, spread_lane(odd, s, wide))
+    down = negative_mask(high_words)
+    moved = lane_sum(madd_words(pair_sums(load_i16x16(sums, 16 * block)), (odd ^ down) - down))
     total = fma(spread_half_x8(flat, at) * d[block], signed_to_f32(lanes), total)
     return total, fma(load_half(flat, at) * d[block], np.float32(moved), moves)
 
@@ -67,30 +76,22 @@ def _iq1_m(flat, at, q, d, sums, block, state):
         | packed >> np.uint64(36) & np.uint64(0xF00)
         | packed >> np.uint64(48) & np.uint64(0xF000)
     )
+    odd = three_bit_fields(packed) << 1 | 1
     lanes = moved = zero_i32x8()
     for s in range(8):
-        low = at + 4 * s
-        high = np.int64(load_u16(flat, at + 32 + 2 * s))
+        low, high = at + 4 * s, np.int64(load_u16(flat, at + 32 + 2 * s))
         grid = four_runs(
             GRID,
             load_u8(flat, low) | (high & 7) << 8,
-            load_u8(flat, low + 1) | (high >> 4 & 7) << 8,
-            load_u8(flat, low + 2) | (high >> 8 & 7) << 8,
-            load_u8(flat, low + 3) | (high >> 12 & 7) << 8,
+            load_u8(flat, low + 1) | (high & 112) << 4,
+            load_u8(flat, low + 2) | high & 1792,
+            load_u8(flat, low + 3) | (high & 28672) >> 4,
         )
-        y = load_u8x32(q, 256 * block + 32 * s)
-        words = signed_words(grid, y)
-        # bit 3 of each half byte: the run is moved down; spread it over the run's 8 bits
-        down = mask_x32(
-            np.uint32((high >> 3 & 1 | (high & 128) << 1 | (high & 2048) << 5 | (high & 32768) << 9) * 255)
-        )
-        bits = np.int64(load_u16(flat, at + 48 + 2 * (s // 2))) >> (6 * (s % 2))
-        eight = half_of(words, 0)
-        odd = joined(
-            spread(np.int16(2 * (bits & 7) + 1), eight), spread(np.int16(2 * (bits >> 3 & 7) + 1), eight)
-        )
-        lanes = add_madd_words(lanes, words, odd)
-        moved = add_madd_words(moved, madd_bytes(spread(np.uint8(1), y), (y ^ down) - down), odd)
+        y, eight = load_u8x32(q, 256 * block + 32 * s), half_of(odd, 0)
+        scales = joined(spread_lane(odd, 2 * s, eight), spread_lane(odd, 2 * s + 1, eight))
+        lanes = add_madd_words(lanes, signed_words(grid, y), scales)
+        down = run_masks(high)
+        moved = add_madd_words(moved, madd_bytes(spread(np.uint8(1), y), (y ^ down) - down), scales)
     factor = spread_f32(d[block] * scale, total)
     return fma(factor, signed_to_f32(lanes), total), fma(factor, signed_to_f32(moved), moves)
 

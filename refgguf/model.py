@@ -381,8 +381,13 @@ class Model:
             )
         total, limit = cache.n_tokens + len(tokens), self.config.context_length
         if total > limit:
+            longer = (
+                f", or load with context_length={total} or more"
+                if total <= self.config.trained_context
+                else ""
+            )
             raise ContextOverflowError(
-                f"there are {total} tokens; the model was made for {limit}: shorten the prompt"
+                f"there are {total} tokens; the model was made for {limit}: shorten the prompt{longer}"
             )
         return tokens.astype(np.int64)
 

@@ -70,9 +70,9 @@ SLIDING = {"attention.sliding_window": 24}
 NORMS = {"blk.2.attn_norm.weight": (48,), "blk.2.ffn_norm.weight": (48,)}
 NEXTN = {
     f"blk.2.{name}.weight": shape for name, shape in {
-        "post_attention_norm": (48,), "post_ffw_norm": (48,), "attn_q": (48, 48), "attn_k": (24, 48), "attn_v": (24, 48),
-        "attn_output": (48, 48), "ffn_up": (160, 48), "ffn_down": (48, 80), "nextn.eh_proj": (48, 96),
-        "nextn.enorm": (48,), "nextn.hnorm": (48,),
+        "post_attention_norm": (48,), "post_ffw_norm": (48,), "attn_q": (48, 48), "attn_k": (24, 48),
+        "attn_v": (24, 48), "attn_output": (48, 48), "ffn_up": (160, 48), "ffn_down": (48, 80),
+        "nextn.eh_proj": (48, 96), "nextn.enorm": (48,), "nextn.hnorm": (48,),
     }.items()
 }  # fmt: skip
 XIELU = {f"/xielu.{name}": value for name, value in

@@ -81,12 +81,20 @@ def write(
     path: Path, architecture: str, metadata: Mapping[str, object], shapes: Mapping[str, tuple[int, ...]]
 ) -> Path:
     """Write a model of these shapes with random weights."""
+    random = np.random.default_rng(3)
+    tensors = {name: random_values(name, shape, random) for name, shape in shapes.items()}
+    return write_tensors(path, architecture, metadata, tensors)
+
+
+def write_tensors(
+    path: Path, architecture: str, metadata: Mapping[str, object], tensors: Mapping[str, np.ndarray]
+) -> Path:
+    """Write a model of these tensors."""
     writer = gguf.GGUFWriter(str(path), architecture)
     for key, value in metadata.items():
         _add(writer, key, value)
-    random = np.random.default_rng(3)
-    for name, shape in shapes.items():
-        writer.add_tensor(name, _values(name, shape, random))
+    for name, values in tensors.items():
+        writer.add_tensor(name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -94,7 +102,8 @@ def write(
     return path
 
 
-def _values(name: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+def random_values(name: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    """Return random values of the size that suits a tensor of this name."""
     values = random.standard_normal(shape)
     if "norm" in name and not name.endswith(".bias"):
         values = 1 + 0.2 * values

@@ -14,13 +14,15 @@ import torch
 
 from refgguf.demo.training.net import Net, rotary
 
-EMBEDDING = 0.02  # standard deviation of the embedding
+EMBEDDING = 0.1  # standard deviation of the embedding: large beside one step of Adam
+OUTPUT_NORM = 0.2  # keeps the first logits small, as the embedding is also the output matrix
 CONSTANT = 8.0  # the first number of every embedding, in the same unit: something to tell position from
 SHARP = 7.5  # length of query and key in each fast rotary pair: nearly all attention on the token before
 FAST = 5  # rotary pairs that tell neighbours apart; slower ones would only add noise
 FIRST_SLOW_PAIR = 7  # rotary pairs from here on turn little within 50 tokens
 MATCH = 2.2  # a matching earlier token scores about 8 more than another
-WRITE = 0.06  # what the two heads add is about as long as an embedding
+WRITE = 0.3  # what head 0 of layer 0 adds, beside an embedding of about 1.6
+COPY = 0.8  # what head 0 of layer 1 adds: strong enough that copying helps from the first step on
 
 
 @torch.no_grad()
@@ -29,8 +31,9 @@ def start(net: Net) -> None:
     for name, weight in net.named_parameters():
         if weight.ndim == 2:
             last = name.endswith(("attn_output.weight", "ffn_down.weight"))
-            torch.nn.init.normal_(weight, std=EMBEDDING if "embd" in name else (0.002 if last else 0.04))
+            torch.nn.init.normal_(weight, std=EMBEDDING if "embd" in name else (0.01 if last else 0.04))
     net.token_embd.weight[:, 0] = CONSTANT * EMBEDDING
+    net.output_norm.weight.fill_(OUTPUT_NORM)
     sketch = _orthonormal(net)
     written = _orthonormal(net)
     _look_one_back(net, sketch, written)
@@ -71,4 +74,4 @@ def _look_for_a_copy(net: Net, sketch: torch.Tensor, written: torch.Tensor) -> N
     block.attn_k.weight[:n][slow] = MATCH * written[slow]
     copied = _orthonormal(net)
     block.attn_v.weight[:n] = copied
-    block.attn_output.weight[:, :n] = WRITE * copied.T
+    block.attn_output.weight[:, :n] = COPY * copied.T

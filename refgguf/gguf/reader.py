@@ -239,7 +239,8 @@ def open_file(path: str | os.PathLike[str], *, partial: bool = False) -> GGUFFil
     Args:
         path: the file; for a split file, any of its parts.
         partial: also accept a file of which only the beginning is there, such as the first megabytes of a
-            download: its tensors are listed, and those whose bytes are absent refuse to be decoded.
+            download: its tensors are listed, and those whose bytes are absent refuse to be decoded. Of a
+            split file the named part alone is opened.
 
     Returns:
         A GGUFFile.

@@ -76,7 +76,9 @@ def test_a_header_cut_within_is_refused_even_as_partial(tmp_path: Path):
     """`partial` forgives missing data, never a missing header."""
     path = tmp_path / "part.gguf"
     path.write_bytes(small_model().header()[:-3])
-    with pytest.raises(errors.TruncatedFileError, match="ends within the dimensions, type and offset of output"):
+    with pytest.raises(
+        errors.TruncatedFileError, match="ends within the dimensions, type and offset of output"
+    ):
         open_file(path, partial=True)
 
 

@@ -16,13 +16,14 @@ import pkgutil
 from collections.abc import Mapping
 from functools import cache
 
+from refgguf.arch.catalogue import Entry, entries, missing
 from refgguf.arch.hyper import HyperParameters
 from refgguf.arch.registry import REGISTRY, Architecture
 from refgguf.blocks.network import Network
 from refgguf.errors import MissingTensorError, ShapeMismatchError, UnknownArchitectureError
 from refgguf.tensor import Tensor
 
-__all__ = ["architectures", "build", "check_tensors", "find_architecture"]
+__all__ = ["architectures", "build", "catalogue_entries", "check_tensors", "find_architecture"]
 
 
 @cache
@@ -31,6 +32,11 @@ def architectures() -> Mapping[str, Architecture]:
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     return dict(sorted(REGISTRY.items()))
+
+
+def catalogue_entries() -> list[Entry]:
+    """Return every architecture that llama.cpp names, whether it runs or not, by name."""
+    return entries(dict(architectures()))
 
 
 def find_architecture(name: str | None) -> Architecture:
@@ -45,7 +51,13 @@ def find_architecture(name: str | None) -> Architecture:
         )
     if name not in architectures():
         near = difflib.get_close_matches(name, architectures(), n=3, cutoff=0.5)
-        hint = f"; similar ones that can: {', '.join(near)}" if near else ""
+        hint = (
+            f": {why}"
+            if (why := missing(name))
+            else f"; similar ones that can: {', '.join(near)}"
+            if near
+            else ""
+        )
         raise UnknownArchitectureError(
             f"architecture {name!r} cannot be run yet{hint}; its tensors can be listed and decoded all the same"
         )

@@ -1,0 +1,64 @@
+"""Measure how closely every architecture of the suite matches llama.cpp, for `refgguf archs`.
+
+    REFGGUF_TESTDATA=FOLDER python -m benchmarks.measure_agreement
+
+FOLDER holds `archsuite/`: small random models and what llama.cpp computes for them. Writes
+refgguf/arch/agreement.json; takes about a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.support import archsuite
+from tests.support.archsuite import Case, nmse
+
+TARGET = Path(__file__).resolve().parent.parent / "refgguf" / "arch" / "agreement.json"
+
+
+def measured(case: Case) -> dict[str, object]:
+    """Return the figures of one model."""
+    errors = []
+    for name, theirs in case.named().items():
+        for tap in (t for t in case.trace.taps.values() if t.llama_cpp == name):
+            values = case.at_tapped_tokens(tap.name)
+            same = [nmse(values, x) for x in theirs if values is not None and x.shape == values.shape]
+            if (
+                same and min(same) < 1e-3
+            ):  # otherwise llama.cpp's callback shows another step of the same name
+                errors.append(min(same))
+    expected = case.golden["logits"]
+    table = nmse(case.model.logits(case.tokens, numerics="llama.cpp"), expected) if case.by_table else None
+    return {
+        "architecture": case.spec["arch"],
+        "exact": _short(nmse(case.trace["logits"], expected)),
+        "llama_cpp": None if table is None else _short(table),
+        "taps": len(errors),
+        "worst_tap": _short(max(errors)),
+    }
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.1e}")
+
+
+def main() -> None:
+    """Measure all models that run, and write the figures."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in archsuite.names(that_run=True):
+            case = Case(name, Path(folder) / "model.gguf")
+            found[name] = measured(case)
+            print(name, found[name], file=sys.stderr)
+            case.model.file.close()
+    if not found:
+        sys.exit("REFGGUF_TESTDATA names no folder with an archsuite")
+    lines = (f" {json.dumps(name)}: {json.dumps(values)}" for name, values in found.items())
+    TARGET.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -275,7 +275,9 @@ class Model:
         )
 
     def _generate(self, tokens, n, sampling, random, wanted, weights, stop_at_end, cache) -> Iterator[Step]:
-        stream = self._stream([*cache.tokens, *tokens.tolist()])
+        stream = self._stream()
+        for before in [*cache.tokens, *tokens.tolist()] if stream is not None else []:
+            stream.feed(before)  # only a text's very beginning loses its space
         room = self.config.context_length - cache.n_tokens - len(tokens) + 1
         n = room if n is None else min(n, room)
         for number in range(n):
@@ -292,15 +294,11 @@ class Model:
                 return
             tokens = np.array([token])
 
-    def _stream(self, before: list[int]):
-        """Return what turns tokens into text after those before: the space of a first word is a text's own there."""
+    def _stream(self):
         try:
-            stream = self.tokenizer.stream()
+            return self.tokenizer.stream()
         except TokenizerError:
             return None
-        for token in before:
-            stream.feed(token)
-        return stream
 
     def _ends(self, token: int) -> bool:
         try:

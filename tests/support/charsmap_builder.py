@@ -23,28 +23,35 @@ def build_charsmap(entries: dict[bytes, bytes]) -> bytes:
         for byte in key:
             node = node.setdefault(byte, {})
         node[0] = key  # a leaf hangs on the label 0
-    units = {0: 0}
-    taken = {0}
-    _place(trie, 0, units, taken, where)
+    units = _Units(where)
+    units.place(trie, 0)
     # a reader may try any label at any node, so whole blocks must be there
-    size = (max(taken) | BLOCK - 1) + 1
-    blob = struct.pack(f"<{size}I", *(units.get(k, 0) for k in range(size)))
+    size = (max(units.taken) | BLOCK - 1) + 1
+    blob = struct.pack(f"<{size}I", *(units.values.get(k, 0) for k in range(size)))
     return struct.pack("<I", len(blob)) + blob + replacements
 
 
-def _place(node: dict, index: int, units: dict[int, int], taken: set[int], where: dict[bytes, int]) -> None:
-    """Give a node's children places `base ^ label`, and write the node's offset."""
-    base = 1
-    while any((base ^ label) in taken for label in node):
-        base += 1
-    taken.update(base ^ label for label in node)
-    offset = base ^ index
-    assert offset < 1 << 21, "the map is too large for offsets without their scale bit"
-    units[index] = units[index] | offset << 10 | (1 << 8 if 0 in node else 0)
-    for label, child in node.items():
-        place = base ^ label
-        if label == 0:
-            units[place] = where[child] | 1 << 31
-        else:
-            units[place] = label
-            _place(child, place, units, taken, where)
+class _Units:
+    """The double array while nodes are given their places."""
+
+    def __init__(self, where: dict[bytes, int]):
+        self.values = {0: 0}
+        self.taken = {0}
+        self._bases: set[int] = set()  # no two nodes share one, else each would have the other's children
+        self._where = where
+
+    def place(self, node: dict, index: int) -> None:
+        """Give a node's children places `base ^ label`, and write the node's offset."""
+        base = 1
+        while base in self._bases or any((base ^ label) in self.taken for label in node):
+            base += 1
+        self._bases.add(base)
+        self.taken.update(base ^ label for label in node)
+        offset = base ^ index
+        assert offset < 1 << 21, "the map is too large for offsets without their scale bit"
+        self.values[index] |= offset << 10 | (1 << 8 if 0 in node else 0)
+        for label, child in node.items():
+            self.values[base ^ label] = self._where[child] | 1 << 31 if label == 0 else label
+        for label, child in node.items():
+            if label:
+                self.place(child, base ^ label)

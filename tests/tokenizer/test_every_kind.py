@@ -13,7 +13,8 @@ from tests.support.texts import FIXED
 from tests.tokenizer.conftest import tokenizer_of
 
 LOSSLESS = ("spm", "spm-no-prefix", "bpe", "gemma4", "sarvam", "rwkv", "plamo2", "hybriddna")
-texts = st.text(st.characters(codec="utf-8"), max_size=60)
+# "▁" itself comes back as a space where it stands for one, in llama.cpp too
+texts = st.text(st.characters(codec="utf-8", exclude_characters="▁"), max_size=60)
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -93,7 +94,9 @@ def test_ids_outside_the_vocabulary_are_refused(every_tokenizer: Tokenizer):
             every_tokenizer.stream().feed,
             lambda id: every_tokenizer.decode([id]),
         ):
-            with pytest.raises(TokenizerError, match=rf"there is no token {id:,}; the vocabulary has {n:,} tokens"):
+            with pytest.raises(
+                TokenizerError, match=rf"there is no token {id:,}; the vocabulary has {n:,} tokens"
+            ):
                 call(id)
 
 

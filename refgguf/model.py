@@ -270,13 +270,12 @@ class Model:
         tokens = self._checked(ids, cache)
         weights = self._with(numerics)
         wanted = tap_names.select(self.taps, taps)
-        return self._generate(
-            tokens, n, sampling, np.random.default_rng(seed), wanted, weights, stop_at_end, cache
-        )
+        random = np.random.default_rng(seed)
+        return self._generate(tokens, n, sampling, random, wanted, weights, stop_at_end, cache)
 
     def _generate(self, tokens, n, sampling, random, wanted, weights, stop_at_end, cache) -> Iterator[Step]:
         stream = self._stream()
-        for before in [*cache.tokens, *tokens.tolist()] if stream is not None else []:
+        for before in [*cache.tokens, *tokens.tolist()] if stream else []:
             stream.feed(before)  # only a text's very beginning loses its space
         room = self.config.context_length - cache.n_tokens - len(tokens) + 1
         n = room if n is None else min(n, room)

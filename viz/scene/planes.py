@@ -13,6 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from refgguf.errors import InputError
+
 # Stands for "nothing was computed here" (a token that an expert never saw). No tensor holds it in practice: it lies
 # far outside what trained models reach, inside the range of float32, so that textures carry it.
 ABSENT = np.float32(-1.5e38)
@@ -105,7 +107,7 @@ def cut(
         return Cut(tap, ("", names[0]), view[None], fixed, merged=view.shape)
     if view.ndim > 2:
         if at or transpose:
-            raise ValueError(f"{tap}: cannot cut {len(names)} free dimensions into a plane")
+            raise InputError(f"{tap}: cannot cut {len(names)} free dimensions into a plane")
         merged = view.shape[1:]
         return Cut(tap, (names[0], "·".join(names[1:])), view.reshape(len(view), -1), fixed, merged=merged)
     if transpose:

@@ -5,7 +5,8 @@ In llama.cpp numerics both sides are rounded to the weights' type. Then, as AVX2
     F32, F16    4 accumulators of 8 lanes take 32 values at a time, one FMA each; accumulator 0 gets 2, 1 gets
                 3, 0 gets 1; lanes 4 … 7 are added to 0 … 3, then 0 to 1 and 2 to 3, then both
     BF16        the same, but the 8 lanes end as everywhere: 4 … 7 to 0 … 3, 2 and 3 to 0 and 1, 1 to 0
-    the rest    fewer than 32 values: F32 one FMA after the other, F16 and BF16 in float64
+    the rest    fewer than 32 values, one after the other: F16 and BF16 in float64; F32 as GCC compiles it, product
+                and sum rounded apart up to the last multiple of four, an FMA each for the last three
 
 Source: ggml_vec_dot_f32, ggml_vec_dot_f16, ggml_vec_dot_bf16 in ggml-cpu/vec.cpp, GGML_F32x8_REDUCE in
 ggml-cpu/simd-mappings.h. With AVX-512, ggml adds in another order.
@@ -94,12 +95,12 @@ def _hadd_sum(lanes):
 
 
 @part
-def _fma_rest(x, w, total):
-    return fma(w, x, total)
+def _f32_rest(x, w, left, total):
+    return total + np.float32(w * x) if left > 3 else fma(w, x, total)
 
 
 @part
-def _float64_rest(x, w, total):
+def _float64_rest(x, w, left, total):
     return total + np.float64(np.float32(w * x))
 
 
@@ -136,8 +137,10 @@ def _llama_cpp_kernel(
                     total0 = number(add_lanes(half_of(both0, 0) + half_of(both0, 1)))
                     total1 = number(add_lanes(half_of(both1, 0) + half_of(both1, 1)))
                     for i in range(full, d_in):
-                        total0 = add_rest(x[i], load_one(flat, at0 + width * i), total0)
-                        total1 = add_rest(x[i], load_one(flat, at1 + width * i), total1)
+                        # beyond 3 while i is among the multiple of four
+                        left = full + (d_in - full) // 4 * 4 - i + 3
+                        total0 = add_rest(x[i], load_one(flat, at0 + width * i), left, total0)
+                        total1 = add_rest(x[i], load_one(flat, at1 + width * i), left, total1)
                     out[token, row0], out[token, row1] = total0, total1
 
     return multiply
@@ -148,7 +151,7 @@ DOTS = (
         "F32",
         _exact_kernel(4, load_f32x16, load_f32),
         "F32",
-        _llama_cpp_kernel(4, load_f32x16, load_f32, _hadd_sum, _fma_rest, False),
+        _llama_cpp_kernel(4, load_f32x16, load_f32, _hadd_sum, _f32_rest, False),
     ),
     Dot(
         "F16",

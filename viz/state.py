@@ -19,11 +19,13 @@ class Facts:
         name: the model's own name, or its file's.
         details: short facts, in the order in which they are shown ("llama", "Q4_0", …).
         prompt: the text that ran, or "" if it is not known.
+        outcome: what came of it: the most likely next token and its probability, or "".
     """
 
     name: str
     details: tuple[str, ...] = ()
     prompt: str = ""
+    outcome: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ EM = 52  # pixels of a letter's em in the texture
 SPREAD = 7  # pixels over which distances are kept
 ASCENT, DESCENT = 1.10, 0.36  # of a line above and below its baseline, in ems
 HEIGHT = round((ASCENT + DESCENT) * EM) + 2 * SPREAD  # of a line with its margin
-WIDTH = 2048
+WIDTH = 4096
 # no font has this character: what is drawn for it is a font's picture of "missing"
 MISSING = "\U0010fffd"
 

@@ -19,6 +19,7 @@ const float NAN = 1021.0;
 const float INFINITE = 1022.0;
 const float NOTHING = 1023.0;
 const float LARGEST = 3.0e38;
+const float SLACK = 1.0e-6;      // interpolation may change the scale's ends in their last bits
 const float ABSENT = -1.5e38;
 
 float entry_at(vec2 cell) {
@@ -26,8 +27,9 @@ float entry_at(vec2 cell) {
     if (!(v <= 0.0 || v >= 0.0)) return NAN;
     if (abs(v) > LARGEST) return INFINITE;
     if (abs(v - ABSENT) < 1.0e31) return NOTHING;
-    if (v < v_scale.x) return BELOW;
-    if (v > v_scale.y) return ABOVE;
+    float slack = SLACK * (v_scale.y - v_scale.x);
+    if (v < v_scale.x - slack) return BELOW;
+    if (v > v_scale.y + slack) return ABOVE;
     return floor(clamp((v - v_scale.x) / (v_scale.y - v_scale.x), 0.0, 1.0) * LAST + 0.5);
 }
 
@@ -53,14 +55,14 @@ void main() {
     vec2 cell = clamp(floor(at), vec2(0.0), last);
     vec2 pixel = max(fwidth(at), vec2(1.0e-6));
     vec3 colour;
-    if (max(pixel.x, pixel.y) > 1.0) {   // cells smaller than a pixel: the mean of nine of those below it
+    if (max(pixel.x, pixel.y) > 1.0) {   // cells smaller than a pixel: the mean colour of sixteen of those below it
         colour = vec3(0.0);
-        for (int i = 0; i < 3; i++)
-            for (int j = 0; j < 3; j++) {
-                vec2 near = at + (vec2(float(i), float(j)) - 1.0) / 3.0 * pixel;
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 4; j++) {
+                vec2 near = at + (vec2(float(i), float(j)) - 1.5) / 4.0 * pixel;
                 colour += colour_at(clamp(floor(near), vec2(0.0), last));
             }
-        colour /= 9.0;
+        colour /= 16.0;
     } else {
         colour = colour_at(cell);
     }

@@ -13,8 +13,9 @@ from refgguf.viz.scene.parts import Box
 WIDTH = 4096
 MOST_ROWS = 4096  # 16.8 million cells, 67 MB
 PIXELS_PER_CELL = 1.0
-# a box outside the picture is kept coarse: it may still be seen from the side, or come into view while turning
-COARSE = 48
+# no box is pooled to less than this, however small it appears: the shader then averages colours, as the eye does,
+# so that distance does not darken it
+COARSE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Atlas:
 
 
 def steps_for(boxes: Sequence[Box], camera: Camera, size: tuple[int, int]) -> np.ndarray:
-    """Choose how many values of each box share a cell, so that a cell is about a pixel or larger.
+    """Choose how many values of each box share a cell: as few as the screen can show apart.
 
     Args:
         boxes: the boxes.
@@ -68,7 +69,7 @@ def steps_for(boxes: Sequence[Box], camera: Camera, size: tuple[int, int]) -> np
         np.where(inside, np.where(behind, max(size), x), np.minimum(x, COARSE)) for x in (wide, tall)
     )
     shape = np.array([b.plane.shape for b in boxes])
-    room = np.maximum(np.stack([tall, wide], axis=1) / PIXELS_PER_CELL, 1)
+    room = np.maximum(np.stack([tall, wide], axis=1) / PIXELS_PER_CELL, COARSE)
     return np.maximum(np.ceil(shape / room - 1e-9), 1).astype(int)
 
 

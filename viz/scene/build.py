@@ -16,6 +16,7 @@ from refgguf.viz.scene.layout import lay_out
 from refgguf.viz.scene.meshes import Mesh, mesh_of
 from refgguf.viz.scene.overlay import MARGIN, Overlay, make_overlay
 from refgguf.viz.scene.parts import Box, Pieces
+from refgguf.viz.scene.predictions import outcome_of
 from refgguf.viz.scene.scales import Scale, scale_of
 from refgguf.viz.scene.shadows import Shadows, shadows_of
 from refgguf.viz.state import Shown
@@ -82,6 +83,7 @@ class Look:
 def build_scene(shown: Shown) -> Scene:
     """Lay out what is shown."""
     pieces = lay_out(shown)
+    shown = replace(shown, facts=replace(shown.facts, outcome=outcome_of(shown)))
     theme = theme_of(shown.theme)
     return Scene(shown, pieces, scales_of(pieces, shown), theme, mesh_of(pieces, theme), shadows_of(pieces))
 
@@ -112,7 +114,11 @@ def look_at(
         zoom: enlarges the framed picture about its middle.
         part: "layer:3" to frame that layer, None for everything.
     """
-    overlay = make_overlay(scene.shown.facts, scene.scales, [], size)
+    everything = scene.pieces.boxes
+    room = [""] * len(
+        notes_on(everything, 1)
+    )  # what they will say depends on the camera, how many there are does not
+    overlay = make_overlay(scene.shown.facts, scene.scales, room, size)
     boxes = boxes_of(scene, part)
     points = outline_points(scene.pieces, None if part is None else boxes)
     if part is not None and part.startswith("layer:"):
@@ -124,8 +130,9 @@ def look_at(
     else:
         camera = frame(camera, points, size, overlay)
     camera = replace(camera, zoom=camera.zoom * zoom, shift=(camera.shift[0] * zoom, camera.shift[1] * zoom))
-    atlas = build_atlas(scene.pieces.boxes, steps_for(scene.pieces.boxes, camera, size))
-    overlay = make_overlay(scene.shown.facts, scene.scales, notes_on(atlas), size)
+    atlas = build_atlas(everything, steps_for(everything, camera, size))
+    notes = notes_on(everything, int(atlas.steps.prod(axis=1).max(initial=1)))
+    overlay = make_overlay(scene.shown.facts, scene.scales, notes, size)
     return Look(scene, size, camera, atlas, overlay)
 
 
@@ -189,9 +196,18 @@ def boxes_of(scene: Scene, part: str | None) -> Sequence[Box]:
     return [scene.pieces.boxes[i] for i in sorted(near)]
 
 
-def notes_on(atlas: Atlas) -> list[str]:
-    """Say how the picture was simplified."""
-    if not atlas.pooled:
-        return ["Every cell is one number."]
-    most = int(atlas.steps.prod(axis=1).max())
-    return [f"Cells with a grid are one number each; without, up to {most:,}: the one farthest from zero."]
+def notes_on(boxes: Sequence[Box], most: int) -> list[str]:
+    """Say what a cell is, and what grey rows are.
+
+    Args:
+        boxes: what is shown.
+        most: how many values the largest cells stand for.
+    """
+    notes = ["Every cell is one number."]
+    if most > 1:
+        notes = [
+            f"A cell is one number; without a grid it stands for up to {most:,}: the one farthest from zero."
+        ]
+    if any(box.role == "expert" for box in boxes):
+        notes.append("Grey rows: the token went to other experts.")
+    return notes

@@ -22,6 +22,9 @@ N_ENTRIES = 1024
 N_GRADIENT = 1019  # entries 0 … 1018; zero of a signed scale falls on entry 509 exactly
 BELOW, ABOVE, NAN, INFINITE, NOTHING = 1019, 1020, 1021, 1022, 1023
 
+# part of a scale by which a value may pass its ends and still have their colour: drivers interpolate the ends
+SLACK = np.float32(1e-6)
+
 Colour = tuple[float, float, float]
 
 # linear sRGB → LMS, LMS^(1/3) → Oklab (Ottosson 2020)
@@ -250,7 +253,8 @@ def entry_of(values: np.ndarray, scale: Scale) -> np.ndarray:
         share = (values - low) / (high - low)
         entry = np.floor(np.clip(share, 0, 1) * np.float32(N_GRADIENT - 1) + np.float32(0.5))
     entry = np.where(np.isnan(entry), NAN, entry).astype(np.int64)
-    entry = np.where(values < low, BELOW, np.where(values > high, ABOVE, entry))
+    slack = SLACK * (high - low)
+    entry = np.where(values < low - slack, BELOW, np.where(values > high + slack, ABOVE, entry))
     entry = np.where(np.isinf(values), INFINITE, entry)
     return np.where(values == ABSENT, NOTHING, entry)
 

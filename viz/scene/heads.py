@@ -20,106 +20,45 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from refgguf.viz.scene.anatomy import Heads
+from refgguf.viz.scene.head_shape import head_shape
+from refgguf.viz.scene.head_tubes import drain, feed
 from refgguf.viz.scene.planes import cut
-from refgguf.viz.scene.stage import MIDDLE, THIN, Stage
-from refgguf.viz.scene.units import Units
+from refgguf.viz.scene.stage import THIN, Stage
 
-BUS_LEFT, BUS_RIGHT = 6.6, 3.2  # room for the tubes beside a column of groups
-GROUP_GAP = 4.2  # between groups in a column
 LETTER = 1.25  # size of the names of heads
 LEAST_LETTER = 0.5  # rows lower than this share a name
-LEAD = 3.0  # length along a bus over which a branch joins it
 
 
-@dataclass(frozen=True)
-class HeadShape:
-    """Numbers of heads and sizes of their boxes, in world units.
+@dataclass
+class Group:
+    """One key/value head with its query heads: the boxes that tubes run to and from, and its upper side."""
 
-    Attributes:
-        n_heads: query heads.
-        n_groups: key/value heads.
-        q: width of Q.
-        pattern: width and height of a pattern.
-        k: width and height of transposed K.
-        v: width and height of V.
-        z: width of Z.
-    """
-
-    n_heads: int
-    n_groups: int
-    q: float
-    pattern: tuple[float, float]
-    k: tuple[float, float]
-    v: tuple[float, float]
-    z: float
-
-    @property
-    def per_group(self) -> int:
-        """Query heads that share a key/value head."""
-        return self.n_heads // self.n_groups
-
-    def group(self, units: Units) -> tuple[float, float]:
-        """Return the width and height of one group."""
-        gaps = units.gap * ((self.q > 0) + (self.z > 0))
-        width = self.q + self.pattern[0] + max(self.z, self.v[0]) + gaps
-        head_row = max(self.k[1], self.v[1])
-        height = (
-            (head_row + units.gap if head_row else 0)
-            + self.per_group * (self.pattern[1] + units.gap)
-            - units.gap
-        )
-        return width, height
-
-    def zone(self, units: Units, columns: int) -> tuple[float, float]:
-        """Return the width and height of all groups in so many columns, with the tubes beside them."""
-        width, height = self.group(units)
-        rows = -(-self.n_groups // columns)
-        return columns * (BUS_LEFT + width + BUS_RIGHT), rows * (height + GROUP_GAP) - GROUP_GAP
-
-
-def head_shape(heads: Heads, values: Mapping[str, np.ndarray], units: Units) -> HeadShape:
-    """Measure the heads of an attention."""
-    n_heads, n_queries, n_keys = values[heads.pattern].shape
-
-    def width(name: str | None) -> float:
-        return values[name].shape[2] * units.head_channel if name else 0.0
-
-    def rows(name: str | None) -> float:
-        return len(values[name]) * units.cell if name else 0.0
-
-    counts = {values[n].shape[1] for n in (heads.k, heads.v) if n}
-    n_groups = max(counts, default=n_heads)
-    if n_heads % n_groups:
-        n_groups = n_heads
-    return HeadShape(
-        n_heads,
-        n_groups,
-        q=width(heads.q),
-        pattern=(n_keys * units.cell, n_queries * units.cell),
-        k=(rows(heads.k), width(heads.k)),
-        v=(width(heads.v), rows(heads.v)),
-        z=width(heads.z),
-    )
+    top: float
+    k: int | None = None
+    v: int | None = None
+    inputs: list[int] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
 
 
 @dataclass
 class Column:
-    """A column of groups: its place and the boxes that tubes run to and from."""
+    """A column of groups and its place; tubes run along `bus_in` at its left and `bus_out` at its right."""
 
     left: float
     right: float
-    inputs: list[int] = field(default_factory=list)
-    outputs: list[int] = field(default_factory=list)
+    bus_in: float
+    bus_out: float
+    groups: list[Group] = field(default_factory=list)
 
     @property
-    def bus_in(self) -> float:
-        """Where the tube at its left rises."""
-        return self.left - BUS_LEFT + 1.6
+    def inputs(self) -> list[int]:
+        """The boxes that tubes run to."""
+        return [i for group in self.groups for i in group.inputs]
 
     @property
-    def bus_out(self) -> float:
-        """Where the tube at its right descends."""
-        return self.right + BUS_RIGHT - 0.9
+    def outputs(self) -> list[int]:
+        """The boxes that tubes run from."""
+        return [i for group in self.groups for i in group.outputs]
 
 
 class HeadsZone:
@@ -150,23 +89,24 @@ class HeadsZone:
         rows: Sequence[str],
         named: bool,
     ):
-        self.rows = rows
+        self.names = rows
         self.stage, self.heads, self.values, self.layer = stage, heads, values, layer
         self.shape = head_shape(heads, values, stage.units)
         self.bottom, self.named = bottom, named
-        width, height = self.shape.group(stage.units)
-        total_width, total_height = self.shape.zone(stage.units, columns)
+        units = stage.units
+        width, height = self.shape.group(units)
+        total_width, total_height = self.shape.zone(units, columns)
         self.left, self.right, self.top = x, x + total_width, bottom + total_height
         rows = -(-self.shape.n_groups // columns)
-        self.columns = []
+        self.columns: list[Column] = []
         for c in range(columns):
-            left = x + c * (BUS_LEFT + width + BUS_RIGHT) + BUS_LEFT
-            self.columns.append(Column(left, left + width))
-            for r in range(rows):
-                group = c * rows + r
-                if group < self.shape.n_groups:
-                    self._group(group, self.columns[-1], self.top - r * (height + GROUP_GAP))
-        self.columns = [c for c in self.columns if c.outputs or c.inputs]
+            left = x + c * (units.bus_left + width + units.bus_right) + units.bus_left
+            bus_in, bus_out = left - 0.76 * units.bus_left, left + width + 0.72 * units.bus_right
+            column = Column(left, left + width, bus_in, bus_out)
+            for r, group in enumerate(range(c * rows, min((c + 1) * rows, self.shape.n_groups))):
+                column.groups.append(self._group(group, column, self.top - r * (height + units.group_gap)))
+            if column.groups:
+                self.columns.append(column)
         if named:
             self._titles()
 
@@ -193,7 +133,8 @@ class HeadsZone:
             return "head", "query", "key"
         return "token", "head" if role in "qz" else "kv_head", "d_head"
 
-    def _group(self, group: int, column: Column, top: float) -> None:
+    def _group(self, group: int, column: Column, top: float) -> Group:
+        placed = Group(top)
         shape, heads, gap = self.shape, self.heads, self.stage.units.gap
         x_pattern = column.left + (shape.q + gap if shape.q else 0)
         x_z = x_pattern + shape.pattern[0] + gap
@@ -204,56 +145,59 @@ class HeadsZone:
             at = min(group, self.values[heads.k].shape[1] - 1)
             x_k = x_pattern + shape.pattern[0] - shape.k[0]  # the newest key stands over the last column
             k = self._box(heads.k, "k", at, 1, x_k, base, shape.k, "keys of head", transpose=True)
-            column.inputs.append(k)
+            placed.inputs.append(k)
         if heads.v:
             at = min(group, self.values[heads.v].shape[1] - 1)
             v = self._box(heads.v, "v", at, 1, x_z, base, shape.v, "values of head")
-            column.inputs.append(v)
+            placed.inputs.append(v)
+        placed.k, placed.v = k, v
         y = base - gap if head_row else top
         for head in range(group * shape.per_group, (group + 1) * shape.per_group):
             y -= shape.pattern[1]
-            self._row(head, column, x_pattern, x_z, y, k, v)
+            self._row(head, column.left, y, placed)
             y -= gap
+        return placed
 
-    def _row(
-        self, head: int, column: Column, x_pattern: float, x_z: float, y: float, k: int | None, v: int | None
-    ):
+    def _row(self, head: int, left: float, y: float, group: Group) -> None:
+        """Put Q, pattern and Z of one head side by side, and tubes between them and K and V."""
         shape, heads, stage = self.shape, self.heads, self.stage
-        middle = y + shape.pattern[1] / 2
-        height = shape.pattern[1]
-        self._row_names(column.left, y + height)
+        gap = stage.units.gap
+        width, height = shape.pattern
+        x_pattern = left + (shape.q + gap if shape.q else 0)
+        x_z = x_pattern + width + gap
         pattern = self._box(
             heads.pattern, "pattern", head, 0, x_pattern, y, shape.pattern, "attention of head"
         )
         q = z = None
         if heads.q:
-            q = self._box(heads.q, "q", head, 1, column.left, y, (shape.q, height), "queries of head")
-            column.inputs.append(q)
+            q = self._box(heads.q, "q", head, 1, left, y, (shape.q, height), "queries of head")
+            group.inputs.append(q)
         if heads.z:
             z = self._box(heads.z, "z", head, 1, x_z, y, (shape.z, height), "mixed values of head")
-        column.outputs.append(pattern if z is None else z)
+        group.outputs.append(pattern if z is None else z)
         if not stage.units.fine:
-            self._link(q, k, v, pattern, z)
+            self._link(q, group.k, group.v, pattern, z)
             return
+        middle = y + height / 2
+        thin = THIN * 0.8
         if q is not None:
-            stage.connect(
-                [(q, pattern)], [(stage[q].right, middle), (x_pattern - 0.1, middle)], radius=THIN * 0.8
-            )
+            stage.connect([(q, pattern)], [(stage[q].right, middle), (x_pattern - 0.1, middle)], radius=thin)
         if z is not None:
-            right = x_pattern + shape.pattern[0]
-            stage.connect([(pattern, z)], [(right, middle), (x_z - 0.1, middle)], radius=THIN * 0.8)
-        self._drop(k, pattern, x_pattern + shape.pattern[0] / 2)
-        self._drop(v, z, x_z + shape.z / 2)
-        stage.text(f"head {head}", column.left, y + shape.pattern[1] + 0.4, LETTER, align="left")
+            line = [(x_pattern + width, middle), (x_z - 0.1, middle)]
+            stage.connect([(pattern, z)], line, radius=thin)
+        self._drop(group.k, pattern, x_pattern + width / 2)
+        self._drop(group.v, z, x_z + shape.z / 2)
+        stage.text(f"head {head}", left, y + height + 0.4, LETTER, align="left")
+        self._row_names(left, y + height)
 
     def _row_names(self, x: float, top: float) -> None:
         """Write the tokens beside the rows of a head, for those who come close."""
         cell = self.stage.units.cell
         step = max(1, int(np.ceil(LEAST_LETTER / cell)))
         size = min(cell * step * 0.66, 0.9)
-        for row in range(0, len(self.rows), step) if self.stage.units.fine else ():
+        for row in range(0, len(self.names), step) if self.stage.units.fine else ():
             y = top - (row + step / 2) * cell - size * 0.34
-            self.stage.text(self.rows[row], x - 1.15, y, size, align="right")
+            self.stage.text(self.names[row], x - 1.15, y, size, align="right")
 
     def _drop(self, source: int | None, target: int | None, x: float) -> None:
         """Run a tube from K or V down to a head; to the second head of a group it runs behind the first."""
@@ -292,85 +236,15 @@ class HeadsZone:
                         text, box.left, box.top + 0.4, LETTER * 1.1, align="left", tone="qkv", bold=True
                     )
 
-    # ---- tubes to and from the spine
-
     @property
     def bus_out(self) -> float:
         """Where the tube that joins the spine descends."""
         return self.columns[-1].bus_out
 
     def feed(self, source: int, leave: float) -> None:
-        """Run tubes from the spine to Q, K and V of every head.
-
-        Args:
-            source: number of the spine's box that feeds them.
-            leave: x at which the tube leaves the spine.
-        """
-        stage = self.stage
-        depth = stage.units.depth
-        for number, column in enumerate(self.columns):
-            ends = [self._entry(i) for i in column.inputs]
-            if not ends:
-                continue
-            x, z = column.bus_in, depth / 2 if number == 0 else depth * 0.2
-            top = max(y for _, y in ends) - LEAD
-            start = [(leave, 0, z), (self.columns[0].bus_in, 0, z)]
-            turn = (
-                [(self.columns[0].bus_in, self.bottom - 4.6, z), (x, self.bottom - 4.6, z)] if number else []
-            )
-            stage.connect(
-                [(source, i) for i in column.inputs],
-                [*start, *turn, (x, top, z)],
-                radius=MIDDLE,
-                end="qkv",
-                arrow=not stage.units.fine,
-                corner=6.0,
-            )
-            if stage.units.fine:
-                for i, (points, y) in zip(column.inputs, ends, strict=True):
-                    path = [(x, y - LEAD), (x, y), *points]
-                    stage.connect([(source, i)], path, radius=THIN * 0.7, start="qkv", corner=LEAD)
-
-    def _entry(self, number: int) -> tuple[list[tuple[float, float]], float]:
-        """Return the last corners of the way to a box, and the height at which it leaves the bus."""
-        box = self.stage[number]
-        middle = box.bottom + box.size[1] / 2
-        if box.role == "q":  # runs between two rows, so that it strikes no name through
-            middle += (len(self.rows) % 2) * self.stage.units.cell / 2
-        if box.role != "v":
-            return [(box.left - 0.1, middle)], middle
-        over = self._top_of_group(box) + 2.2
-        x = box.left + box.size[0] / 2
-        return [(x, over), (x, box.top + 0.1)], over
-
-    def _top_of_group(self, box) -> float:
-        return box.bottom + max(self.shape.k[1], self.shape.v[1])
+        """Run tubes from the spine's box `source` to the heads; they leave the spine at x = leave."""
+        feed(self, source, leave)
 
     def drain(self, target: int, node: float) -> None:
-        """Run tubes from every head back to the spine.
-
-        Args:
-            target: number of the spine's box that they are added into.
-            node: x of the disc where they are added.
-        """
-        stage = self.stage
-        depth = stage.units.depth
-        last = self.columns[-1]
-        for column in self.columns:
-            x = column.bus_out
-            z = depth / 2 if column is last else depth * 0.8
-            rows = [(i, stage[i].right, stage[i].bottom + stage[i].size[1] / 2) for i in column.outputs]
-            top = max(y for _, _, y in rows) - LEAD
-            turn = [] if column is last else [(x, self.bottom - 3.4, z), (node, self.bottom - 3.4, z)]
-            stage.connect(
-                [(i, target) for i in column.outputs],
-                [(x, top, z), *turn, (node, 1.3, z)],
-                radius=MIDDLE,
-                start="attention",
-                end="residual",
-                corner=LEAD,
-            )
-            if stage.units.fine:
-                for i, right, y in rows:
-                    points = [(right, y), (x, y), (x, y - LEAD)]
-                    stage.connect([(i, target)], points, end="attention", arrow=False, corner=LEAD)
+        """Run tubes from the heads to the disc at x = node, where they are added into the spine's box `target`."""
+        drain(self, target, node)

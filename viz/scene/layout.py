@@ -14,8 +14,9 @@ import numpy as np
 
 from refgguf.viz.scene.anatomy import Anatomy, LayerAnatomy, anatomy_of, local
 from refgguf.viz.scene.graph import drawn_sources
-from refgguf.viz.scene.heads import HeadsZone, head_shape
-from refgguf.viz.scene.neurons import AFTER, BEFORE, NeuronsZone
+from refgguf.viz.scene.head_shape import head_shape
+from refgguf.viz.scene.heads import HeadsZone
+from refgguf.viz.scene.neurons import BEFORE, NeuronsZone
 from refgguf.viz.scene.parts import Card, Label, Pieces
 from refgguf.viz.scene.planes import cut
 from refgguf.viz.scene.predictions import place_predictions
@@ -24,8 +25,9 @@ from refgguf.viz.scene.states import StatesZone
 from refgguf.viz.scene.units import Units, units_for
 from refgguf.viz.state import Shown
 
-ABOVE, BELOW = 8.5, 6.0  # free space between the spine and what stands above and below it
+ABOVE, BELOW = 8.5, 6.5  # free space between the spine and what stands above and below it
 LEAVE = 1.2  # how far behind a box tubes leave the spine
+SKIP = 26.0  # room for layers that are not shown
 NODE_GAP = 4.2  # from a disc to the next box on the spine
 CARD_FRONT, CARD_BACK = 15.0, -10.0
 # names on the floor lean back, so that they can be read from the usual height
@@ -34,6 +36,7 @@ TILTED = (0.0, 0.62, -0.78)
 ASPECT = 2.6
 WIDEST_LOGITS = 46.0
 
+EMBEDDING_TITLES = {"pos_embed": "positions"}
 SPINE_TITLES = {
     "resid_pre": "residual stream",
     "resid_mid": "after attention",
@@ -63,7 +66,7 @@ class _Layout:
         self.n_tokens = len(shown.trace.tokens)
         self.height = self.n_tokens * units.token
         self.columns, tall = _columns(self.anatomy, self.values, units, self.height)
-        self.units = replace(units, letter=min(max((tall + 3 * self.height) * 0.015, 1.8), 4.0))
+        self.units = replace(units, letter=min(max((tall + 3 * self.height) * 0.015, 1.8), 9.0))
         self.stage = Stage(self.units, drawn_sources(self.taps, self.anatomy.drawn()))
         self.current: int | None = None  # the box that the spine has reached
         self.below = -1e9  # how far right the tubes below the spine reach
@@ -121,6 +124,7 @@ class _Layout:
             else:
                 self._added_embedding(name, number)
         self.card_edges.append((-9.0, self._right() + 1.5))
+        self.below = self._right() - 1.0
 
     def _added_embedding(self, name: str, number: int) -> None:
         """Put another embedding below the first; the tube to where it is added is drawn with the first layer."""
@@ -138,13 +142,13 @@ class _Layout:
             title=self.taps[name].meaning,
         )
         letter = self.units.letter
-        text = local(name).replace("_", " ")
+        text = EMBEDDING_TITLES.get(local(name), local(name).replace("_", " "))
         self.stage.text(text, width / 2, self.stage[box].bottom - letter * 1.3, letter, tone="ink", bold=True)
 
     def _token_names(self, x: float) -> None:
         """Write the tokens beside their rows, as many as there is room for."""
         row = self.units.token
-        size = min(self.units.letter * 0.8, max(row * 0.95, 0.62))
+        size = min(self.units.letter * 0.8, max(row * 0.95, 1.3))
         step = max(1, int(np.ceil(size * 1.02 / row)))
         for token in range(0, self.n_tokens, step):
             text = readable(self.shown.trace.token_texts[token])
@@ -180,13 +184,13 @@ class _Layout:
         text = f"layer {first}" if first == last else f"layers {first} – {last}"
         self.stage.text(
             f"· · ·  {text} not shown  · · ·",
-            start + 17.0,
+            start + SKIP / 2,
             1.4,
             self.units.letter * 0.8,
             z=self.units.depth / 2,
         )
-        self.below = max(self.below, start + 34.0)
-        return start + 34.0
+        self.below = max(self.below, start + SKIP)
+        return start + SKIP
 
     def _entering(self, name: str, x: float) -> float:
         """Draw the stream that enters a layer, where it is a sum or the layer before is not shown."""
@@ -259,9 +263,9 @@ class _Layout:
         x = self._right() + BEFORE
         zone = NeuronsZone(
             self.stage, layer, self.values,
-            x=x, least=self.below + 4.0, top=-self.height / 2 - BELOW, named=self.named,
+            x=x, least=self.below + 4.0, top=-self.height / 2 - BELOW,
+            height=self.height, named=self.named,
         )  # fmt: skip
-        zone.bus_out = zone.right + AFTER
         self.below = zone.bus_out
         return zone
 
@@ -293,10 +297,12 @@ class _Layout:
         self.card_edges.append((start + 4.0, right + 2.0))
 
     def _floor(self, pieces: Pieces) -> None:
-        pieces.floor = min(b.bottom for b in pieces.boxes) - 8.0
+        lowest = min([b.bottom for b in pieces.boxes] + [b.origin[1] for b in pieces.bars])
+        pieces.floor = lowest - 8.0 - (0.0 if self.units.fine else 2 * self.units.letter)
         for left, right in self.card_edges:
             pieces.cards.append(Card(left, CARD_BACK, right - left, CARD_FRONT - CARD_BACK))
-        height = self.units.letter * 2.2
+        spans = np.diff([x for _, x in self.floor_names])
+        height = min([self.units.letter * 2.2, *(0.185 * spans)])
         for text, x in self.floor_names:
             at = (x, pieces.floor + 0.5, CARD_FRONT - 2.0)
             pieces.labels.append(Label(text, at, height, align="left", tone="ink", bold=True, v=TILTED))

@@ -1,4 +1,18 @@
-"""Lay out what stands below the spine: the feed-forward network, or a router with its experts."""
+"""Lay out what stands below the spine: feed-forward networks, or a router with its experts.
+
+spine ──────────┬──────────────⊕──            one network: a tube down, a tube up
+                ▼              │
+            ┌───────┐          │
+            │neurons├──────────┘
+            └───────┘
+spine ──────────────┬──────────────⊕──        router and experts: a rail above feeds them all,
+       ┌──────┬─────┴┬──────┐      │          a rail below collects what they give
+       ▼      ▼      ▼      ▼      │
+    router→┌─────┐┌─────┐┌─────┐   │
+           │  0  ││  1  ││  2  │   │
+           └──┬──┘└──┬──┘└──┬──┘   │
+              └──────┴──────┴──────┘
+"""
 
 from __future__ import annotations
 
@@ -7,28 +21,33 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from refgguf.viz.scene.anatomy import LayerAnatomy
+from refgguf.viz.scene.anatomy import LayerAnatomy, local
 from refgguf.viz.scene.planes import ExpertCut, cut
-from refgguf.viz.scene.stage import MIDDLE, Stage
+from refgguf.viz.scene.stage import MIDDLE, THIN, Stage
 
 WIDEST = 76.0
 BEFORE, AFTER = 4.0, 3.6  # room for the tubes down and up
-EXPERT_GAP = 2.2
+RAIL = 2.6  # from the boxes to a rail
+ROUTER_GAP = 6.0  # for the tube from the router to the experts
+EXPERT_GAP = 2.0
+# so many experts still have tubes of their own
+MOST_FINE = 16
 # how much of the boxes lies left of where the tube descends: most of it, below the heads, where there is room
 LEFT_SHARE = 0.8
 
 
 class NeuronsZone:
-    """The feed-forward network of one layer in its place.
+    """The feed-forward networks of one layer in their place.
 
     Args:
-        stage: where to put it.
-        layer: its taps.
+        stage: where to put them.
+        layer: their taps.
         values: the tensors by tap name.
         x: where the tube from the spine descends.
-        least: x that its left side must not pass.
-        top: its upper side.
-        named: whether its boxes are labelled in full.
+        least: x that the left side must not pass.
+        top: the upper side.
+        height: of a token's rows.
+        named: whether boxes are labelled in full.
     """
 
     def __init__(
@@ -40,147 +59,183 @@ class NeuronsZone:
         x: float,
         least: float,
         top: float,
+        height: float,
         named: bool,
     ):
         self.stage, self.layer, self.values = stage, layer, values
-        self.top, self.named = top, named
-        self.row_height = len(values[layer.spine[-1]]) * stage.units.token if layer.spine else 8.0
-        self.inputs: list[int] = []
-        self.outputs: list[int] = []
-        self.left = self.right = x
-        self.bottom = top
+        self.top, self.height, self.named, self.drop = top, height, named, x
+        self.router: int | None = None
+        self.experts: list[int] = []
+        self.dense: list[int] = []
+        self.bottom = top - height
+        self._measure()
+        left = max(x - self.width * LEFT_SHARE, least)
+        self.left, self.right = left, left + self.width
         if layer.experts:
-            self._experts(x, least)
-        else:
-            self._dense(x, least)
-        self.enter = min(max(x, self.left + 2.5), self.right - 2.5) if self.inputs else x
+            left = self._place_experts(left)
+        for name in layer.neurons:
+            left = self._place_dense(name, left)
+        self.drop = min(max(x, self.left + 2.5), self.right - 2.5)
+        self.bus_out = self.right + AFTER
+        self.fine = len(self.experts) <= MOST_FINE and self.rows == 1
 
-    def _dense(self, x: float, least: float) -> None:
-        for name in self.layer.neurons:
-            values = self.values[name]
-            width = min(values.shape[1] * self.stage.units.channel, WIDEST)
-            left = max(x - width * LEFT_SHARE, least)
-            plane = cut(name, ("token", "d_ff"), values)
-            y = self.bottom - self.row_height
-            box = self.stage.box(
-                plane, "ffn", "neurons", x=left, y=y, size=(width, self.row_height), layer=self.layer.layer,
-                title="feed-forward",
-            )  # fmt: skip
-            self.inputs.append(box)
-            self.outputs.append(box)
-            self.left, self.right = min(self.left, left), max(self.right, left + width)
-            text = f"feed-forward · {values.shape[1]:,} neurons" if self.named else "feed-forward"
-            letter = self.stage.units.letter
-            self.stage.text(text, left + width / 2, y - letter * 1.3, letter, tone="ffn", bold=True)
-            self.bottom = y - letter * 1.3 - 3.0
+    def _measure(self) -> None:
+        """Work out the sizes of everything, so that it can be placed around the tube."""
+        units, layer = self.stage.units, self.layer
+        self.rows = 1
+        self.width = 0.0
+        if layer.experts:
+            self.n_experts = self._count_experts()
+            self.columns = self.n_experts
+            if self.n_experts > MOST_FINE:
+                self.columns = ceil(sqrt(self.n_experts) * 1.4)
+                self.rows = ceil(self.n_experts / self.columns)
+            d_ff = max(self.values[name].shape[2] for name in layer.experts)
+            share = WIDEST * 1.2 / self.columns
+            self.gap = min(EXPERT_GAP, share * 0.2)
+            self.expert_width = max(min(d_ff * units.channel, share - self.gap), 0.5)
+            self.expert_height = (
+                max(self.height / self.rows * 1.15 - self.gap, 1.0) if self.rows > 1 else self.height
+            )
+            self.router_width = min(max(self.n_experts * 0.9, 4.0), 16.0) if layer.router else 0.0
+            if layer.router:
+                self.width += self.router_width + ROUTER_GAP
+            self.width += self.columns * (self.expert_width + self.gap) - self.gap
+        for name in layer.neurons:
+            self.width += EXPERT_GAP if self.width else 0.0
+            self.width += self._dense_width(name)
 
-    def _experts(self, x: float, least: float) -> None:
-        """Put the router at the left and each expert's neurons in a grid at its right."""
-        topk = np.asarray(self.values[self.layer.topk])
-        n_experts = self._n_experts(topk)
-        units = self.stage.units
-        columns = min(n_experts, max(4, ceil(sqrt(n_experts) * 1.3)))
-        rows = ceil(n_experts / columns)
-        scale = min(1.0, 3.2 / rows)
-        height = self.row_height * max(scale, 0.22)
-        width = min(self._d_ff() * units.channel, WIDEST * 1.15 / columns - EXPERT_GAP * scale)
-        width = max(width, 0.8)
-        gap = max(EXPERT_GAP * scale, 0.7)
-        router_width = min(max(n_experts * 0.9, 4.0), 18.0)
-        total = router_width + 5.0 + columns * (width + gap)
-        left = max(x - total * LEFT_SHARE, least)
-        self.left, self.right = left, left + total - gap
+    def _count_experts(self) -> int:
         if self.layer.router:
-            self._router(left, router_width)
-            left += router_width + 5.0
-        size = min(1.5, width * 0.3, height * 0.4)
-        for expert in range(n_experts):
-            column, row = expert % columns, expert // columns
-            place = left + column * (width + gap), self.top - (row + 1) * height - row * (gap + size)
-            self._expert(expert, topk, place, (width, height), size)
-            self.bottom = min(self.bottom, place[1])
-        used = topk.shape[1]
-        text = f"{n_experts} experts, {used} for each token" if self.named else f"{n_experts} experts"
-        letter = self.stage.units.letter
-        y = self.bottom - size - letter * 1.5
-        self.stage.text(text, left + columns * (width + gap) / 2, y, letter, tone="ffn", bold=True)
-        self.bottom = y - 3.0
+            return self.values[self.layer.router].shape[1]
+        return int(np.max(self.values[self.layer.topk])) + 1
 
-    def _router(self, left: float, width: float) -> None:
-        values = self.values[self.layer.router]
-        y = self.top - self.row_height
-        plane = cut(self.layer.router, ("token", "expert"), values)
-        router = self.stage.box(
-            plane,
-            "router",
-            "router",
-            x=left,
-            y=y,
-            size=(width, self.row_height),
-            layer=self.layer.layer,
-            title="router",
+    def _dense_width(self, name: str) -> float:
+        return min(self.values[name].shape[1] * self.stage.units.channel, WIDEST)
+
+    # ---- boxes
+
+    def _place_dense(self, name: str, left: float) -> float:
+        values = self.values[name]
+        width, letter = self._dense_width(name), self.stage.units.letter
+        title = "shared expert" if "shexp" in local(name) else "feed-forward"
+        y = self.top - self.height
+        plane = cut(name, ("token", "d_ff"), values)
+        size = (width, self.height)
+        box = self.stage.box(
+            plane, "ffn", "neurons", x=left, y=y, size=size, layer=self.layer.layer, title=title
         )
+        self.dense.append(box)
+        text = f"{title} · {values.shape[1]:,} neurons" if self.named and not self.experts else title
+        lower = y - letter * 1.3 - (RAIL if self.experts else 0.0)
+        if self.named or self.stage.units.fine:
+            self.stage.text(text, left + width / 2, lower, letter, tone="ffn", bold=True)
+        self.bottom = min(self.bottom, lower)
+        return left + width + EXPERT_GAP
+
+    def _place_experts(self, left: float) -> float:
+        """Put the router at the left and each expert's neurons at its right; returns where they end."""
         letter = self.stage.units.letter
-        self.stage.text("router", left + width / 2, y - letter * 1.3, letter, tone="router", bold=True)
-        self.inputs.append(router)
-        self.outputs.append(router)
-        self.bottom = min(self.bottom, y - 3.0)
+        topk = np.asarray(self.values[self.layer.topk])
+        if self.layer.router:
+            self._place_router(left)
+            left += self.router_width + ROUTER_GAP
+        lowest = self.top
+        for expert in range(self.n_experts):
+            column, row = expert % self.columns, expert // self.columns
+            x = left + column * (self.expert_width + self.gap)
+            y = self.top - (row + 1) * self.expert_height - row * self.gap
+            lowest = min(lowest, y)
+            self._place_expert(expert, topk, x, y)
+        width = self.columns * (self.expert_width + self.gap) - self.gap
+        used = f", {topk.shape[1]} for each token" if self.named else ""
+        y = lowest - RAIL - letter * 1.4
+        if self.named or self.stage.units.fine:
+            text = f"{self.n_experts} experts{used}"
+            self.stage.text(text, left + width / 2, y, letter, tone="ffn", bold=True)
+        self.bottom = min(self.bottom, y)
+        return left + width + EXPERT_GAP
 
-    def _expert(
-        self,
-        expert: int,
-        topk: np.ndarray,
-        place: tuple[float, float],
-        size: tuple[float, float],
-        text: float,
-    ):
+    def _place_router(self, left: float) -> None:
+        letter = self.stage.units.letter
+        plane = cut(self.layer.router, ("token", "expert"), self.values[self.layer.router])
+        y, size = self.top - self.height, (self.router_width, self.height)
+        self.router = self.stage.box(
+            plane, "router", "router", x=left, y=y, size=size, layer=self.layer.layer, title="router"
+        )
+        if self.named or self.stage.units.fine:
+            self.stage.text("router", left + size[0] / 2, y - letter * 1.3, letter, tone="router", bold=True)
+
+    def _place_expert(self, expert: int, topk: np.ndarray, x: float, y: float) -> None:
+        chosen = topk == expert
+        slots = np.where(chosen.any(axis=1), chosen.argmax(axis=1), -1)
+        size = (self.expert_width, self.expert_height)
         for name in self.layer.experts:
-            slots = np.where((topk == expert).any(axis=1), (topk == expert).argmax(axis=1), -1)
             plane = ExpertCut(name, ("token", "d_ff"), expert, self.values[name], slots)
-            box = self.stage.box(
-                plane, "ffn", "expert", x=place[0], y=place[1], size=size, layer=self.layer.layer, head=expert,
-                title=f"expert {expert}",
-            )  # fmt: skip
-            self.inputs.append(box)
-            self.outputs.append(box)
-        if text > 0.4:
-            self.stage.text(f"{expert}", place[0] + size[0] / 2, place[1] - text * 1.15, text, tone="muted")
-
-    def _n_experts(self, topk: np.ndarray) -> int:
-        return self.values[self.layer.router].shape[1] if self.layer.router else int(topk.max()) + 1
-
-    def _d_ff(self) -> int:
-        return max(self.values[name].shape[2] for name in self.layer.experts)
+            title = f"expert {expert}"
+            self.experts.append(
+                self.stage.box(
+                    plane,
+                    "ffn",
+                    "expert",
+                    x=x,
+                    y=y,
+                    size=size,
+                    layer=self.layer.layer,
+                    head=expert,
+                    title=title,
+                )
+            )
+        letter = min(1.5, size[0] * 0.3)
+        if self.rows == 1 and letter > 0.4:
+            self.stage.text(f"{expert}", x, y - letter * 1.1, letter, align="left")
 
     # ---- tubes to and from the spine
 
     def feed(self, source: int, leave: float) -> None:
-        """Run a tube from the spine down to the boxes, and from the router to the experts."""
+        """Run tubes from the spine down to the boxes, and from the router to the experts."""
         stage = self.stage
-        direct = [i for i in self.inputs if stage.real([(source, i)])]
-        if direct:
-            x = self.enter
-            path = [(leave, 0), (x, 0), (x, self.top + 0.15)]
-            stage.connect([(source, i) for i in direct], path, radius=MIDDLE, end="ffn", corner=4.0)
-        routers = [i for i in self.outputs if stage[i].role == "router"]
-        experts = [i for i in self.inputs if stage[i].role == "expert"]
-        for router in routers:
-            box = stage[router]
-            first = stage[experts[0]] if experts else None
-            if first is not None:
-                y = box.bottom + box.size[1] / 2
-                path = [(box.right, y), (first.left - 0.6, y)]
-                stage.connect([(router, i) for i in experts], path, radius=MIDDLE, end="ffn")
+        start = [(leave, 0), (self.drop, 0)]
+        if not self.experts and len(self.dense) <= 1:
+            pairs = [(source, i) for i in self.dense]
+            stage.connect(pairs, [*start, (self.drop, self.top + 0.15)], radius=MIDDLE, end="ffn", corner=4.0)
+            return
+        rail = self.top + RAIL
+        boxes = [
+            *([] if self.router is None else [self.router]),
+            *(self.experts if self.fine else []),
+            *self.dense,
+        ]
+        for i in boxes:
+            x = stage[i].left + stage[i].size[0] / 2
+            path = [*start, (self.drop, rail), (x, rail), (x, self.top + 0.1)]
+            stage.connect([(source, i)], path, radius=THIN, end=stage[i].kind, corner=1.4)
+        if not self.fine:
+            pairs = [(source, i) for i in self.experts]
+            stage.connect(pairs, [*start, (self.drop, self.top + 0.15)], radius=MIDDLE, end="ffn", corner=4.0)
+        if self.router is not None:
+            box, first = stage[self.router], stage[self.experts[0]]
+            y = box.middle[1]
+            pairs = [(self.router, i) for i in self.experts]
+            stage.connect(pairs, [(box.right, y), (first.left - 0.5, y)], radius=MIDDLE, end="ffn")
 
     def drain(self, target: int, node: float) -> None:
-        """Run a tube from the boxes up to the disc where they are added to the stream."""
+        """Run tubes from the boxes up to the disc where they are added to the stream."""
         stage = self.stage
-        if not self.outputs:
+        boxes = [*self.experts, *self.dense, *([] if self.router is None else [self.router])]
+        if not boxes:
             return
-        last = max(self.outputs, key=lambda i: stage[i].right)
-        box = stage[last]
-        y = box.bottom + box.size[1] / 2
-        path = [(box.right, y), (node, y), (node, -1.3)]
-        stage.connect(
-            [(i, target) for i in self.outputs], path, radius=MIDDLE, start="ffn", end="residual", corner=3.0
-        )
+        style = {"radius": MIDDLE, "start": "ffn", "end": "residual", "corner": 3.0}
+        last = max((*self.experts, *self.dense), key=lambda i: (stage[i].right, stage[i].top))
+        if len(boxes) == 1 or not self.fine:
+            y = stage[last].middle[1]
+            path = [(stage[last].right, y), (node, y), (node, -1.3)]
+            stage.connect([(i, target) for i in boxes], path, **style)
+            return
+        rail = self.top - self.height - RAIL
+        lowest = min(stage[i].left + stage[i].size[0] / 2 for i in (*self.experts, *self.dense))
+        stage.connect([(i, target) for i in boxes], [(lowest, rail), (node, rail), (node, -1.3)], **style)
+        for i in (*self.experts, *self.dense):
+            x = stage[i].left + stage[i].size[0] / 2
+            path = [(x, stage[i].bottom), (x, rail), (min(x + 1.4, node), rail)]
+            stage.connect([(i, target)], path, radius=THIN, end="ffn", arrow=False, corner=1.4)

@@ -29,6 +29,7 @@ NAMES = {
 STEPS = 25  # cells of a legend bar
 MARGIN = 44.0
 TITLE_WIDTH = 620.0
+MOST_COVERED = 0.45  # of the picture
 LETTER = 0.56  # mean width of a letter in ems
 
 
@@ -66,7 +67,7 @@ class _Pen:
 def make_overlay(
     facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str], size: tuple[int, int]
 ) -> Overlay:
-    """Compose title and legend at the lower right.
+    """Compose title and legend at the lower right; none where they would leave no room for the scene.
 
     Args:
         facts: what the title says.
@@ -74,6 +75,14 @@ def make_overlay(
         notes: sentences for the foot of the legend.
         size: width and height of the picture.
     """
+    overlay = _compose(facts, scales, notes, size)
+    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in overlay.covers)
+    return overlay if covered <= MOST_COVERED * size[0] * size[1] else Overlay()
+
+
+def _compose(
+    facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str], size: tuple[int, int]
+) -> Overlay:
     pen = _Pen(size)
     s = pen.scale
     shown = [k for k in NAMES if k in scales]
@@ -103,9 +112,12 @@ def make_overlay(
 def _title(pen: _Pen, facts: Facts, left: float, y: float) -> float:
     s = pen.scale
     room = int((pen.width - left - MARGIN * s) / (18 * s * LETTER))
+    if facts.outcome:
+        pen.text(f"→ {facts.outcome}", left, y, 18, align="left", tone="logits", bold=True)
+        y += 29 * s
     if facts.prompt:
-        pen.text(_cropped(f"“{facts.prompt}”", room), left, y, 18, align="left", tone="ink")
-        y += 32 * s
+        pen.text(f"“{_cropped(facts.prompt, room)}”", left, y, 18, align="left", tone="ink")
+        y += 34 * s
     for line in reversed(_lines(facts.details, room)):
         pen.text(line, left, y, 18, align="left")
         y += 28 * s
@@ -126,8 +138,12 @@ def _lines(words: Sequence[str], room: int) -> list[str]:
 
 
 def _cropped(text: str, room: int) -> str:
+    """Return a text of at most so many letters, its middle left out."""
     text = " ".join(text.split())
-    return text if len(text) <= room else text[: max(room - 2, 1)] + "…" + ("”" if text.endswith("”") else "")
+    if len(text) <= room:
+        return text
+    tail = max((room - 3) // 2, 1)
+    return f"{text[: room - 3 - tail].rstrip()} … {text[-tail:].lstrip()}"
 
 
 def _legend(pen: _Pen, name: str, scale: Scale, x: float, y: float) -> None:

@@ -67,6 +67,19 @@ def place_predictions(stage: Stage, shown: Shown, logits: np.ndarray, x: float) 
     return bar_x + bars + letters * 2
 
 
+def outcome_of(shown: Shown) -> str:
+    """Return the most likely token after the chosen one, with its probability; "" if there are no logits."""
+    logits = [t for t in shown.trace.tensors if t.kind == "logits" and t.layer is None]
+    best = best_tokens(logits[-1].values[shown.token_index], 1) if logits else []
+    if not best:
+        return ""
+    token, share = best[0]
+    text = quoted(shown.text_of(token)) if shown.text_of else f"#{token}"
+    last = shown.token_index == len(shown.trace.tokens) - 1
+    after = "" if last else f" after {quoted(shown.trace.token_texts[shown.token_index])}"
+    return f"{text} {percent(share)}{after}"
+
+
 def percent(share: float) -> str:
     """Write a probability with the digits that matter."""
     return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}" if share >= 0.001 else "<0.1%"

@@ -1,8 +1,10 @@
 """Scales: which value has which place on its kind's colour map.
 
-One scale per kind, the same in all layers, so that layers can be compared. It reaches to the 99.5th percentile of the
-magnitudes, since a few outliers would leave everything else pale; what lies beyond is counted, drawn in a colour of
-its own and named in the legend.
+One scale per kind, the same in all layers, so that layers can be compared. It reaches to the 99.5th percentile of
+the magnitudes, since a few outliers would leave everything else pale; what lies beyond is counted, drawn in a colour
+of its own and named in the legend. Large tensors are seen pooled, as the value farthest from zero in each group, so
+the percentile is taken after such a pooling, always of the same size: a scale depends on the values alone, not on
+how they are looked at.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ import numpy as np
 PERCENTILE = 99.5
 # when the largest magnitude is this close to the percentile, the scale simply reaches to it
 NEAR = 1.5
-# percentiles come from at most this many values, evenly spaced, of each tensor
+# cells that rows and columns of a tensor are pooled to before the percentile is taken
+CELLS = 64
+# percentiles come from at most this many cells, evenly spaced, of each tensor
 SAMPLE = 200_000
 
 
@@ -67,8 +71,10 @@ def scale_of(kind: str, arrays: Iterable[np.ndarray]) -> Scale:
     minimum = min((float(n.min()) for n in numbers), default=0.0)
     maximum = max((float(n.max()) for n in numbers), default=0.0)
     largest = max(-minimum, maximum, 0.0)
-    sample = [np.abs(n[:: max(1, n.size // SAMPLE)], dtype=np.float64) for n in numbers]
-    usual = float(np.percentile(np.concatenate(sample), PERCENTILE)) if sample else 0.0
+    cells = [pooled_magnitudes(a).reshape(-1) for a in arrays]
+    sample = [c[:: max(1, c.size // SAMPLE)] for c in cells]
+    sample = [s[np.isfinite(s)].astype(np.float64) for s in sample]
+    usual = float(np.percentile(np.concatenate(sample), PERCENTILE)) if numbers else 0.0
     high = largest if largest <= usual * NEAR else usual
     high = round_up(high) if high > 0 else 1.0
     low = -high if minimum < 0 else 0.0
@@ -83,6 +89,21 @@ def scale_of(kind: str, arrays: Iterable[np.ndarray]) -> Scale:
         n_nan=sum(int(np.isnan(a).sum()) for a, ok in zip(arrays, whole, strict=True) if not ok),
         n_infinite=sum(int(np.isinf(a).sum()) for a, ok in zip(arrays, whole, strict=True) if not ok),
     )
+
+
+def pooled_magnitudes(values: np.ndarray) -> np.ndarray:
+    """Return the greatest magnitude in each group along the first and last axis, at most CELLS groups along each.
+
+    Args:
+        values: any shape; (head, query, key) tensors are pooled along queries and keys.
+    """
+    magnitudes = np.abs(values)
+    for axis in {max(values.ndim - 2, 0) if values.ndim != 3 else 1, values.ndim - 1}:
+        n = values.shape[axis]
+        if n > CELLS:
+            starts = np.arange(0, n, -(-n // CELLS))
+            magnitudes = np.maximum.reduceat(magnitudes, starts, axis=axis)
+    return magnitudes
 
 
 def round_up(value: float) -> float:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from refgguf.viz.scene.parts import DEPTH
 
+# so many heads in all still have tubes and names of their own
+MOST_FINE = 160
+
 
 @dataclass(frozen=True)
 class Units:
@@ -21,6 +24,9 @@ class Units:
         cell: width and height of a token in a pattern.
         head_channel: width of a channel of a head.
         gap: between the boxes of one head.
+        bus_left: room for the tubes at the left of a column of heads.
+        bus_right: room for the tubes at its right.
+        group_gap: between groups of heads.
         letter: size of ordinary letters.
         depth: thickness of boxes.
         fine: whether each head has its own edges and labels; else there are too many for that.
@@ -31,6 +37,9 @@ class Units:
     cell: float
     head_channel: float
     gap: float
+    bus_left: float
+    bus_right: float
+    group_gap: float
     letter: float = 2.0
     depth: float = DEPTH
     fine: bool = True
@@ -56,16 +65,20 @@ def units_for(
         n_layers: layers that are shown.
         n_keys: columns of a pattern; n_tokens if None.
     """
-    spine = _within(0.22 * d_model, 8.0, 18.0)
-    channel = min(spine / d_model, max(72.0 / max(d_ff, 1), 7.0 / d_model))
+    fine = n_heads * n_layers <= MOST_FINE
+    spine = _within(0.22 * d_model, 8.0, 18.0 if fine else 12.0)
+    channel = min(spine / d_model, max((72.0 if fine else 34.0) / max(d_ff, 1), 6.0 / d_model))
     longest = max(n_tokens, n_keys or 0)
     return Units(
-        token=_within(1.8 * n_tokens, 3.0, 22.0) / n_tokens,
+        token=(_within(1.8 * n_tokens, 3.0, 22.0) if fine else _within(3.0 * n_tokens, 8.0, 36.0)) / n_tokens,
         channel=channel,
         cell=_within(0.85 * longest, 2.6, 11.0) / longest,
         head_channel=_within(0.85 * d_head, 2.6, 9.0) / max(d_head, 1),
-        gap=1.7,
-        fine=n_heads * n_layers <= 160,
+        gap=1.7 if fine else 1.1,
+        bus_left=6.6 if fine else 4.2,
+        bus_right=3.2 if fine else 2.8,
+        group_gap=4.2 if fine else 2.6,
+        fine=fine,
     )
 
 

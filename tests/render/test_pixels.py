@@ -1,0 +1,197 @@
+"""Pixels: what the graphics driver draws is what the trace holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from refgguf.trace import Trace
+from refgguf.viz.render import offscreen
+from refgguf.viz.scene import colours
+from refgguf.viz.scene.build import Look, build_scene, look_at
+from refgguf.viz.scene.camera import parse_camera
+from refgguf.viz.scene.framing import outline_points
+from refgguf.viz.scene.parts import Label
+from tests.support.scenes import SHAPES, shown, tiny_scene, tiny_trace
+
+pytestmark = pytest.mark.render
+SIZES = [(64, 64), (1280, 300), (300, 900)]
+LEAST = 7.0  # pixels of a cell whose middle is free of borders and outlines
+
+
+def look_from(scene, camera: str, size=(1200, 800)) -> Look:
+    """See a scene from a camera as the command line has it."""
+    return look_at(scene, size, *parse_camera(camera))
+
+
+def cells(look: Look):
+    """Yield (pixel x, pixel y, colours allowed, value) of every cell that is large enough to be read."""
+    covers = look.overlay.covers
+    for box, step in zip(look.scene.pieces.boxes, look.atlas.steps, strict=True):
+        pooled = box.plane.pooled(*step)
+        n_rows, n_cols = np.array(box.plane.shape) / step
+        origin, size = np.array(box.origin), np.array(box.size)
+        r, c = (i.reshape(-1) for i in np.indices(pooled.shape))
+        corners = []
+        for dr, dc in ((0.5, 0.5), (0.5, 0), (0.5, 1), (0, 0.5), (1, 0.5)):
+            share = np.stack([(c + dc) / n_cols, 1 - (r + dr) / n_rows, np.ones(len(r))], axis=1)
+            corners.append(look.camera.project(origin + size * share, look.size))
+        middle, left, right, top, bottom = corners
+        wide = np.hypot(*(right - left)[:, :2].T)
+        tall = np.hypot(*(bottom - top)[:, :2].T)
+        scale = look.scene.scale(box)
+        table = colours.colour_map(look.scene.theme.name, scale.kind, scale.signed)
+        entries = colours.entry_of(pooled, scale).reshape(-1)
+        for i in np.flatnonzero((wide > LEAST) & (tall > LEAST) & (middle[:, 2] > 0)):
+            x, y = middle[i, :2]
+            inside = 0 <= x < look.size[0] and 0 <= y < look.size[1]
+            if inside and not any(a < x < b and t < y < u for a, t, b, u in grown(covers)):
+                yield int(x), int(y), allowed(table, entries[i]), pooled.reshape(-1)[i]
+
+
+def grown(covers):
+    """Return the legend's rectangles with their margin."""
+    return [(left - 25, top - 45, right + 45, bottom + 45) for left, top, right, bottom in covers]
+
+
+def allowed(table: np.ndarray, entry: int) -> np.ndarray:
+    """Return an entry's colour and, in the gradient, its neighbours': a driver may round the quotient otherwise."""
+    if entry >= colours.N_GRADIENT:
+        return table[entry : entry + 1]
+    return table[max(entry - 1, 0) : min(entry + 2, colours.N_GRADIENT)]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("shape", "camera"),
+    [
+        ("grouped queries", "front:layer:0"),
+        ("grouped queries", "head:1.2"),
+        ("one head", "layer:0"),
+        ("four experts", "layer:1"),
+        ("parallel", "-25,8,2"),
+        ("one token", "overview"),
+    ],
+)
+def test_a_cells_colour_is_its_values(shape, camera, theme):
+    """In the middle of every cell that is large enough stands the colour of the trace's value."""
+    look = look_from(tiny_scene(shape, theme), camera)
+    picture = offscreen.render(look, samples=1)
+    checked = hidden = 0
+    for x, y, colour, value in cells(look):
+        if (picture[y, x] == colour).all(axis=1).any():
+            checked += 1
+        else:
+            hidden += 1
+            assert covered(look, x, y), (
+                f"{picture[y, x]} instead of {colour[len(colour) // 2]} for {value} at {x}, {y}"
+            )
+    assert checked > 40
+    assert hidden < 0.1 * checked
+
+
+def covered(look: Look, x: int, y: int) -> bool:
+    """Say whether a tube, a disc or a word may lie over this pixel: one of them passes within a few pixels."""
+    scene = look.scene
+    for route in scene.pieces.routes:
+        line = np.linspace(0, 1, 40)[:, None, None]
+        points = (route.points[:-1] * (1 - line) + route.points[1:] * line).reshape(-1, 3)
+        seen = look.camera.project(points, look.size)
+        reach = 4 + 4 * route.radius * look.size[1] * look.camera.zoom / seen[:, 2]
+        if (np.hypot(seen[:, 0] - x, seen[:, 1] - y) < reach).any():
+            return True
+    points = outline_points(scene.pieces)[-4 * len(scene.pieces.labels) - 2 * len(scene.pieces.bars) :]
+    seen = look.camera.project(points, look.size)[: 4 * len(scene.pieces.labels), :2].reshape(-1, 4, 2)
+    low, high = seen.min(axis=1) - 4, seen.max(axis=1) + 4
+    return bool(((low < (x, y)) & ((x, y) < high)).all(axis=1).any())
+
+
+def broken_trace() -> Trace:
+    """Return a trace in which the embedding holds NaN, infinities and an outlier."""
+    trace = tiny_trace("grouped queries")
+    values = dict(trace)
+    embed = values["embed"].copy()
+    embed[0, :4] = np.nan, np.inf, -np.inf, 1e6
+    embed[1, 0] = -1e6
+    values["embed"] = embed
+    return Trace(values, trace.taps, trace.tokens, trace.token_texts)
+
+
+def cell_pixels(look: Look, picture: np.ndarray, box, row: int, col: int) -> np.ndarray:
+    """Return the pixels well inside a cell, (n, 3)."""
+    rows, cols = box.plane.shape
+    share = [((col + i) / cols, 1 - (row + j) / rows, 1) for i in (0.25, 0.75) for j in (0.25, 0.75)]
+    seen = look.camera.project(np.array(box.origin) + np.array(box.size) * np.array(share), look.size)
+    x0, y0 = seen[:, :2].min(axis=0).astype(int) + 1
+    x1, y1 = seen[:, :2].max(axis=0).astype(int)
+    return picture[y0:y1, x0:x1].reshape(-1, 3)
+
+
+def test_values_that_are_no_numbers_are_striped():
+    """NaN and infinity have colours that no value has, with stripes of ink; outliers have the colours for beyond."""
+    scene = build_scene(shown(broken_trace()))
+    look = look_from(scene, "front:layer:0", (2400, 1500))
+    picture = offscreen.render(look, samples=1)
+    box = next(b for b in scene.pieces.boxes if b.role == "embedding")
+    scale = scene.scale(box)
+    table = colours.colour_map("light", scale.kind, scale.signed)
+    for col, entry in ((0, colours.NAN), (1, colours.INFINITE), (2, colours.INFINITE)):
+        found = np.unique(cell_pixels(look, picture, box, 0, col), axis=0)
+        assert len(found) == 2, "a colour and its stripes"
+        assert (found == table[entry]).all(axis=1).any()
+    assert (cell_pixels(look, picture, box, 0, 3) == table[colours.ABOVE]).all()
+    assert (cell_pixels(look, picture, box, 1, 0) == table[colours.BELOW]).all()
+    assert (scale.n_nan, scale.n_infinite, scale.n_beyond >= 2) == (1, 2, True)
+
+
+def test_a_picture_is_the_same_every_time():
+    """Drawn twice, a picture is equal to the last bit, from the trace on."""
+    first, second = (
+        offscreen.render(look_from(build_scene(shown(tiny_trace("four experts"))), "overview"))
+        for _ in range(2)
+    )
+    assert np.array_equal(first, second)
+
+
+def test_tiles_fit_together(monkeypatch):
+    """A picture drawn in many small tiles is the one drawn in a single tile, but for pixels on edges."""
+    look = look_from(tiny_scene("grouped queries"), "overview", (500, 300))
+    whole = offscreen.render(look, samples=1)
+    monkeypatch.setattr(offscreen, "TILE", 128)
+    tiled = offscreen.render(look, samples=1)
+    # a tile's matrix has other last bits, which moves a pixel here and there across an edge
+    assert (tiled != whole).any(axis=2).mean() < 0.001
+
+
+@pytest.mark.parametrize(("shape", "size"), [(s, SIZES[i % len(SIZES)]) for i, s in enumerate(SHAPES)])
+def test_every_scene_can_be_drawn_at_every_size(shape, size):
+    """Tiny, wide and tall pictures have the size asked for, the ground's colour at the rim, and something on it."""
+    look = look_from(tiny_scene(shape), "overview", size)
+    picture = offscreen.render(look, samples=1)
+    assert picture.shape == (size[1], size[0], 3)
+    ground = np.rint(np.array(look.scene.theme.ground) * 255)
+    assert np.abs(picture[0, 0] - ground).max() <= 1
+    assert (np.abs(picture - ground).max(axis=2) > 8).mean() > 0.01
+
+
+@pytest.mark.parametrize("azimuth", [-35, 35, 145, 215])
+def test_words_are_readable_from_every_side(azimuth):
+    """An L has its foot at the lower right from wherever one looks: text is never mirrored nor upside down."""
+    scene = tiny_scene("one head")
+    high = max(b.top for b in scene.pieces.boxes)
+    letter = Label("L", (20.0, high + 30.0, 1.5), 60.0, tone="ink")
+    pieces = replace(scene.pieces, labels=[letter])
+    look = look_at(replace(scene, pieces=pieces), (900, 700), *parse_camera(f"{azimuth},10"))
+    picture = offscreen.render(look, samples=1).astype(int)
+    ink = (np.abs(picture - np.rint(np.array(scene.theme.ink) * 255)).max(axis=2) < 30) & (
+        picture.max(axis=2) < 90
+    )
+    lowest = look.camera.project(np.array([(20.0, high + 25.0, 1.5)]), look.size)[0, 1]
+    rows, cols = np.nonzero(ink[: int(lowest)])
+    assert len(rows) > 200
+    foot, head = cols[rows > np.quantile(rows, 0.95)], cols[rows < np.quantile(rows, 0.3)]
+    assert foot.max() - foot.min() > 2 * (head.max() - head.min())
+    assert foot.max() > head.max() + (head.max() - head.min())
+    assert abs(foot.min() - head.min()) < head.max() - head.min() + 12

@@ -1,0 +1,145 @@
+"""Scales and colours: where a value stands on its colour map, and what lies beyond it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refgguf.viz.scene import colours
+from refgguf.viz.scene.planes import ABSENT
+from refgguf.viz.scene.scales import Scale, round_up, scale_of
+
+KINDS = sorted(colours.LIGHT.maps)
+SIGNED = Scale("residual", -2.0, 2.0)
+
+
+def test_a_scale_without_outliers_reaches_to_the_largest_magnitude():
+    """Nothing lies beyond, and zero is in the middle when there are negative values."""
+    scale = scale_of("residual", [np.linspace(-1, 2, 1001)])
+    assert (scale.low, scale.high, scale.n_beyond) == (-2.0, 2.0, 0)
+    assert (scale.minimum, scale.maximum, scale.n_values) == (-1.0, 2.0, 1001)
+
+
+def test_a_scale_of_positive_values_starts_at_zero():
+    """Without a negative value there is no negative half."""
+    assert scale_of("attention", [np.linspace(0.1, 1, 50)]).low == 0.0
+
+
+def test_outliers_do_not_stretch_a_scale_and_are_counted():
+    """One value a hundred times as large as all others leaves the scale as it is and is named."""
+    values = np.linspace(-1, 1, 40 * 50).reshape(40, 50)
+    values[3, 7], values[30, 2] = 100.0, -90.0
+    scale = scale_of("residual", [values])
+    assert scale.high == 1.0
+    assert scale.n_beyond == 2
+    assert (scale.minimum, scale.maximum) == (-90.0, 100.0)
+
+
+def test_values_that_are_no_numbers_are_counted_and_left_out():
+    """NaN and infinities have no place on the scale, but the legend knows of them."""
+    scale = scale_of("ffn", [np.array([1.0, np.nan, np.inf, -np.inf, -3.0])])
+    assert (scale.high, scale.n_nan, scale.n_infinite, scale.n_values) == (3.0, 1, 2, 5)
+
+
+@pytest.mark.parametrize("values", [np.zeros(5), np.full(3, np.nan), np.zeros((0, 4))])
+def test_there_is_always_a_scale(values):
+    """Zeros, nothing but NaN, and nothing at all still give a scale of some width."""
+    assert scale_of("residual", [values]).high > 0
+
+
+def test_a_scale_does_not_depend_on_the_order_of_tensors():
+    """Layers may be given in any order."""
+    parts = [np.random.default_rng(i).standard_normal((4, 90)) for i in range(3)]
+    assert scale_of("residual", parts) == scale_of("residual", parts[::-1])
+
+
+@given(st.floats(1e-20, 1e20))
+def test_rounding_up_never_rounds_down(value):
+    """The printed limit has two digits, holds the value, and exceeds it by a tenth at most."""
+    rounded = round_up(value)
+    assert value <= rounded * (1 + 1e-9)
+    assert rounded <= value * 1.11
+    assert float(f"{rounded:.2g}") == rounded
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_zero_is_the_colour_of_empty_paper(theme, kind):
+    """In every map of a theme, signed or not, zero has exactly that theme's empty colour."""
+    empty = np.rint(np.array(colours.rgb(colours.theme_of(theme).zero)) * 255)
+    for low in (-1.0, 0.0):
+        assert np.array_equal(colours.colour_of(np.float32(0), Scale(kind, low, 1.0), theme), empty)
+
+
+@pytest.mark.parametrize(
+    ("value", "entry"),
+    [
+        (-2.0, 0),
+        (2.0, colours.N_GRADIENT - 1),
+        (0.0, (colours.N_GRADIENT - 1) // 2),
+        (-2.1, colours.BELOW),
+        (2.1, colours.ABOVE),
+        (np.nan, colours.NAN),
+        (np.inf, colours.INFINITE),
+        (-np.inf, colours.INFINITE),
+        (ABSENT, colours.NOTHING),
+    ],
+)
+def test_entries_of_the_colour_table(value, entry):
+    """The ends, the middle, and everything that is no value on the scale have entries of their own."""
+    assert colours.entry_of(np.float32(value), SIGNED) == entry
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_map_moves_away_from_zero_in_lightness(theme, kind):
+    """From zero to either end lightness changes in one direction only, so that a map reads without its hue."""
+    table = colours.colour_map(theme, kind, True)[: colours.N_GRADIENT] / 255
+    lightness = colours.oklab(table)[:, 0]
+    middle = colours.N_GRADIENT // 2
+    direction = -1 if theme == "light" else 1
+    step = 1.5 / 255  # colours have 8 bits: a step may be rounded back by about one of them
+    assert (direction * np.diff(lightness[middle:]) > -step).all()
+    assert (direction * np.diff(lightness[: middle + 1]) < step).all()
+
+
+# Machado, Oliveira, Fernandes 2009, severity 1.0: how linear sRGB is seen without red, green cones
+BLINDNESS = {
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+
+
+@pytest.mark.parametrize("eyes", sorted(BLINDNESS))
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("kind", [k for k in KINDS if colours.LIGHT.maps[k].negative])
+def test_signs_can_be_told_apart_by_colour_blind_eyes(eyes, theme, kind):
+    """The colours of +half and -half of a scale differ clearly for the two common kinds of colour blindness."""
+    scale = Scale(kind, -1.0, 1.0)
+    pair = colours.colour_of(np.array([-0.6, 0.6], np.float32), scale, theme) / 255
+    linear = np.where(pair <= 0.04045, pair / 12.92, ((pair + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(BLINDNESS[eyes]).T, 0, 1)
+    seen = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
+    difference = np.linalg.norm(np.diff(colours.oklab(seen), axis=0))
+    assert difference > 0.06  # in Oklab 0.02 is about what one can just tell apart
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_lies_beyond_a_scale_has_colours_of_its_own(theme, kind):
+    """Values beyond a scale look different from its ends."""
+    signed = bool(colours.LIGHT.maps[kind].negative)
+    table = colours.oklab(colours.colour_map(theme, kind, signed) / 255)
+    assert np.linalg.norm(table[colours.ABOVE] - table[colours.N_GRADIENT - 1]) > 0.05
+    if signed:
+        assert np.linalg.norm(table[colours.BELOW] - table[0]) > 0.05

@@ -1,0 +1,142 @@
+"""What is written: title, legend, predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refgguf.trace import Trace
+from refgguf.viz import facts
+from refgguf.viz.scene.build import build_scene, look_at
+from refgguf.viz.scene.overlay import beyond, number
+from refgguf.viz.scene.predictions import best_tokens, percent, quoted
+from refgguf.viz.scene.scales import Scale
+from tests.support.scenes import shown, tiny_scene, tiny_trace
+
+
+def words_of(look) -> list[str]:
+    """Return everything that is written over a picture."""
+    return [label.text for label in look.overlay.labels]
+
+
+def test_the_legend_prints_every_scale_that_is_used():
+    """Each kind in the picture has its name and limits in the legend, and no other has."""
+    look = look_at(tiny_scene("four experts"), (1920, 1080))
+    words = words_of(look)
+    for name in (
+        "residual stream",
+        "queries, keys",
+        "values",
+        "attention",
+        "feed-forward",
+        "router",
+        "logits",
+    ):
+        assert name in words
+    assert "state" not in words
+    for scale in look.scene.scales.values():
+        assert number(scale.high) in {w.lstrip("+") for w in words}
+
+
+def test_the_legend_names_what_lies_beyond():
+    """Outliers, NaN and infinities are counted and the farthest is printed."""
+    scale = Scale("ffn", -1.0, 1.0, minimum=-41.64, maximum=3.0, n_beyond=1234, n_nan=2, n_infinite=1)
+    assert beyond(scale) == "1,234 beyond, up to −41.6 · 2 NaN · 1 infinite"
+    assert beyond(Scale("ffn", -1.0, 1.0)) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.5, "0.5"), (-12345.6, "−1.23e4"), (1e-7, "1e−7"), (8.0, "8"), (0.00123, "0.00123")]
+)
+def test_numbers_are_short(value, text):
+    """Three digits at most, real minus signs, plain exponents."""
+    assert number(value) == text
+
+
+def test_the_legend_says_when_cells_stand_for_several_values():
+    """A pooled picture says how many values a cell stands for at most and which of them it shows."""
+    plain = look_at(tiny_scene("grouped queries"), (1920, 1080))
+    pooled = look_at(tiny_scene("wide"), (800, 450))
+    assert "Every cell is one number." in words_of(plain)
+    most = int(pooled.atlas.steps.prod(axis=1).max())
+    assert any(f"up to {most:,}: the one farthest from zero" in w for w in words_of(pooled))
+
+
+def test_the_title_tells_model_prompt_and_outcome():
+    """Name, facts, prompt and the most likely next token are written."""
+    look = look_at(tiny_scene("grouped queries"), (1920, 1080))
+    words = words_of(look)
+    assert "tiny" in words
+    assert "“Once upon a time”" in words
+    token, share = best_tokens(tiny_trace("grouped queries")["logits"][-1], 1)[0]
+    assert f"→ “ word{token}” {percent(share)}" in words
+
+
+def test_the_best_tokens_are_those_of_the_softmax():
+    """Probabilities are the softmax of all scores, the best first."""
+    logits = np.array([1.0, 3.0, -np.inf, 2.0], np.float32)
+    share = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum()
+    found = best_tokens(logits, 3)
+    assert [token for token, _ in found] == [1, 3, 0]
+    assert [p for _, p in found] == pytest.approx(share[[1, 3, 0]])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_broken_logits_predict_nothing(bad):
+    """With a NaN or an infinite score there are no probabilities, and the picture says so."""
+    trace = tiny_trace("grouped queries")
+    assert best_tokens(np.array([1.0, bad], np.float32), 2) == []
+    values = dict(trace)
+    values["logits"] = values["logits"].copy()
+    values["logits"][-1, 3] = bad
+    scene = build_scene(shown(Trace(values, trace.taps, trace.tokens, trace.token_texts)))
+    assert "the logits are not finite" in {label.text for label in scene.pieces.labels}
+
+
+def test_predictions_of_a_chosen_token():
+    """--token shows the candidates after that token, and marks its rows."""
+    trace = tiny_trace("grouped queries")
+    scene = build_scene(shown(trace, token=3, marked=True))
+    words = {label.text for label in scene.pieces.labels}
+    assert "next token after “ a”" in words
+    best = best_tokens(trace["logits"][3], 1)[0][0]
+    assert f"“ word{best}”" in words
+    assert scene.shown.facts.outcome.endswith("after “ a”")
+
+
+def test_bars_are_as_long_as_probabilities():
+    """Each bar's share is the probability that is printed beside it."""
+    scene = tiny_scene("grouped queries")
+    best = best_tokens(tiny_trace("grouped queries")["logits"][-1], len(scene.pieces.bars))
+    assert [bar.share for bar in scene.pieces.bars] == [share for _, share in best]
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"), [(" a", "“ a”"), ("\n", "“\\n”"), ("  ", "“␣␣”"), ("a" * 30, "“" + "a" * 15 + "…”")]
+)
+def test_quoted(text, seen):
+    """Spaces at the ends are seen, control characters are written out, long tokens are cut."""
+    assert quoted(text) == seen
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.873, "87%"), (0.0512, "5.1%"), (0.0004, "<0.1%"), (1.0, "100%")]
+)
+def test_percent(share, text):
+    """Probabilities have the digits that matter."""
+    assert percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("n", "text"), [(292_800, "293 K"), (999, "999"), (1_240_000_000, "1.24 B"), (999_990, "1 M")]
+)
+def test_counts_are_scaled(n, text):
+    """Numbers of parameters have three digits and a unit."""
+    assert facts.scaled(n) == text
+
+
+def test_tensor_types_are_named_by_their_share():
+    """The types that hold most bytes are named, the small change is not."""
+    assert facts.type_words({"F32": 10, "Q4_K": 900, "Q6_K": 90}) == "Q4_K + Q6_K"
+    assert facts.type_words({"F32": 10, "Q4_K": 990}) == "Q4_K"
+    assert facts.type_words({"A": 40, "B": 30, "C": 30}) == "A + B + …"

@@ -210,8 +210,8 @@ def _lines(verdict: Verdict) -> list[str]:
             worst = check.worst
             lines.append(
                 f"{name}: {check.n_different:,} of {check.n_compared:,} values differ from {check.reference}, most in "
-                f"row {worst.row:,}, column {worst.col:,}: {worst.ours} ({_bits(worst.ours)}) here, "
-                f"{worst.theirs} ({_bits(worst.theirs)}) there"
+                f"row {worst.row:,}, column {worst.col:,}: {worst.ours!s} ({_bits(worst.ours)}) here, "
+                f"{worst.theirs!s} ({_bits(worst.theirs)}) there"
             )
     return lines
 

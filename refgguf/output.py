@@ -85,6 +85,6 @@ def _concerns(error: OSError, temporary: Path) -> bool:
 
 
 def _reason(error: OSError, target: Path) -> str:
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) and not target.parent.exists():
         return f"the folder {target.parent} does not exist"
     return (error.strerror or str(error) or type(error).__name__).lower()

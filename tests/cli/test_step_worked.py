@@ -74,6 +74,15 @@ def test_an_example_shows_the_numbers_of_the_file(tmp_path: Path):
     assert abs(sum(stated) - y[row]) < 0.005 * np.abs(stated).sum()  # four digits of each term are shown
 
 
+def test_an_example_names_the_token_looked_at(tmp_path: Path):
+    """The query of a score belongs to the token of the page, not to the last one of the text."""
+    walk = walk_through(tmp_path, "llama")
+    walk.go(tap="blk.1.attn_scores")
+    row = walk.trace["blk.1.attn_scores"][:, TOKEN, : TOKEN + 1]
+    head, key = np.unravel_index(int(row.argmax()), row.shape)
+    assert worked(walk)[0].startswith(f'head {head} of "#{IDS[TOKEN]}" and key "#{IDS[key]}": q · k = ')
+
+
 def test_values_that_are_not_finite_are_no_example(tmp_path: Path):
     """A result of NaN alone has nothing to work out, and raises nothing."""
     walk = walk_through(tmp_path, "llama")

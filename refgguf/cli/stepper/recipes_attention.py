@@ -66,7 +66,7 @@ def score(place: Place) -> list[str] | None:
         return None
     value = float(place.here.values[head, key])
     lines = [
-        f"head {head} of {_token(place, -1)} and key {_token(place, int(key))}: q · k = {number(dots[key])}"
+        f"head {head} of {_token(place, place.walk.token)} and key {_token(place, int(key))}: q · k = {number(dots[key])}"
     ]
     lines += sum_of(query * keys[key], lambda i: f"q[{i}] {number(query[i])} × k[{i}] {number(keys[key][i])}")
     return [*lines, f"times {scale:.4g} = {number(value)}: the highest score here"]

@@ -65,9 +65,8 @@ def score(place: Place) -> list[str] | None:
     if scale is None:
         return None
     value = float(place.here.values[head, key])
-    lines = [
-        f"head {head} of {_token(place, place.walk.token)} and key {_token(place, int(key))}: q · k = {number(dots[key])}"
-    ]
+    pair = f"{_token(place, place.walk.token)} and key {_token(place, int(key))}"
+    lines = [f"head {head} of {pair}: q · k = {number(dots[key])}"]
     lines += sum_of(query * keys[key], lambda i: f"q[{i}] {number(query[i])} × k[{i}] {number(keys[key][i])}")
     return [*lines, f"times {scale:.4g} = {number(value)}: the highest score here"]
 

@@ -82,6 +82,9 @@ class QuantFormat:
         quantize: `(values (n_blocks, block_size) float32, out (n_blocks, type_size) uint8) -> None`, or
             None where the type is not made from floats here.
         summary: one phrase for people.
+        unit: (field, bytes) of a block whose scales are all one unit, the bytes repeated to fill the field; where
+            `d` is not named it is 1, and what is not named is zero.
+        ends: the lowest and the highest code, where quantizers do not use all that the bits could hold.
     """
 
     name: str
@@ -92,6 +95,8 @@ class QuantFormat:
     dequantize: Callable[[np.ndarray, np.ndarray], None]
     quantize: Callable[[np.ndarray, np.ndarray], None] | None = None
     summary: str = ""
+    unit: tuple[tuple[str, bytes], ...] = ()
+    ends: tuple[float, float] | None = None
 
     @cached_property
     def type_size(self) -> int:

@@ -190,7 +190,12 @@ NVFP4_FIELDS = (
 )
 MXFP4_SUMMARY, NVFP4_SUMMARY = "4-bit floats, scale 2 ** n", "4-bit floats, 4 8-bit scales"
 FORMULA = "value * scale"
+M_UNIT, N_UNIT = (("e", b"\x80"),), (("d", b"\x40"),)  # 2 ** 0, and half of 2
 FORMATS = (
-    QuantFormat("MXFP4", 32, MXFP4_FIELDS, mxfp4_weight, FORMULA, mxfp4_decode, mxfp4_encode, MXFP4_SUMMARY),
-    QuantFormat("NVFP4", 64, NVFP4_FIELDS, nvfp4_weight, FORMULA, nvfp4_decode, nvfp4_encode, NVFP4_SUMMARY),
+    QuantFormat(
+        "MXFP4", 32, MXFP4_FIELDS, mxfp4_weight, FORMULA, mxfp4_decode, mxfp4_encode, MXFP4_SUMMARY, M_UNIT
+    ),
+    QuantFormat(
+        "NVFP4", 64, NVFP4_FIELDS, nvfp4_weight, FORMULA, nvfp4_decode, nvfp4_encode, NVFP4_SUMMARY, N_UNIT
+    ),
 )

@@ -122,8 +122,11 @@ M_FIELDS = (
     Field("scales", "u16", 4, "4 scales of 3 bits and a quarter of the scale of the scales each"),
 )
 FORMULA = "d * (2 * sc + 1) * (grid + shift)"
+M_UNIT = (("scales", bytes((0, 0, 0, 0, 0, 0xC0, 0, 0x30))),)  # d is the float16 0x3C00, 1
 SUMMARY = "ternary grid of 2048 by 8, {} scales"
 FORMATS = (
     QuantFormat("IQ1_S", 256, S_FIELDS, iq1_s_weight, FORMULA, iq1_s_decode, summary=SUMMARY.format(8)),
-    QuantFormat("IQ1_M", 256, M_FIELDS, iq1_m_weight, FORMULA, iq1_m_decode, summary=SUMMARY.format(16)),
+    QuantFormat(
+        "IQ1_M", 256, M_FIELDS, iq1_m_weight, FORMULA, iq1_m_decode, None, SUMMARY.format(16), M_UNIT
+    ),
 )

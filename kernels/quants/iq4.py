@@ -170,12 +170,13 @@ XS_FIELDS = (
 )
 NL_SUMMARY = "4 bits, sixteen uneven values"
 XS_SUMMARY = NL_SUMMARY + ", 8 scales"
+XS_UNIT = (("scales_h", b"\xaa"), ("scales_l", b"\x11"))  # every scale 33, which counts from 32
 XS_FORMULA = "(d * (sc - 32)) * value"
 FORMATS = (
     QuantFormat(
         "IQ4_NL", 32, NL_FIELDS, iq4_nl_weight, "d * value", iq4_nl_decode, iq4_nl_encode, NL_SUMMARY
     ),
     QuantFormat(
-        "IQ4_XS", 256, XS_FIELDS, iq4_xs_weight, XS_FORMULA, iq4_xs_decode, iq4_xs_encode, XS_SUMMARY
+        "IQ4_XS", 256, XS_FIELDS, iq4_xs_weight, XS_FORMULA, iq4_xs_decode, iq4_xs_encode, XS_SUMMARY, XS_UNIT
     ),
 )

@@ -116,5 +116,6 @@ FORMATS = (
         q2_k_decode,
         q2_k_encode,
         "2 bits, 16 scales and minima",
+        unit=(("scales", b"\x01"),),
     ),
 )

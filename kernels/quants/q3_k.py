@@ -101,6 +101,6 @@ FIELDS = (
     Field("d", "f16", 1, "scale of the scales"),
 )
 FORMULA = "(d * (sc - 32)) * (q - 4)"
-FORMATS = (
-    QuantFormat("Q3_K", 256, FIELDS, q3_k_weight, FORMULA, q3_k_decode, q3_k_encode, "3 bits, 16 scales"),
-)
+SUMMARY = "3 bits, 16 scales"
+UNIT = (("scales", b"\x11" * 8 + b"\xaa" * 4),)  # every scale 33, which counts from 32
+FORMATS = (QuantFormat("Q3_K", 256, FIELDS, q3_k_weight, FORMULA, q3_k_decode, q3_k_encode, SUMMARY, UNIT),)

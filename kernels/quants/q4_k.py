@@ -189,7 +189,9 @@ QH = Field("qh", "u8", 32, "fifth bits of 256 codes")
 QS = Field("qs", "u8", 128, "low 4 bits of 256 codes")
 FORMULA = "(d * sc) * q - (dmin * m)"
 Q4_SUMMARY, Q5_SUMMARY = "4 bits, 8 scales and minima", "5 bits, 8 scales and minima"
+UNIT = (("scales", b"\1" * 4 + b"\0" * 4 + b"\1" * 4),)  # every scale 1
+Q4_FIELDS, Q5_FIELDS = (*HEAD, QS), (*HEAD, QH, QS)
 FORMATS = (
-    QuantFormat("Q4_K", 256, (*HEAD, QS), q4_k_weight, FORMULA, q4_k_decode, q4_k_encode, Q4_SUMMARY),
-    QuantFormat("Q5_K", 256, (*HEAD, QH, QS), q5_k_weight, FORMULA, q5_k_decode, q5_k_encode, Q5_SUMMARY),
+    QuantFormat("Q4_K", 256, Q4_FIELDS, q4_k_weight, FORMULA, q4_k_decode, q4_k_encode, Q4_SUMMARY, UNIT),
+    QuantFormat("Q5_K", 256, Q5_FIELDS, q5_k_weight, FORMULA, q5_k_decode, q5_k_encode, Q5_SUMMARY, UNIT),
 )

@@ -98,6 +98,6 @@ FIELDS = (
     Field("d", "f16", 1, "scale of the scales"),
 )
 FORMULA = "(d * sc) * (q - 32)"
-FORMATS = (
-    QuantFormat("Q6_K", 256, FIELDS, q6_k_weight, FORMULA, q6_k_decode, q6_k_encode, "6 bits, 16 scales"),
-)
+SUMMARY = "6 bits, 16 scales"
+UNIT = (("scales", b"\1"),)
+FORMATS = (QuantFormat("Q6_K", 256, FIELDS, q6_k_weight, FORMULA, q6_k_decode, q6_k_encode, SUMMARY, UNIT),)

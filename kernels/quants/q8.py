@@ -134,8 +134,14 @@ Q8_K_FIELDS = (
     Field("bsums", "i16", 16, "sums of 16 codes each"),
 )
 FOR_ACTIVATIONS = "8 bits, scale; for activations"
+ENDS = (-127.0, 127.0)  # -128 is not used, so that codes are as far on both sides
+FORMULA, SUMMARY = "q * d", "8 bits, scale"
 FORMATS = (
-    QuantFormat("Q8_0", 32, (D, QS), q8_0_weight, "q * d", q8_0_decode, q8_0_encode, "8 bits, scale"),
-    QuantFormat("Q8_1", 32, (D, S, QS), q8_1_weight, "q * d", q8_1_decode, q8_1_encode, FOR_ACTIVATIONS),
-    QuantFormat("Q8_K", 256, Q8_K_FIELDS, q8_k_weight, "q * d", q8_k_decode, q8_k_encode, FOR_ACTIVATIONS),
+    QuantFormat("Q8_0", 32, (D, QS), q8_0_weight, FORMULA, q8_0_decode, q8_0_encode, SUMMARY, (), ENDS),
+    QuantFormat(
+        "Q8_1", 32, (D, S, QS), q8_1_weight, FORMULA, q8_1_decode, q8_1_encode, FOR_ACTIVATIONS, (), ENDS
+    ),
+    QuantFormat(
+        "Q8_K", 256, Q8_K_FIELDS, q8_k_weight, FORMULA, q8_k_decode, q8_k_encode, FOR_ACTIVATIONS, (), ENDS
+    ),
 )

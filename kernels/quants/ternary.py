@@ -129,11 +129,11 @@ TQ1_FIELDS = (
     D,
 )
 TQ2_FIELDS = (Field("qs", "u8", 64, "256 codes of 2 bits"), D)
+FORMULA, SUMMARY = "(q - 1) * d", "ternary, scale"
+ENDS = (-1.0, 1.0)  # two bits could hold a 2 besides
 FORMATS = (
+    QuantFormat("TQ1_0", 256, TQ1_FIELDS, tq1_0_weight, FORMULA, tq1_0_decode, tq1_0_encode, SUMMARY),
     QuantFormat(
-        "TQ1_0", 256, TQ1_FIELDS, tq1_0_weight, "(q - 1) * d", tq1_0_decode, tq1_0_encode, "ternary, scale"
-    ),
-    QuantFormat(
-        "TQ2_0", 256, TQ2_FIELDS, tq2_0_weight, "(q - 1) * d", tq2_0_decode, tq2_0_encode, "ternary, scale"
+        "TQ2_0", 256, TQ2_FIELDS, tq2_0_weight, FORMULA, tq2_0_decode, tq2_0_encode, SUMMARY, (), ENDS
     ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from refgguf.tensor import Tensor
 
 MAX_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
 MAX_CONTEXT = 1 << 40
+MAX_FLOAT = 1e30  # neither it nor its inverse leaves the range of float32
 MAX_SIZE = 1 << 24  # no channel count, head count or vocabulary is larger
 NOTHING = object()
 
@@ -113,7 +113,7 @@ class HyperParameters:
 
     def _checked_int(self, name: str, value: Any, least: int, most: int) -> int:
         if not self._is_whole(value):
-            raise self.error(name, f"is {_shown(value)}, not a whole number")
+            raise self.error(name, f"is {shown(value)}, not a whole number")
         if not least <= value <= most:
             raise self.error(name, f"is {value}; it must lie between {least} and {most}")
         return int(value)
@@ -128,8 +128,8 @@ class HyperParameters:
 
     def _checked_float(self, name: str, value: Any, positive: bool) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise self.error(name, f"is {_shown(value)}, not a number")
-        if not math.isfinite(value) or (positive and value <= 0):
+            raise self.error(name, f"is {shown(value)}, not a number")
+        if not abs(value) <= MAX_FLOAT or (positive and value < 1 / MAX_FLOAT):
             raise self.error(name, f"is {value}; it must be {'positive and ' if positive else ''}finite")
         return float(value)
 
@@ -137,14 +137,14 @@ class HyperParameters:
         """Return a truth value, or `default` if the key is absent."""
         value = self._value(name, default)
         if not isinstance(value, (bool, np.bool_)):
-            raise self.error(name, f"is {_shown(value)}, not true or false")
+            raise self.error(name, f"is {shown(value)}, not true or false")
         return bool(value)
 
     def str(self, name: str, default: Any = NOTHING) -> str:
         """Return a text, or `default` if the key is absent."""
         value = self._value(name, default)
         if not isinstance(value, str):
-            raise self.error(name, f"is {_shown(value)}, not a text")
+            raise self.error(name, f"is {shown(value)}, not a text")
         return value
 
     def per_layer(
@@ -173,7 +173,7 @@ class HyperParameters:
         """
         value = self._value(name, default)
         if not _is_list(value):
-            raise self.error(name, f"is {_shown(value)}, not a list of whole numbers")
+            raise self.error(name, f"is {shown(value)}, not a list of whole numbers")
         if len(value) < n:
             raise self.error(name, f"has {len(value)} values; it needs {n}")
         return [self._checked_int(name, value[i], 0, MAX_SIZE) for i in range(n)]
@@ -200,6 +200,7 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value for a message, cut if it is long."""
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "…"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from refgguf.arch.hyper import HyperParameters
+from refgguf.arch.hyper import HyperParameters, shown
 from refgguf.arch.parts import head_sizes
 from refgguf.blocks.rope import Rope
 from refgguf.kernels.ops.rope import RopeScaling
@@ -40,11 +40,13 @@ def rope(
         raise hp.error(
             "rope.dimension_count", f"is {n_rot}; it must be even and at most the head size {d_head}"
         )
-    scaling = rope_scaling(hp, yarn_log)
+    scaling, base = rope_scaling(hp, yarn_log), rope_base(hp) if base is None else base
+    if scaling.yarn and base <= 1:
+        raise hp.error("rope.freq_base", f"is {base}; YaRN needs one above 1")
     return Rope(
         style=style,
         n_rot=n_rot,
-        base=rope_base(hp) if base is None else base,
+        base=base,
         scaling=scaling if stretched else replace(scaling, scale=1.0),
         factors=rope_factors(hp),
     )
@@ -135,9 +137,11 @@ def rope_scaling(hp: HyperParameters, yarn_log: float = 0.0) -> RopeScaling:
     factor = hp.float("rope.scaling.factor", hp.float("rope.scale_linear", 0.0))
     attention_factor = hp.float("rope.scaling.attn_factor", 1.0)
     if kind not in KINDS:
-        raise hp.error("rope.scaling.type", f"is {kind!r}; known are {', '.join(KINDS[:-1])} and {KINDS[-1]}")
-    if factor < 0:
-        raise hp.error("rope.scaling.factor", f"is {factor}; it must be positive")
+        raise hp.error(
+            "rope.scaling.type", f"is {shown(kind)}; known are {', '.join(KINDS[:-1])} and {KINDS[-1]}"
+        )
+    if factor and not 1e-6 < factor < 1e6:
+        raise hp.error("rope.scaling.factor", f"is {factor}; it must be positive and below a million")
     if kind == "none" or factor == 0:
         factor = 1.0
     if kind == "yarn" and factor > 1:

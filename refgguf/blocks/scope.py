@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -119,7 +119,8 @@ class Scope:
 
     def with_state(self, state: Any) -> Scope:
         """Return the same view with another state: that of a block inside a block."""
-        return replace(self, state=state)
+        same = (self.weights, self.record, self.positions, self.tokens, self.prefix)
+        return Scope(*same, state, self.n_past, self.weight_prefix, self.common)
 
     @property
     def numerics(self) -> str:

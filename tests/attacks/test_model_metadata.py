@@ -1,0 +1,146 @@
+"""Metadata that contradicts itself or the tensors, for every architecture: one clear error, before any arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from refgguf.arch import architectures, build
+from refgguf.arch.hyper import HyperParameters
+from refgguf.blocks.scope import Weights
+from refgguf.errors import RefggufError
+from refgguf.forward import Cache, forward
+from refgguf.taps import Recorder
+from tests.support import made
+from tests.support.made import Shape
+
+# what some architectures require besides the usual sizes
+NEEDED = {
+    "logit_scale": 0.5,
+    "use_parallel_residual": True,
+    "attention.sliding_window": 24,
+    "rope.dimension_sections": [2, 2, 2, 0],
+    **{f"/xielu.{name}": 0.5 for name in ("alpha_n", "alpha_p", "beta", "eps")},
+}
+ODD = st.one_of(
+    st.sampled_from(
+        [0, 1, -1, 3, 7, 1 << 31, 1 << 40, -(1 << 63), 0.0, -1.0, 1e-45, 1e300, float("nan"), float("inf")]
+    ),
+    st.sampled_from(
+        [
+            True,
+            False,
+            "",
+            "yarn",
+            "longrope",
+            "x" * 1000,
+            [],
+            [0],
+            [1, 2],
+            [-1] * 4,
+            [0] * 600,
+            ["a"],
+            [0.5] * 2,
+        ]
+    ),
+    st.lists(st.integers(-2, 1 << 33), max_size=5),
+    st.integers(-(1 << 63), (1 << 64) - 1),
+    st.floats(),
+)
+
+
+class Values(Shape):
+    """A tensor in memory."""
+
+    type, byte_order = "F32", "little"
+
+    def dequantize(self, rows=None) -> np.ndarray:
+        """Return some rows, or all values in the tensor's shape."""
+        values = made.random_values("", self.shape, np.random.default_rng(len(self.shape)))
+        return values if rows is None else values.reshape(-1, self.shape[-1])[rows]
+
+    @property
+    def rows_raw(self) -> np.ndarray:
+        """The bytes of each row."""
+        return self.dequantize().reshape(-1, self.shape[-1]).view(np.uint8)
+
+
+class Watched(dict):
+    """Metadata that remembers which keys were asked for."""
+
+    def __init__(self, values):
+        super().__init__(values)
+        self.asked = {}
+
+    def get(self, key, default=None):
+        """Return a value, and remember the key."""
+        self.asked[key] = True
+        return super().get(key, default)
+
+    def __contains__(self, key):
+        self.asked[key] = True
+        return super().__contains__(key)
+
+
+def sound(name: str) -> tuple[dict[str, object], dict[str, Shape]]:
+    """Return metadata and tensors that an architecture builds from."""
+    metadata = made.values_of(name, NEEDED)
+    return metadata, {key: Values(shape) for key, shape in made.tensors_of(name, metadata).items()}
+
+
+def tried(name: str, metadata: dict[str, object], tensors: dict[str, Shape]) -> RefggufError | None:
+    """Build a network and run a few tokens; returns the error if it fails as it should, and raises any other."""
+    try:
+        network = build(HyperParameters(metadata, tensors, name))
+        taps = {tap.name: tap for tap in network.taps()}
+    except RefggufError as error:
+        return error
+    with np.errstate(all="ignore"):  # odd constants make odd numbers, which are what the file says
+        logits = forward(network, Weights(tensors), np.arange(4), Cache(network.new_states()), Recorder(taps))
+    assert logits.shape[0] == 4
+    return None
+
+
+@pytest.mark.parametrize("name", architectures())
+def test_sound_metadata_builds(name):
+    """Every architecture builds from the usual sizes and what it requires besides."""
+    assert tried(name, *sound(name)) is None
+
+
+@pytest.mark.parametrize("name", architectures())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_odd_values_give_a_clear_error_or_a_network(name, data):
+    """Whatever stands under the keys that an architecture reads, building it works or fails in one sentence."""
+    metadata, tensors = sound(name)
+    watched = Watched(metadata)
+    tried(name, watched, tensors)
+    for _ in range(data.draw(st.integers(1, 3))):
+        key = data.draw(st.sampled_from(sorted(watched.asked)))
+        metadata[key] = data.draw(ODD)
+    error = tried(name, metadata, tensors)
+    assert error is None or ("\n" not in str(error) and len(str(error)) < 400)
+
+
+@pytest.mark.parametrize("name", architectures())
+def test_a_missing_or_misshapen_tensor_is_named(name):
+    """Without any one of its tensors, or with one of another shape, a model is refused by that tensor's name."""
+    metadata, tensors = sound(name)
+    for tensor, held in tensors.items():
+        for other in ({key: value for key, value in tensors.items() if key != tensor},
+                      tensors | {tensor: Shape((*held.shape, 2))}):  # fmt: skip
+            error = tried(name, metadata, other)
+            if tensor in other or not _optional(tensor):
+                assert error is not None, tensor
+                assert "tensor" in str(error) or "blk." in str(error), str(error)
+
+
+def _optional(tensor: str) -> bool:
+    """Tell whether another tensor can stand in for this one, or its absence means another kind of layer."""
+    return (
+        tensor in ("output.weight", "token_embd.weight")
+        or "ffn_norm" in tensor
+        or "post_attention_norm" in tensor
+    )

@@ -106,7 +106,9 @@ def _pool(n: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n, thread_name_prefix="refgguf-kernel")
 
 
-def parallel_rows(run: Callable[[int, int], None], n_rows: int, *, at_least: int = 1, multiple_of: int = 1) -> None:
+def parallel_rows(
+    run: Callable[[int, int], None], n_rows: int, *, at_least: int = 1, multiple_of: int = 1
+) -> None:
     """Call `run(first, end)` on ranges that cover `0 … n_rows`, on as many threads as pay.
 
     Kernels release the GIL, so plain threads do; each range writes its own rows, so the result does not depend

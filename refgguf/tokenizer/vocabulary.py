@@ -54,7 +54,9 @@ def _texts_with_rules() -> frozenset[str]:
     """Return the token texts whose attributes do not come from their type alone."""
     rules = special_rules()
     by_text = [text for texts in rules["by_text"].values() for text in texts]
-    return frozenset([*by_text, *rules["end"], *rules["shown"], *(rule["text"] for rule in rules["not_end_beside"])])
+    return frozenset(
+        [*by_text, *rules["end"], *rules["shown"], *(rule["text"] for rule in rules["not_end_beside"])]
+    )
 
 
 class Vocabulary:

@@ -28,6 +28,31 @@ from refgguf.kernels.simd import fma, tree_sum, zero_f32x16
 
 
 @part
+def _f32(flat, at):
+    return load_f32(flat, at)
+
+
+@part
+def _f32_x16(flat, at):
+    return load_f32x16(flat, at)
+
+
+@part
+def _f16(flat, at):
+    return load_half(flat, at)
+
+
+@part
+def _f16_x16(flat, at):
+    return load_half_x16(flat, at)
+
+
+@part
+def _tree_sum(lanes):
+    return tree_sum(lanes)
+
+
+@part
 def _bf16(flat, at):
     return bits_to_f32(np.uint32(load_u16(flat, at)) << np.uint32(16))
 
@@ -37,8 +62,8 @@ def _bf16_x16(flat, at):
     return high_words_to_f32(load_i16x16(flat, at))
 
 
-def _exact_kernel(width: int, load: Callable, load_one: Callable) -> Callable:
-    """Return the kernel in the fixed order for numbers of `width` bytes."""
+def _exact_kernel(width: int, load: Callable) -> Callable:
+    """Return the kernel in the fixed order for numbers of `width` bytes, of which `load` reads 16."""
 
     @kernel
     def multiply(raw, x, out, first, end):
@@ -46,8 +71,8 @@ def _exact_kernel(width: int, load: Callable, load_one: Callable) -> Callable:
         row_bytes = raw.shape[1]
         flat = raw.reshape(-1)
         full = d_in // 16 * 16
-        rest, rest_x = np.zeros((4, 16), np.float32), np.zeros(16, np.float32)
-        flat_rest = rest.reshape(-1)
+        rest_bytes = width * (d_in - full)
+        rest, rest_x = np.zeros(4 * 64, np.uint8), np.zeros(16, np.float32)
         rows_at_once = end - first if n_tokens == 1 else max(4, CACHED_BYTES // row_bytes)
         for begin in range(first, end, rows_at_once):
             last = min(begin + rows_at_once, end) - 1
@@ -72,16 +97,15 @@ def _exact_kernel(width: int, load: Callable, load_one: Callable) -> Callable:
                         sum2 = fma(load(flat, at2 + width * i), lanes, sum2)
                         sum3 = fma(load(flat, at3 + width * i), lanes, sum3)
                     if full < d_in:
-                        for i in range(full, d_in):
-                            rest[0, i - full] = load_one(flat, at0 + width * i)
-                            rest[1, i - full] = load_one(flat, at1 + width * i)
-                            rest[2, i - full] = load_one(flat, at2 + width * i)
-                            rest[3, i - full] = load_one(flat, at3 + width * i)
+                        # a last, shorter step reads from bytes of its own, which zeros follow
+                        for k in range(4):
+                            at = min(row0 + k * quarter, last) * row_bytes + width * full
+                            rest[64 * k : 64 * k + rest_bytes] = flat[at : at + rest_bytes]
                         lanes = load_f32x16(rest_x, 0)
-                        sum0 = fma(load_f32x16(flat_rest, 0), lanes, sum0)
-                        sum1 = fma(load_f32x16(flat_rest, 16), lanes, sum1)
-                        sum2 = fma(load_f32x16(flat_rest, 32), lanes, sum2)
-                        sum3 = fma(load_f32x16(flat_rest, 48), lanes, sum3)
+                        sum0 = fma(load(rest, 0), lanes, sum0)
+                        sum1 = fma(load(rest, 64), lanes, sum1)
+                        sum2 = fma(load(rest, 128), lanes, sum2)
+                        sum3 = fma(load(rest, 192), lanes, sum3)
                     out[token, row0], out[token, row1] = tree_sum(sum0), tree_sum(sum1)
                     out[token, row2], out[token, row3] = tree_sum(sum2), tree_sum(sum3)
 
@@ -149,20 +173,20 @@ def _llama_cpp_kernel(
 DOTS = (
     Dot(
         "F32",
-        _exact_kernel(4, load_f32x16, load_f32),
+        _exact_kernel(4, _f32_x16, _f32),
         "F32",
-        _llama_cpp_kernel(4, load_f32x16, load_f32, _hadd_sum, _f32_rest, False),
+        _llama_cpp_kernel(4, _f32_x16, _f32, _hadd_sum, _f32_rest, False),
     ),
     Dot(
         "F16",
-        _exact_kernel(2, load_half_x16, load_half),
+        _exact_kernel(2, _f16_x16, _f16),
         "F16",
-        _llama_cpp_kernel(2, load_half_x16, load_half, _hadd_sum, _float64_rest, True),
+        _llama_cpp_kernel(2, _f16_x16, _f16, _hadd_sum, _float64_rest, True),
     ),
     Dot(
         "BF16",
-        _exact_kernel(2, _bf16_x16, _bf16),
+        _exact_kernel(2, _bf16_x16),
         "BF16",
-        _llama_cpp_kernel(2, _bf16_x16, _bf16, tree_sum, _float64_rest, True),
+        _llama_cpp_kernel(2, _bf16_x16, _bf16, _tree_sum, _float64_rest, True),
     ),
 )

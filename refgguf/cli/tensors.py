@@ -20,6 +20,9 @@ from refgguf.gguf.summary import total
 if TYPE_CHECKING:
     from refgguf.gguf.statistics import TensorStatistics
     from refgguf.tensor import Tensor
+    from refgguf.weights.code_statistics import CodeStatistics
+
+    Figures = tuple[TensorStatistics, CodeStatistics | None] | str  # the text says why there are none
 
 SORTS: dict[
     str, tuple[Callable[[Tensor], Any], bool]
@@ -32,10 +35,15 @@ SORTS: dict[
     "bits": (lambda tensor: tensor.bits_per_value or 0.0, True),
 }
 COLUMNS = ("name", "type", "shape", "weights", "bits", "size", "role", "offset", "part")
-STATS = ("min", "max", "mean", "std", "zeros", "nan")
+STATS = ("min", "max", "mean", "std", "rms", "zeros", "nan")
+CODE_STATS = (
+    "entropy",
+    "saturated",
+    "scale",
+)  # of quantized tensors: bits a code carries, share at an end, median
 LEFT = ("name", "type", "role")
 # left out where the terminal is narrow, the first first
-DROP = ("offset", "role", "weights", "bits", "size", "shape", "part")
+DROP = ("offset", "rms", "role", "weights", "bits", "size", "shape", "part")
 LONG_WORK = 1 << 24  # values from which decoding takes long enough to show a bar
 
 
@@ -62,7 +70,10 @@ LONG_WORK = 1 << 24  # values from which decoding takes long enough to show a ba
 )
 @click.option("--reverse", is_flag=True, help="Turn the order round.")
 @click.option(
-    "--stats", is_flag=True, help="Decode the tensors and show least, greatest, mean, deviation, zeros."
+    "--stats",
+    is_flag=True,
+    help="Decode the tensors and show least, greatest, mean, deviation, RMS, zeros; of quantized ones also the "
+    "entropy of their codes in bits, the share of codes at an end, and the median scale.",
 )
 @options.partial_option
 @options.json_option
@@ -146,11 +157,12 @@ def parse_layers(text: str | None) -> set[int] | None:
     return layers
 
 
-def measure(tensors: list[Tensor]) -> dict[str, TensorStatistics | str]:
+def measure(tensors: list[Tensor]) -> dict[str, Figures]:
     """Compute every tensor's figures; where a tensor cannot be decoded, its value is the reason."""
     from refgguf.gguf.statistics import tensor_statistics
+    from refgguf.weights.code_statistics import code_statistics
 
-    found: dict[str, TensorStatistics | str] = {}
+    found: dict[str, Figures] = {}
     done, n_values = 0, sum(tensor.n_values for tensor in tensors)
     bar = console.progress("decoding", n_values) if n_values > LONG_WORK else nullcontext(lambda *_: None)
     with bar as show:
@@ -160,14 +172,14 @@ def measure(tensors: list[Tensor]) -> dict[str, TensorStatistics | str]:
                 show(before + n, name)
 
             try:
-                found[tensor.name] = tensor_statistics(tensor, step)
+                found[tensor.name] = tensor_statistics(tensor, step), code_statistics(tensor)
             except QuantError as error:
                 found[tensor.name] = str(error)
             done += tensor.n_values
     return found
 
 
-def described(tensor: Tensor, stats: TensorStatistics | str | None) -> dict[str, Any]:
+def described(tensor: Tensor, stats: Figures | None) -> dict[str, Any]:
     """Return what is known of a tensor, for JSON."""
     found = {
         "name": tensor.name,
@@ -181,15 +193,20 @@ def described(tensor: Tensor, stats: TensorStatistics | str | None) -> dict[str,
         "layer": layer_of(tensor.name),
         "role": role_of(tensor.name),
     }
-    if stats is not None:
-        found["stats"] = {"error": stats} if isinstance(stats, str) else asdict(stats)
+    if isinstance(stats, str):
+        found["stats"] = {"error": stats}
+    elif stats is not None:
+        values, codes = stats
+        found["stats"] = asdict(values) | ({} if codes is None else {"codes": asdict(codes)})
     return found
 
 
-def _draw(file: GGUFFile, tensors: list[Tensor], stats: dict[str, TensorStatistics | str]) -> None:
+def _draw(file: GGUFFile, tensors: list[Tensor], stats: dict[str, Figures]) -> None:
     names = [name for name in COLUMNS if name != "part" or len(file.parts) > 1]
-    headers = [*names, *(STATS if stats else ())]
-    rows = [_row(tensor, names, stats.get(tensor.name)) for tensor in tensors]
+    coded = any(not isinstance(found, str) and found[1] is not None for found in stats.values())
+    measured = (*STATS, *(CODE_STATS if coded else ())) if stats else ()
+    headers = [*names, *measured]
+    rows = [_row(tensor, names, stats.get(tensor.name), measured) for tensor in tensors]
     together = total("together", tensors)
     foot = {
         "name": f"{len(tensors):,} tensor{'s' if len(tensors) > 1 else ''}",
@@ -200,7 +217,7 @@ def _draw(file: GGUFFile, tensors: list[Tensor], stats: dict[str, TensorStatisti
     columns.draw(headers, rows, footer=[foot.get(name, "") for name in headers], left=LEFT, drop=DROP)
 
 
-def _row(tensor: Tensor, names: list[str], stats: TensorStatistics | str | None) -> list[str]:
+def _row(tensor: Tensor, names: list[str], stats: Figures | None, measured: tuple[str, ...]) -> list[str]:
     cells = {
         "name": shown(tensor.name),
         "type": tensor.type,
@@ -216,8 +233,21 @@ def _row(tensor: Tensor, names: list[str], stats: TensorStatistics | str | None)
     if stats is None:
         return row
     if isinstance(stats, str):
-        return [*row, *["?"] * len(STATS)]
-    numbers = ["-" if x is None else f"{x:.3g}" for x in (stats.min, stats.max, stats.mean, stats.std)]
-    share = f"{100 * stats.n_zeros / stats.n_values:.3g} %" if stats.n_zeros else "-"
-    odd = stats.n_nan + stats.n_infinite
-    return [*row, *numbers, share, f"{odd:,}" if odd else "-"]
+        return [*row, *["?"] * len(measured)]
+    shown_figures = _figures(*stats)
+    return [*row, *(shown_figures[name] for name in measured)]
+
+
+def _figures(values: TensorStatistics, codes: CodeStatistics | None) -> dict[str, str]:
+    found = {name: getattr(values, name) for name in ("min", "max", "mean", "std", "rms")}
+    cells = {name: "-" if x is None else f"{x:.3g}" for name, x in found.items()}
+    odd = values.n_nan + values.n_infinite
+    cells["zeros"] = f"{100 * values.n_zeros / values.n_values:.3g} %" if values.n_zeros else "-"
+    cells["nan"] = f"{odd:,}" if odd else "-"
+    if codes is None:
+        return cells | dict.fromkeys(CODE_STATS, "-")
+    return cells | {
+        "entropy": f"{codes.entropy:.2f}",
+        "saturated": f"{100 * codes.saturated:.3g} %",
+        "scale": f"{codes.scales[2]:.3g}",
+    }

@@ -156,9 +156,21 @@ def test_tensors_statistics(path: str, capsys):
     assert found["blk.0.attn_q.weight"]["n_zeros"] == 64 * 64
     assert "the tensor type 99 is unknown" in found["new"]["error"]
     lines = run(capsys, "tensors", path, "--stats", "ffn_norm", "attn_q").splitlines()
-    assert lines[0].split()[-6:] == ["MIN", "MAX", "MEAN", "STD", "ZEROS", "NAN"]
-    assert lines[1].split()[-7:] == ["0", "0", "0", "0", "100", "%", "-"]
-    assert lines[2].split()[-7:] == ["0", "63", "31.5", "18.5", "1.56", "%", "-"]
+    assert lines[0].split()[-6:] == ["MAX", "MEAN", "STD", "RMS", "ZEROS", "NAN"]
+    assert lines[1].split()[-8:] == ["0", "0", "0", "0", "0", "100", "%", "-"]
+    assert lines[2].split()[-8:] == ["0", "63", "31.5", "18.5", "36.5", "1.56", "%", "-"]
+
+
+def test_tensors_statistics_of_codes(path: str, capsys):
+    """Quantized tensors show the entropy of their codes, the share at an end, and the median scale."""
+    found = {t["name"]: t["stats"] for t in json.loads(run(capsys, "tensors", path, "--stats", "--json"))}
+    # all bytes are zero: one code, -8, which is the lowest; every scale is 0
+    codes = found["blk.0.ffn_up.weight"]["codes"]
+    assert (codes["entropy"], codes["saturated"], codes["n_codes"], codes["zero_scales"]) == (0, 1, 1, 1)
+    assert "codes" not in found["blk.0.attn_q.weight"]
+    lines = run(capsys, "tensors", path, "--stats", "ffn_up").splitlines()
+    assert lines[0].split()[-3:] == ["ENTROPY", "SATURATED", "SCALE"]
+    assert lines[1].split()[-4:] == ["0.00", "100", "%", "0"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140])

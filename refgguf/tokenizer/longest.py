@@ -1,12 +1,14 @@
-"""Find the longest token at a place of a text."""
+"""Find the tokens that begin at a place of a text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+_N_KEY = 4  # characters that longer tokens are filed under; few tokens share them
+
 
 class LongestMatch:
-    """Tokens by what they begin with, so that only lengths that exist are tried.
+    """Tokens by what they begin with, so that few lengths need to be tried.
 
     Args:
         ids: text → id.
@@ -15,23 +17,29 @@ class LongestMatch:
     def __init__(self, ids: Mapping[str, object]):
         self._ids = ids
         lengths: dict[str, set[int]] = {}
+        short: set[int] = set()
         for text in ids:
-            lengths.setdefault(text[:2], set()).add(len(text))
-        self._lengths = {start: tuple(sorted(found, reverse=True)) for start, found in lengths.items()}
+            if len(text) < _N_KEY:
+                short.add(len(text))
+            else:
+                lengths.setdefault(text[:_N_KEY], set()).add(len(text))
+        self._short = tuple(sorted(short, reverse=True))
+        self._lengths = {
+            start: (*sorted(found, reverse=True), *self._short) for start, found in lengths.items()
+        }
 
     def lengths(self, text: str, at: int) -> tuple[int, ...]:
-        """Return the lengths that tokens which begin like the text at `at` can have, longest first."""
-        start = text[at : at + 2]
-        found = self._lengths.get(start, ())
-        # a token of one character is filed under itself
-        return (*found, 1) if len(start) == 2 and start[0] in self._ids else found
+        """Return the lengths that a token at this place can have, longest first; not all of them need be tokens."""
+        return self._lengths.get(text[at : at + _N_KEY], self._short)
 
     def at(self, text: str, at: int) -> tuple[int, int] | None:
         """Return the longest token's (id, length) at a place, None if there is none."""
         for length in self.lengths(text, at):
-            id = self._ids.get(text[at : at + length])
+            part = text[at : at + length]
+            id = self._ids.get(part)
             if id is not None:
-                return id, length
+                # at the end of the text, a slice is shorter than it was asked to be
+                return id, len(part)
         return None
 
     def ids(self, text: str) -> list[int] | None:

@@ -26,11 +26,13 @@ from refgguf.tokenizer.vocabulary import NORMAL, UNUSED, USER_DEFINED
 from refgguf.tokenizer.word_cache import WordCache
 
 _UNKNOWN_PENALTY = np.float32(10)
-# Two sums closer than this may come out in either order after a rounded addition: doubles below 2**30 are exact
-# to 2**-23, and no text that fits in memory scores lower.
+# Two sums closer than this may come out in either order after rounded additions: doubles below 2**30 are exact to
+# 2**-23, and no text that fits in memory scores lower. Only the places on the best path matter: whichever of two
+# equal ways leads to another place, the sum there is the same but for rounding.
 _CLEAR = 1e-6
 _REPLACEMENT = "\ufffd".encode()
 _NO_UNKNOWN = -1
+_WORST = -1.7976931348623157e308  # the lowest double: worse than any sum
 _DEPENDS = b"\0depends"  # marks a character whose replacement depends on what follows
 _SIZES = (
     1,
@@ -212,28 +214,33 @@ class UGMTokenizer(Tokenizer):
     def _spell(self, piece: str, total: float) -> Spelling:
         """Find the best way to spell a piece, given the sum of the scores before it."""
         units = _units(piece)
-        n, scores = len(units), self._scores
-        best = [total] + [-np.finfo(np.float64).max] * n
-        came_from, chosen = [0] * (n + 1), [(self._unknown, 0.0)] * (n + 1)
-        clear = True
+        n, find, lengths = len(units), self._scores.get, self._longest.lengths
+        unknown = (self._unknown, self._unknown_score)
+        best = [total] + [_WORST] * n
+        second = [_WORST] * (n + 1)  # the best of the ways not taken, at each place
+        came_from, chosen = [0] * (n + 1), [unknown] * (n + 1)
         for start in range(n):
-            single = False
+            so_far, single = best[start], False
             ways = []
-            for length in reversed(self._longest.lengths(units, start)):
-                found = scores.get(units[start : start + length]) if start + length <= n else None
-                if found is not None:
+            for length in reversed(lengths(units, start)):
+                end = start + length
+                way = find(units[start:end]) if end <= n else None
+                if way is not None:
                     single |= length == 1
-                    ways.append((length, found))
+                    ways.append((end, way))
             if not single:
-                ways.append((1, (self._unknown, self._unknown_score)))
-            for length, way in ways:
-                end, value = start + length, best[start] + way[1]
-                clear &= abs(value - best[end]) > _CLEAR
+                ways.append((start + 1, unknown))
+            for end, way in ways:
+                value = so_far + way[1]
                 if value > best[end]:
-                    best[end], came_from[end], chosen[end] = value, start, way
-        path, end = [], n
+                    second[end], best[end] = best[end], value
+                    came_from[end], chosen[end] = start, way
+                elif value > second[end]:
+                    second[end] = value
+        path, end, clear = [], n, True
         while end > 0:
             path.append(chosen[end])
+            clear &= best[end] - second[end] > _CLEAR
             end = came_from[end]
         path.reverse()
         return Spelling([id for id, _ in path], [score for _, score in path], clear)

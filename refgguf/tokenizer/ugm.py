@@ -186,12 +186,10 @@ class UGMTokenizer(Tokenizer):
     def _scores(self) -> dict[str, tuple[int, float]]:
         """Text → (id, score) of every token that text can become."""
         vocabulary = self.vocabulary
-        attributes, scores = vocabulary.attributes, vocabulary.scores
+        texts, attributes = vocabulary.texts, vocabulary.attributes
+        scores = np.where(attributes & USER_DEFINED, np.float32(0), vocabulary.scores).tolist()
         wanted = (attributes & (NORMAL | USER_DEFINED | UNUSED)).nonzero()[0].tolist()
-        return {
-            vocabulary.text(id): (id, 0.0 if attributes[id] & USER_DEFINED else float(scores[id]))
-            for id in wanted
-        }
+        return {texts[id]: (id, scores[id]) for id in wanted}
 
     @cached_property
     def _unknown_score(self) -> float:

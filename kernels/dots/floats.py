@@ -5,7 +5,8 @@ In llama.cpp numerics both sides are rounded to the weights' type. Then, as AVX2
     F32, F16    4 accumulators of 8 lanes take 32 values at a time, one FMA each; accumulator 0 gets 2, 1 gets
                 3, 0 gets 1; lanes 4 … 7 are added to 0 … 3, then 0 to 1 and 2 to 3, then both
     BF16        the same, but the 8 lanes end as everywhere: 4 … 7 to 0 … 3, 2 and 3 to 0 and 1, 1 to 0
-    the rest    fewer than 32 values, one after the other: F16 and BF16 in float64; F32 as GCC compiles it, product
+    the rest    fewer than 32 values, one after the other: F16 and BF16 in float64; F32 as GCC compiles it,
+    product
                 and sum rounded apart up to the last multiple of four, an FMA each for the last three
 
 Source: ggml_vec_dot_f32, ggml_vec_dot_f16, ggml_vec_dot_bf16 in ggml-cpu/vec.cpp, GGML_F32x8_REDUCE in
@@ -25,6 +26,9 @@ from refgguf.kernels.half import load_half, load_half_x16
 from refgguf.kernels.jit import kernel, part
 from refgguf.kernels.lanes import bits_to_f32, load_f32, load_f32x16, load_u16
 from refgguf.kernels.simd import fma, tree_sum, zero_f32x16
+
+# The closures of the kernels below hold these plain functions rather than the intrinsics themselves, which
+# numba's cache would not recognise in the next process.
 
 
 @part
@@ -79,7 +83,8 @@ def _exact_kernel(width: int, load: Callable) -> Callable:
             quarter = (last - begin + 4) // 4
             for token in range(n_tokens):
                 token_x = x[token]
-                rest_x[: d_in - full] = token_x[full:]
+                for i in range(full, d_in):
+                    rest_x[i - full] = token_x[i]
                 for row0 in range(begin, min(begin + quarter, last + 1)):
                     row1, row2 = min(row0 + quarter, last), min(row0 + 2 * quarter, last)
                     row3 = min(row0 + 3 * quarter, last)
@@ -100,7 +105,8 @@ def _exact_kernel(width: int, load: Callable) -> Callable:
                         # a last, shorter step reads from bytes of its own, which zeros follow
                         for k in range(4):
                             at = min(row0 + k * quarter, last) * row_bytes + width * full
-                            rest[64 * k : 64 * k + rest_bytes] = flat[at : at + rest_bytes]
+                            for i in range(rest_bytes):
+                                rest[64 * k + i] = flat[at + i]
                         lanes = load_f32x16(rest_x, 0)
                         sum0 = fma(load(rest, 0), lanes, sum0)
                         sum1 = fma(load(rest, 64), lanes, sum1)
@@ -173,13 +179,13 @@ def _llama_cpp_kernel(
 DOTS = (
     Dot(
         "F32",
-        _exact_kernel(4, _f32_x16, _f32),
+        _exact_kernel(4, _f32_x16),
         "F32",
         _llama_cpp_kernel(4, _f32_x16, _f32, _hadd_sum, _f32_rest, False),
     ),
     Dot(
         "F16",
-        _exact_kernel(2, _f16_x16, _f16),
+        _exact_kernel(2, _f16_x16),
         "F16",
         _llama_cpp_kernel(2, _f16_x16, _f16, _hadd_sum, _float64_rest, True),
     ),

@@ -22,7 +22,7 @@ from refgguf.kernels.lanes import load_f32x16, store
 LANES = 16
 # rows and tokens of a tile: as many 16-lane accumulators as the registers hold beside the operands
 TILE_ROWS, TILE_TOKENS = (4, 6) if simd.cpu_has("avx512f") else (2, 3)
-BLOCK_STEPS = 32  # steps of 16 values; a tile's two streams of this length fit the innermost cache
+BLOCK_STEPS = 64  # steps of 16 values; a tile's two streams of this length fit the innermost cache
 
 _tile = simd.fma_tile(TILE_ROWS, TILE_TOKENS)
 _TILE_SUMS = TILE_ROWS * TILE_TOKENS * LANES

@@ -20,10 +20,11 @@ from refgguf.kernels.jit import parallel_rows
 from refgguf.kernels.quants import QuantFormat, format_of
 
 NUMERICS = ("exact", "llama.cpp")
-DECODED_VALUES = 1 << 16  # decoded weights at a time: 256 KiB
+DECODED_VALUES = 1 << 18  # decoded weights at a time: 1 MiB
+MOST_ROWS = 64  # rows decoded at a time, however short they are
 TOKENS_AT_ONCE = 252  # activations packed at a time: a multiple of every tile's tokens
 WORK_FOR_A_THREAD = 1 << 17  # multiplications below which handing work to a thread costs more than it saves
-FEW_TOKENS = 2  # up to so many tokens, decoding anew for each is faster than decoding once into memory
+FEW_TOKENS = 6  # up to so many tokens, decoding anew for each is faster than decoding once into memory
 
 
 def linear_plain(x: np.ndarray, raw: np.ndarray, type_name: str) -> np.ndarray:
@@ -163,7 +164,7 @@ def _as_llama_cpp(x: np.ndarray, raw: np.ndarray, dot: Dot, out: np.ndarray) -> 
 def _few_tokens(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat, out: np.ndarray) -> None:
     """Decode some rows and multiply them with each token in turn."""
     d_in = x.shape[1]
-    at_once = max(4, min(64, DECODED_VALUES // d_in))
+    at_once = max(4, min(MOST_ROWS, DECODED_VALUES // 4 // d_in))
 
     def run(first: int, end: int) -> None:
         decode = _decoder(raw, fmt, d_in, at_once)
@@ -183,7 +184,7 @@ def _many_tokens(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat, out: np.ndarr
     groups = -(-n // tiles.TILE_TOKENS)
     packed_x = aligned((groups, n_steps, tiles.TILE_TOKENS, tiles.LANES), np.float32)
     tiles.pack(x, tiles.TILE_TOKENS, packed_x)
-    row_groups = max(1, min(8, DECODED_VALUES // (d_in * tiles.TILE_ROWS)))
+    row_groups = max(1, min(MOST_ROWS, DECODED_VALUES // d_in) // tiles.TILE_ROWS)
     at_once = row_groups * tiles.TILE_ROWS
 
     def run(first: int, end: int) -> None:

@@ -6,9 +6,8 @@ import numpy as np
 
 from refgguf.kernels.quants import format_of, formats
 
-# every type that is not an integer: random bytes of F64 or integers give values far outside float32's range
 DTYPES = {"f16": np.float16, "bf16": np.uint16, "f32": np.float32, "f64": np.float64}
-NAMES = [name for name in formats() if name[0] != "I" or not name[1:].isdigit()]
+NAMES = list(formats())
 
 
 def random_weights(name: str, d_out: int, d_in: int, seed: int = 0) -> np.ndarray:
@@ -17,18 +16,21 @@ def random_weights(name: str, d_out: int, d_in: int, seed: int = 0) -> np.ndarra
     rng = np.random.default_rng([seed, d_out, d_in, *name.encode()])
     n_blocks = d_out * d_in // fmt.block_size
     raw = rng.integers(0, 256, (n_blocks, fmt.type_size), np.uint8)
-    if fmt.quantize is not None:
-        fmt.quantize(rng.standard_normal((n_blocks, fmt.block_size)).astype(np.float32), raw)
-    else:
-        at = 0
-        for field in fmt.fields:
-            if field.kind in ("f16", "bf16", "f32", "f64"):
-                dtype = DTYPES[field.kind]
-                scales = rng.uniform(0.01, 0.1, (n_blocks, field.count))
-                if field.kind == "bf16":
-                    scales = scales.astype(np.float32).view(np.uint32) >> 16
-                raw[:, at : at + field.nbytes] = scales.astype(dtype).view(np.uint8).reshape(n_blocks, -1)
-            at += field.nbytes
+    at = 0
+    for field in fmt.fields:
+        if field.kind in DTYPES:
+            scales = rng.uniform(0.01, 0.1, (n_blocks, field.count)) * rng.choice(
+                [-1, 1], (n_blocks, field.count)
+            )
+            if field.kind == "bf16":
+                scales = scales.astype(np.float32).view(np.uint32) >> 16
+            raw[:, at : at + field.nbytes] = (
+                scales.astype(DTYPES[field.kind]).view(np.uint8).reshape(n_blocks, -1)
+            )
+        elif field.kind in ("i16", "i32", "i64"):
+            numbers = rng.integers(-99, 100, (n_blocks, field.count)).astype(f"<i{field.width}")
+            raw[:, at : at + field.nbytes] = numbers.view(np.uint8).reshape(n_blocks, -1)
+        at += field.nbytes
     out = np.empty((n_blocks, fmt.block_size), np.float32)
     fmt.dequantize(raw, out)
     # whatever scales are hidden elsewhere in a block (exponent bytes, nibbles), keep only blocks of finite

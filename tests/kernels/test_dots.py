@@ -1,0 +1,88 @@
+"""Dot products in llama.cpp numerics: plain twins, tokens alone and in company, what kernels are made of."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+
+from refgguf.kernels.dots import dots, plain
+from refgguf.kernels.dots.activations import CONVERSIONS, convert
+from refgguf.kernels.ops.matmul import linear
+from refgguf.kernels.quants import format_of, formats
+from tests.support.weights import activations, random_weights
+
+NAMES = list(dots())
+QUANTIZED = [name for name in NAMES if dots()[name].activation.startswith("Q8")]
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_kernel_equals_the_plain_twin_bit_for_bit(name):
+    """The fast kernel and NumPy's step-by-step arithmetic give the same bits, for each of several tokens."""
+    d_in = 3 * max(256, format_of(name).block_size)
+    raw, x = random_weights(name, 7, d_in), activations(3, d_in)
+    made = convert(x, dots()[name].activation)
+    wanted = np.stack([plain.dot_plain(name, raw, made, token) for token in range(3)])
+    np.testing.assert_array_equal(linear(x, raw, name, "llama.cpp"), wanted)
+
+
+@pytest.mark.parametrize("name", ["IQ4_NL", "MXFP4"])
+def test_an_odd_number_of_blocks_equals_the_plain_twin(name):
+    """A last block without a second one is added as the twin adds it."""
+    raw, x = random_weights(name, 5, 160), activations(2, 160)
+    made = convert(x, "Q8_0")
+    wanted = np.stack([plain.dot_plain(name, raw, made, token) for token in range(2)])
+    np.testing.assert_array_equal(linear(x, raw, name, "llama.cpp"), wanted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_token_gets_the_same_bits_alone_and_in_company(name):
+    """In llama.cpp numerics each of many tokens comes out as it does alone, also where rows fill the cache."""
+    d_in = 4 * max(256, format_of(name).block_size)
+    raw, x = random_weights(name, 301, d_in), activations(5, d_in)
+    together = linear(x, raw, name, "llama.cpp")
+    alone = np.concatenate([linear(x[i : i + 1], raw, name, "llama.cpp") for i in range(5)])
+    np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_llama_cpp_numerics_is_near_exact(name):
+    """Rounded activations change a result by no more than their rounding can."""
+    d_in = 4 * max(256, format_of(name).block_size)
+    raw, x = random_weights(name, 9, d_in), activations(2, d_in)
+    exact, theirs = (linear(x, raw, name, numerics) for numerics in ("exact", "llama.cpp"))
+    weights = np.empty((9, d_in), np.float32)
+    fmt = format_of(name)
+    fmt.dequantize(raw.reshape(-1, fmt.type_size), weights.reshape(-1, fmt.block_size))
+    # an activation is off by half a step of its block, a step being at most max|x| / 127 (Q8_K, Q8_0, and the
+    # float types are finer); F16 scales and float32 sums add less than a hundredth of the largest product each
+    largest = np.abs(x).max(axis=1, keepdims=True)
+    bound = (0.5 / 127 + 0.01) * largest * np.abs(weights).sum(axis=1) + 1e-6
+    assert (np.abs(exact - theirs) <= bound).all()
+
+
+def test_every_float_and_quantized_type_has_a_dot_product():
+    """Every type that ggml multiplies has llama.cpp numerics; the others fall back on exact numerics."""
+    without = {"F64", "I8", "I16", "I32", "I64", "Q8_1", "Q8_K"}
+    assert set(NAMES) == set(formats()) - without
+    for name in without & set(formats()):
+        raw, x = random_weights(name, 3, 256), activations(1, 256)
+        np.testing.assert_array_equal(linear(x, raw, name, "llama.cpp"), linear(x, raw, name))
+
+
+def test_dots_name_conversions_and_formats_that_exist():
+    """Each entry names a known tensor type and a known conversion of activations."""
+    for name, dot in dots().items():
+        assert dot.name == name and name in formats() and dot.activation in CONVERSIONS
+
+
+def test_kernels_close_over_plain_functions_and_numbers():
+    """Numba's cache recognises a kernel in the next process only if its closure holds nothing compiled."""
+    for dot in dots().values():
+        for kernel in (dot.exact, dot.llama_cpp):
+            for cell in (kernel.py_func.__closure__ or ()) if kernel is not None else ():
+                held = cell.cell_contents
+                assert isinstance(held, types.FunctionType | int) or held in (np.float32, np.float64), (
+                    dot.name
+                )

@@ -83,11 +83,42 @@ def command(
     wanted = None if layers is None else read_ranges(layers)
     view = parse_camera(camera)
     if save is None:
-        raise InputError("the window is not there yet; draw a picture with --save picture.png")
+        show_window(model, prompt, wanted, numerics, token, theme)
+        return
     check_drawing(save)
     shown = load_shown(model, prompt, wanted, numerics, token, theme)
     look = compose(shown, pixels, view)
     draw(look, save)
+
+
+def show_window(
+    model: str,
+    prompt: options.Prompt,
+    layers: Sequence[int] | None,
+    numerics: str,
+    token: int | None,
+    theme: str,
+) -> None:
+    """Open the window; the model runs when it is there."""
+    from refgguf.viz.app.launch import check_window
+
+    check_window()
+    from refgguf.viz.app.window import open_window
+    from refgguf.viz.session import Session
+
+    if Path(model).suffix in TRACES or not prompt.given:
+        open_window(shown=load_shown(model, prompt, layers, numerics, token, theme))
+        return
+    loaded = refgguf.load(model, numerics=numerics)
+    ids = prompt.ids_for(loaded)
+    layers = checked_layers(layers, {t.layer for t in loaded.taps.values()})
+    look = {
+        "theme": theme,
+        "layers": layers,
+        "token": -1 if token is None else checked_token(token, len(ids)),
+        "marked": token is not None,
+    }
+    open_window(session=Session(loaded, ids, prompt.text or "", options=look))
 
 
 def check_drawing(save: str) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from refgguf.errors import NoGLError
 from refgguf.viz.scene.build import Look
+
+if TYPE_CHECKING:
+    from refgguf.viz.render.renderer import Renderer
 
 SAMPLES = 2  # in each direction, to a pixel
 TILE = 1024  # pixels of the picture; a frame buffer of TILE · SAMPLES is within every driver's limits
@@ -71,12 +75,16 @@ def render(look: Look, samples: int = SAMPLES) -> np.ndarray:
         NoGLError: there is no OpenGL.
     """
     canvas().set_current()
-    from vispy import gloo
-
     from refgguf.viz.render.renderer import Renderer
 
-    renderer = Renderer(look)
-    width, height = look.size
+    return draw_tiles(Renderer(look), samples)
+
+
+def draw_tiles(renderer: Renderer, samples: int = SAMPLES) -> np.ndarray:
+    """Draw what a renderer holds into a picture, in the OpenGL context that is current; as `render` does."""
+    from vispy import gloo
+
+    width, height = renderer.look.size
     picture = np.empty((height, width, 3), np.uint8)
     side = TILE * samples
     buffer = gloo.FrameBuffer(

@@ -2,46 +2,78 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from vispy import gloo
 
-from refgguf.viz.render.programs import Labels, Panels, Slabs, Tubes, bar_quads, card_quads, veil_quads
-from refgguf.viz.scene.atlas import build_atlas
+from refgguf.viz.render.labels import Labels
+from refgguf.viz.render.panels import Panels, bar_quads, card_quads, veil_quads
+from refgguf.viz.render.slabs import Slabs
+from refgguf.viz.render.tubes import Tubes
+from refgguf.viz.scene.atlas import Atlas, build_atlas
 from refgguf.viz.scene.build import Look
+from refgguf.viz.scene.camera import Camera
+from refgguf.viz.scene.overlay import Overlay
 
 THINNEST = 0.5  # radius in pixels of the picture
 
 
 class Renderer:
-    """Holds the buffers of one look. Needs a current OpenGL context for all it does."""
+    """Holds the buffers of one look. Needs a current OpenGL context for all it does.
+
+    Attributes:
+        look: what is drawn.
+        focus: 1 while everything that is not highlighted steps back.
+    """
 
     def __init__(self, look: Look):
         scene = look.scene
-        self.look = look
-        self.slabs = Slabs(scene.theme)
-        self.slabs.set_boxes(scene.pieces.boxes, scene.scales, look.atlas, self._styles())
-        self.tubes = Tubes(scene.mesh)
         theme = scene.theme
+        self.look = look
+        self.focus = 0.0
+        self.slabs = Slabs(theme)
+        self.slabs.set_boxes(scene.pieces.boxes, scene.scales, look.atlas)
+        self.slabs.set_styles(self.plain_styles())
+        self.tubes = Tubes(scene.mesh, theme)
         cards = card_quads(scene.pieces, scene.shadows, theme)
         self.panels = Panels([*cards, *bar_quads(scene.pieces.bars, theme)], theme, scene.shadows)
-        self.labels = Labels(scene.pieces.labels, scene.theme)
-        overlay = look.overlay
-        self.veil = Panels(list(veil_quads(overlay.covers, look.size[1], theme)), theme)
-        self.legend = Slabs(scene.theme)
-        steps = np.ones((len(overlay.boxes), 2), int)
-        self.legend.set_boxes(overlay.boxes, scene.scales, build_atlas(overlay.boxes, steps))
-        self.words = Labels(overlay.labels, scene.theme)
+        self.labels = Labels(scene.pieces.labels, theme)
+        self._lay_over(look.overlay)
 
-    def _styles(self) -> np.ndarray:
-        """Mark the chosen token's row in every box that has one."""
+    def _lay_over(self, overlay: Overlay) -> None:
+        theme = self.look.scene.theme
+        self.veil = Panels(list(veil_quads(overlay.covers, self.look.size[1], theme)), theme)
+        self.legend = Slabs(theme)
+        steps = np.ones((len(overlay.boxes), 2), int)
+        self.legend.set_boxes(overlay.boxes, self.look.scene.scales, build_atlas(overlay.boxes, steps))
+        self.words = Labels(overlay.labels, theme)
+
+    def plain_styles(self) -> np.ndarray:
+        """Return styles that mark the chosen token's row in every box that has one, and nothing else."""
         shown = self.look.scene.shown
         boxes = self.look.scene.pieces.boxes
-        styles = np.zeros((len(boxes), 3))
+        styles = np.zeros((len(boxes), 4))
         if shown.marked:
             for i, box in enumerate(boxes):
                 if box.plane.axes[0] in ("token", "query"):
                     styles[i, :2] = shown.token_index, shown.token_index + 1
         return styles
+
+    def set_camera(self, camera: Camera) -> None:
+        """Look from elsewhere; the values stay as finely pooled as they are."""
+        self.look = replace(self.look, camera=camera)
+
+    def set_atlas(self, atlas: Atlas) -> None:
+        """Show the values more finely, or less."""
+        scene = self.look.scene
+        self.look = replace(self.look, atlas=atlas)
+        self.slabs.set_boxes(scene.pieces.boxes, scene.scales, atlas)
+
+    def set_size(self, size: tuple[int, int], overlay: Overlay) -> None:
+        """Draw pictures of another size, with the title and legend made for it."""
+        self.look = replace(self.look, size=size, overlay=overlay)
+        self._lay_over(overlay)
 
     def draw(self, *, sharpness: float = 1.0, part: np.ndarray | None = None) -> None:
         """Draw the scene and, over it, title and legend.
@@ -56,8 +88,8 @@ class Renderer:
         world = part @ self.look.matrix()
         zoom = part[0, 0], part[1, 1]
         self.panels.draw(world, sharpness)
-        self.slabs.draw(world, sharpness)
-        self.tubes.draw(world, THINNEST * self.look.pixel())
+        self.slabs.draw(world, sharpness, self.focus)
+        self.tubes.draw(world, THINNEST * self.look.pixel(), self.focus)
         # sizes of letters are judged in pixels of the whole picture
         self.labels.draw(world, (width / zoom[0], height / zoom[1]))
         gloo.clear(color=False, depth=True)

@@ -5,6 +5,9 @@ uniform vec2 u_atlas_size;
 uniform vec2 u_colours_size;     // entries, rows
 uniform vec3 u_ink;
 uniform vec3 u_accent;
+uniform vec3 u_ground;
+uniform float u_focus;           // 1 while something is in focus: what is not highlighted steps back
+uniform vec2 u_cell;             // cell under the cursor: column, row
 uniform float u_sharpness;       // pixels of the frame buffer for a pixel of the picture
 varying vec3 v_local;
 varying vec3 v_normal;
@@ -92,6 +95,12 @@ void main() {
         float rim = 1.0 - smoothstep(1.2, 2.0, min(min(to_row.x, to_row.y), near_edge));
         colour = mix(colour, u_accent, rim * inside * step(abs(v_normal.y), 0.5));
     }
+    if (v_style.w > 0.5) {
+        vec2 to_cell = abs(at - u_cell - 0.5) - 0.5;
+        float to_rim = abs(max(to_cell.x / pixel.x, to_cell.y / pixel.y)) / u_sharpness;
+        colour = mix(colour, u_accent, (1.0 - smoothstep(1.0, 1.9, to_rim)) * front);
+    }
     colour = mix(colour, u_accent, v_style.z * (1.0 - smoothstep(1.6, 2.6, near_edge)));
+    colour = mix(colour, u_ground, 0.6 * u_focus * (1.0 - v_style.z));
     gl_FragColor = vec4(colour, 1.0);
 }

@@ -6,7 +6,7 @@ attribute vec3 a_local;      // 0..1 within the box
 attribute vec3 a_normal;
 attribute vec4 a_rect;       // cells in the atlas: left, top, columns, rows
 attribute vec4 a_scale;      // low, high, row of the colour table, thickness of cell borders (0 or 1)
-attribute vec4 a_style;      // marked rows from, to (in cells), highlight 0..1, spare
+attribute vec4 a_style;      // marked rows from, to (in cells), highlight 0..1, whether u_cell is in this box
 varying vec3 v_local;
 varying vec3 v_normal;
 varying vec4 v_rect;

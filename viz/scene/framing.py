@@ -14,7 +14,7 @@ Rect = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 SHRINK = 0.97
 TRIES = 11  # shifts tried in each direction at each size
 MOST_POINTS = 6000
-CLEAR = 26.0  # pixels between the scene and an obstacle
+CLEAR = 18.0  # pixels between the scene and an obstacle
 
 
 def outline_points(pieces: Pieces, boxes: Sequence[Box] | None = None) -> np.ndarray:

@@ -1,0 +1,178 @@
+"""Sessions, steps and the inspector: what the window shows, without a window."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import refgguf
+from refgguf.errors import NoDisplayError
+from refgguf.viz.inspect import names_of, place_words, shape_words, statistics, sum_of
+from refgguf.viz.scene.build import build_scene
+from refgguf.viz.session import Ablation, CancelledError, Session
+from refgguf.viz.steps import around, steps_of
+from tests.support.models import FAMILIES
+from tests.support.scenes import tiny_scene, tiny_trace
+
+
+@pytest.fixture(params=["llama", "gpt2", "mixtral"])
+def session(request, tmp_path):
+    """A session on a tiny model of three families in turn."""
+    model = refgguf.load(FAMILIES[request.param]().write(tmp_path / "model.gguf"))
+    return Session(model, [1, 5, 2, 7])
+
+
+@pytest.fixture
+def llama(tmp_path):
+    """A session on a tiny Llama."""
+    return Session(refgguf.load(FAMILIES["llama"]().write(tmp_path / "model.gguf")), [1, 5, 2, 7])
+
+
+def test_a_session_shows_what_the_model_computes(llama):
+    """The trace is that of the model, and progress is told for every layer."""
+    told = []
+    shown = llama.run(lambda done, total: told.append((done, total)))
+    assert np.array_equal(shown.trace["logits"], llama.model.trace(llama.ids)["logits"])
+    n_layers = llama.model.config.n_layers
+    assert told == [(i + 1, n_layers) for i in range(n_layers)]
+
+
+def test_a_run_can_be_cancelled(llama):
+    """A run that is asked to stop ends at the next layer."""
+    stop = threading.Event()
+    layers = []
+
+    def progress(done: int, total: int) -> None:
+        layers.append(done)
+        stop.set()
+
+    with pytest.raises(CancelledError):
+        llama.run(progress, stop)
+    assert layers == [1]
+
+
+def test_switching_off_a_head_and_a_network(llama):
+    """Their outputs are zero, what comes before is unchanged, what comes after is not; and back."""
+    plain = llama.run().trace
+    off = llama.toggled(Ablation("blk.1.attn_z", 2)).toggled(Ablation("blk.0.ffn_out"))
+    changed = off.run().trace
+    assert not changed["blk.1.attn_z"][:, 2].any()
+    assert changed["blk.1.attn_z"][:, 1].any()
+    assert not changed["blk.0.ffn_out"].any()
+    assert np.array_equal(changed["blk.0.attn_z"], plain["blk.0.attn_z"])
+    assert not np.array_equal(changed["logits"], plain["logits"])
+    back = off.toggled(Ablation("blk.1.attn_z", 2)).toggled(Ablation("blk.0.ffn_out"))
+    assert np.array_equal(back.run().trace["logits"], plain["logits"])
+
+
+def test_the_next_token_is_the_best_or_is_drawn(llama):
+    """At temperature 0 the best token follows; above, a seed decides, always in the same way."""
+    logits = np.array([0.0, 2.0, 1.0])
+    assert llama.next_token(logits) == 1
+    llama.temperature = 1.0
+    drawn = {llama.next_token(logits) for _ in range(5)}
+    assert len(drawn) == 1
+    counts = np.zeros(3)
+    for seed in range(600):
+        llama.seed = seed
+        counts[llama.next_token(logits)] += 1
+    wanted = np.exp(logits) / np.exp(logits).sum()
+    # 600 draws: a share's standard deviation is at most 0.02, and five of them are never met by chance
+    assert np.abs(counts / 600 - wanted).max() < 0.1
+
+
+def test_a_longer_session(llama):
+    """An added token is the last one that runs."""
+    assert llama.extended(3).ids == [1, 5, 2, 7, 3]
+
+
+def test_steps_are_the_drawn_tensors_in_order():
+    """Each drawn tensor is a step, with exactly its boxes, and its inputs' boxes as the edges have them."""
+    scene, trace = tiny_scene("four experts"), tiny_trace("four experts")
+    steps = steps_of(scene)
+    order = [trace.names.index(s.tap) for s in steps]
+    assert order == sorted(order)
+    assert sorted(i for s in steps for i in s.boxes) == list(range(len(scene.pieces.boxes)))
+    for step in steps:
+        pairs = {p for r in step.routes for p in scene.pieces.routes[r].pairs if p[1] in step.boxes}
+        assert {a for a, _ in pairs} == step.inputs
+
+
+def test_around_a_box():
+    """What lights up around a box is what it is joined to."""
+    scene = tiny_scene("grouped queries")
+    number = next(i for i, b in enumerate(scene.pieces.boxes) if b.role == "pattern")
+    boxes, routes = around(scene, number)
+    roles = sorted(scene.pieces.boxes[i].role for i in boxes)
+    assert roles == ["k", "pattern", "q", "z"]
+    assert all(any(number in pair for pair in scene.pieces.routes[r].pairs) for r in routes)
+
+
+def test_statistics():
+    """Figures and places of extremes are those of the finite values."""
+    values = np.array([[3.0, -1.0, 0.0], [np.nan, 5.0, np.inf]])
+    found = statistics(values)
+    assert (found.minimum, found.maximum, found.n_nan, found.n_infinite) == (-1.0, 5.0, 1, 1)
+    assert found.mean == pytest.approx(7 / 4)
+    assert found.zeros == 0.25
+    assert found.highest[0] == (1, 1)
+    assert found.lowest[0] == (0, 1)
+    assert found.counts.sum() == 4
+    assert statistics(np.full(3, np.nan)) is None
+
+
+def test_words_of_the_inspector():
+    """Names of three vocabularies, shapes and places with dimension words and tokens."""
+    trace = tiny_trace("grouped queries")
+    tensor = trace.tensor("blk.0.attn_probs")
+    assert ("llama.cpp", "kq_soft_max-0") in names_of(tensor)
+    assert ("TransformerLens", "blocks.0.attn.hook_pattern") in names_of(tensor)
+    assert shape_words(tensor) == "4 head × 8 query × 8 key"
+    assert place_words(tensor, (1, 2, 0), trace.token_texts) == "head 1, query 2 ' upon', key 0 '<s>'"
+
+
+def test_values_are_taken_apart_into_what_they_are_summed_from(session):
+    """Whatever the inspector explains adds up to the value; the plain sums of every family are explained."""
+    trace = session.run().trace
+    weights = dict(session.model.file.tensors)
+    random = np.random.default_rng(4)
+    explained = set()
+    for tensor in trace.tensors:
+        if tensor.values.dtype.kind != "f":
+            continue
+        index = tuple(int(random.integers(n)) for n in tensor.values.shape)
+        parts = sum_of(trace, tensor.name, index, weights)
+        if parts is None:
+            continue
+        explained.add(tensor.name.split(".")[-1])
+        assert parts.total == pytest.approx(float(tensor.values[index]), rel=1e-4, abs=1e-5)
+        assert sum(t.value for t in parts.terms) + parts.rest == pytest.approx(parts.total)
+        magnitudes = [abs(t.value) for t in parts.terms]
+        assert magnitudes == sorted(magnitudes, reverse=True)
+    assert {"resid_mid", "resid_post", "attn_z", "attn_out", "logits"} <= explained
+
+
+def test_nothing_is_explained_that_does_not_add_up(llama):
+    """A value that is not the sum of its inputs is not said to be one."""
+    trace = llama.run().trace
+    assert sum_of(trace, "blk.0.attn_probs", (0, 1, 1), dict(llama.model.file.tensors)) is None
+    assert sum_of(trace, "blk.0.attn_norm", (0, 0), dict(llama.model.file.tensors)) is None
+
+
+def test_no_screen_is_said_in_one_sentence(monkeypatch):
+    """Without a screen the message suggests a picture."""
+    pytest.importorskip("PySide6")
+    from refgguf.viz.app import launch
+
+    monkeypatch.setattr(launch.sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(NoDisplayError, match=r"--save picture\.png"):
+        launch.check_window()
+
+
+def test_a_scene_of_a_run(session):
+    """Whatever family runs, its scene can be built."""
+    assert build_scene(session.run()).pieces.boxes

@@ -1,0 +1,79 @@
+"""Tests of the window: skipped, with the reason, where there is no Qt, no screen or no OpenGL for windows.
+
+They need a process of their own (`xvfb-run -a python -m pytest tests/window`): a process that has drawn without a
+screen has chosen another way to OpenGL.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+
+import pytest
+
+import refgguf
+from tests.support.models import FAMILIES
+
+
+@pytest.fixture(scope="session")
+def application():
+    """Qt, on a real or virtual screen."""
+    if importlib.util.find_spec("PySide6") is None:
+        pytest.skip("PySide6 is not installed")
+    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        pytest.skip("there is no screen; run: xvfb-run -a python -m pytest tests/window")
+    if os.environ.get("EGL_PLATFORM") == "surfaceless":
+        pytest.skip("this process draws without a screen; run tests/window in one of its own")
+    from refgguf.errors import ViewerError
+    from refgguf.viz.app.launch import check_window
+
+    try:
+        check_window()
+    except ViewerError as error:
+        pytest.skip(str(error))
+    from PySide6.QtWidgets import QApplication
+
+    return QApplication.instance() or QApplication([])
+
+
+@pytest.fixture
+def errors(monkeypatch):
+    """Errors in Qt's callbacks, which would otherwise only be printed."""
+    found: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: found.append(error))
+    yield found
+    assert not found
+
+
+@pytest.fixture
+def spin(application):
+    """Let Qt work until something is so."""
+
+    def until(condition=lambda: False, seconds: float = 20.0) -> bool:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            application.processEvents()
+            if condition():
+                return True
+            time.sleep(0.005)
+        return condition()
+
+    return until
+
+
+@pytest.fixture
+def window(application, spin, errors, tmp_path):
+    """A window on a tiny Llama that has run three tokens."""
+    from refgguf.viz.app.window import ViewerWindow
+    from refgguf.viz.session import Session
+
+    model = refgguf.load(FAMILIES["llama"]().write(tmp_path / "llama.gguf"))
+    window = ViewerWindow(session=Session(model, [1, 2, 3]))
+    window.resize(900, 640)
+    window.show()
+    assert spin(lambda: window.scene is not None and window.canvas.renderer is not None, 120)
+    yield window
+    window.close()
+    spin(seconds=0.1)

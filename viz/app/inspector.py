@@ -1,0 +1,173 @@
+"""The inspector: one tensor in words, a heat map, a histogram, its extremes, and how one value came about."""
+
+from __future__ import annotations
+
+import html
+
+import numpy as np
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QColor, QImage, QPainter
+from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from refgguf.viz.inspect import Statistics, Sum, names_of, place_words, shape_words, statistics, sum_of
+from refgguf.viz.scene.build import Scene
+from refgguf.viz.scene.colours import colour_of
+from refgguf.viz.scene.overlay import number
+from refgguf.viz.scene.picking import Hit
+
+WIDTH = 340
+
+
+class Picture(QWidget):
+    """Shows an image as large as the inspector is wide, cells as sharp squares."""
+
+    def __init__(self):
+        super().__init__()
+        self.image: QImage | None = None
+
+    def show_cells(self, colours: np.ndarray) -> None:
+        """Show (row, col, 3) uint8 colours."""
+        data = np.ascontiguousarray(colours)
+        height, width = data.shape[:2]
+        self.image = QImage(data.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
+        self.setFixedHeight(int(np.clip(WIDTH * height / width, 26, 240)))
+        self.update()
+
+    def paintEvent(self, event) -> None:
+        """Paint; Qt calls this."""
+        if self.image is not None:
+            QPainter(self).drawImage(QRectF(self.rect()), self.image)
+
+
+class Histogram(QWidget):
+    """Shows how a tensor's values are spread."""
+
+    def __init__(self):
+        super().__init__()
+        self.setFixedHeight(64)
+        self.counts = np.zeros(0)
+        self.colour = QColor("#808080")
+
+    def show_counts(self, counts: np.ndarray, colour: QColor) -> None:
+        """Show counts in equal steps."""
+        self.counts, self.colour = counts, colour
+        self.update()
+
+    def paintEvent(self, event) -> None:
+        """Paint; Qt calls this."""
+        if not self.counts.size or not self.counts.max():
+            return
+        painter = QPainter(self)
+        step = self.width() / len(self.counts)
+        # heights are logarithmic: one outlier must be seen beside a thousand small values
+        heights = np.log1p(self.counts) / np.log1p(self.counts.max()) * self.height()
+        for i, height in enumerate(heights):
+            bar = QRectF(i * step, self.height() - height, max(step - 1, 1), height)
+            painter.fillRect(bar, self.colour)
+
+
+class Inspector(QScrollArea):
+    """Tells of one tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setMinimumWidth(WIDTH + 24)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.head, self.value, self.figures = QLabel(), QLabel(), QLabel()
+        self.picture, self.histogram = Picture(), Histogram()
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
+        for widget in (self.head, self.picture, self.value, self.histogram, self.figures):
+            layout.addWidget(widget)
+            if isinstance(widget, QLabel):
+                widget.setWordWrap(True)
+                widget.setTextFormat(Qt.TextFormat.RichText)
+                widget.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout.addStretch(1)
+        self.setWidget(inside)
+        self.weights: dict = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Tell how to begin."""
+        self.head.setText(
+            "<p>Move over a box to read a value.<br>Click it to see it here.</p><p>? shows the keys.</p>"
+        )
+        self.value.clear()
+        self.figures.clear()
+        self.picture.hide()
+        self.histogram.hide()
+
+    def show_hit(self, scene: Scene, hit: Hit) -> None:
+        """Tell of the box that was hit, and of the value that was."""
+        box = scene.pieces.boxes[hit.box]
+        trace = scene.shown.trace
+        tensor = trace.tensor(box.plane.tap)
+        names = "".join(
+            f"<tr><td style='padding-right:8px'>{vocabulary}</td><td><code>{html.escape(name)}</code></td></tr>"
+            for vocabulary, name in names_of(tensor)
+        )
+        title = html.escape(box.title or tensor.name)
+        self.head.setText(
+            f"<h3 style='margin:0'>{title}</h3><p>{html.escape(tensor.meaning)}</p>"
+            f"<table>{names}</table><p><b>{html.escape(shape_words(tensor))}</b></p>"
+            f"{_line('how', tensor.formula)}{_line('from', ', '.join(tensor.inputs))}"
+            f"{_line('with', ', '.join(tensor.weights))}"
+        )
+        step = (max(1, -(-box.plane.shape[0] // 160)), max(1, -(-box.plane.shape[1] // WIDTH)))
+        scale = scene.scale(box)
+        self.picture.show_cells(colour_of(box.plane.pooled(*step), scale, scene.theme.name))
+        self.picture.show()
+        self._show_value(scene, hit)
+        found = statistics(tensor.values)
+        self.histogram.setVisible(found is not None)
+        if found is not None:
+            hue = scene.theme.hues[scale.kind]
+            self.histogram.show_counts(found.counts, QColor.fromRgbF(*hue))
+        self.figures.setText(_figures(found, tensor, trace.token_texts))
+
+    def _show_value(self, scene: Scene, hit: Hit) -> None:
+        box = scene.pieces.boxes[hit.box]
+        trace = scene.shown.trace
+        if hit.index is None:
+            self.value.setText("<p>Nothing was computed here: the token went to other experts.</p>")
+            return
+        tensor = trace.tensor(box.plane.tap)
+        place = html.escape(place_words(tensor, hit.index, trace.token_texts))
+        parts = sum_of(trace, tensor.name, hit.index, self.weights)
+        self.value.setText(
+            f"<p>{place}<br><b style='font-size:large'>{hit.value:.6g}</b></p>{_sum_words(parts)}"
+        )
+
+
+def _line(word: str, text: str) -> str:
+    return f"<p style='margin:2px 0'>{word}: <code>{html.escape(text)}</code></p>" if text else ""
+
+
+def _sum_words(parts: Sum | None) -> str:
+    if parts is None:
+        return ""
+    rows = "".join(
+        f"<tr><td align='right' style='padding-right:8px'>{number(t.value)}</td><td>{html.escape(t.name)}</td></tr>"
+        for t in parts.terms
+    )
+    more = parts.n_terms - len(parts.terms)
+    if more > 0:
+        rows += f"<tr><td align='right' style='padding-right:8px'>{number(parts.rest)}</td><td>{more:,} more</td></tr>"
+    return f"<p style='margin-bottom:0'>the sum of</p><table>{rows}</table>"
+
+
+def _figures(found: Statistics | None, tensor, token_texts: list[str]) -> str:
+    if found is None:
+        return "<p>holds no finite number</p>"
+    odd = f"<br>{found.n_nan:,} NaN, {found.n_infinite:,} infinite" if found.n_nan or found.n_infinite else ""
+    extremes = "".join(
+        f"<tr><td align='right' style='padding-right:8px'>{number(float(tensor.values[at]))}</td>"
+        f"<td>{html.escape(place_words(tensor, at, token_texts))}</td></tr>"
+        for at in (*found.highest, *reversed(found.lowest))
+    )
+    return (
+        f"<p>{number(found.minimum)} … {number(found.maximum)}, mean {number(found.mean)} ± {number(found.deviation)}, "
+        f"{found.zeros:.1%} zero{odd}</p><p style='margin-bottom:0'>farthest out</p><table>{extremes}</table>"
+    )

@@ -1,0 +1,106 @@
+"""The timeline: the tokens, and a slider over the operations of the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QListWidget, QSlider, QToolButton, QVBoxLayout, QWidget
+
+from refgguf.viz.scene.layout import readable
+from refgguf.viz.steps import Step
+
+BEAT = 650  # milliseconds for each operation while playing
+
+
+class Timeline(QWidget):
+    """Tokens and operations.
+
+    Signals:
+        token_chosen: a token's position.
+        step_chosen: an operation's number, -1 for none.
+    """
+
+    token_chosen = Signal(int)
+    step_chosen = Signal(int)
+
+    def __init__(self):
+        super().__init__()
+        self.steps: list[Step] = []
+        self.tokens = QListWidget()
+        self.tokens.setFlow(QListWidget.Flow.LeftToRight)
+        self.tokens.setFixedHeight(46)
+        self.tokens.setSpacing(2)
+        self.tokens.itemClicked.connect(lambda item: self.token_chosen.emit(self.tokens.row(item)))
+        self.play_button = QToolButton(text="▶")
+        self.play_button.setToolTip("Play the forward pass (Space)")
+        self.play_button.clicked.connect(self.toggle)
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.valueChanged.connect(self._moved)
+        self.words = QLabel()
+        row = QHBoxLayout()
+        row.addWidget(self.play_button)
+        row.addWidget(self.slider, 2)
+        row.addWidget(self.words, 3)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 2, 6, 2)
+        layout.addWidget(self.tokens)
+        layout.addLayout(row)
+        self.timer = QTimer(interval=BEAT)
+        self.timer.timeout.connect(self._play_on)
+        # the window's keys must not be eaten by the widgets that the mouse has touched last
+        for widget in (self.tokens, self.slider, self.play_button):
+            widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+
+    def show_run(self, token_texts: Sequence[str], chosen: int, steps: list[Step]) -> None:
+        """Show the tokens and operations of a run."""
+        self.steps = steps
+        self.tokens.clear()
+        self.tokens.addItems([readable(text) for text in token_texts])
+        self.tokens.setCurrentRow(chosen)
+        self.tokens.scrollToItem(self.tokens.currentItem())
+        self.slider.blockSignals(True)
+        self.slider.setRange(-1, len(steps) - 1)
+        self.slider.setValue(-1)
+        self.slider.blockSignals(False)
+        self.stop()
+        self._say()
+
+    def step(self, by: int) -> None:
+        """Go on by so many operations."""
+        self.slider.setValue(self.slider.value() + by)
+
+    def toggle(self) -> None:
+        """Play or pause."""
+        if self.timer.isActive():
+            self.stop()
+        elif self.steps:
+            if self.slider.value() == self.slider.maximum():
+                self.slider.setValue(-1)
+            self.play_button.setText("❚❚")
+            self.timer.start()
+            self._play_on()
+
+    def stop(self) -> None:
+        """Pause."""
+        self.timer.stop()
+        self.play_button.setText("▶")
+
+    def _play_on(self) -> None:
+        if self.slider.value() >= self.slider.maximum():
+            self.stop()
+        else:
+            self.step(1)
+
+    def _moved(self, number: int) -> None:
+        self._say()
+        self.step_chosen.emit(number)
+
+    def _say(self) -> None:
+        number = self.slider.value()
+        at = (
+            f"{number + 1} / {len(self.steps)}   {self.steps[number].words}"
+            if number >= 0
+            else "→ steps through"
+        )
+        self.words.setText(at)

@@ -1,0 +1,143 @@
+"""All boxes in one call, their cells coloured in the shader from one texture of values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from vispy import gloo
+
+from refgguf.viz.render.programs import SOLID, bind, program_of
+from refgguf.viz.scene.atlas import Atlas
+from refgguf.viz.scene.colours import Theme, colour_map
+from refgguf.viz.scene.parts import Box
+from refgguf.viz.scene.scales import Scale
+
+
+def _cube() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the corners of a box, four to a face, their normals, and its triangles."""
+    corners, normals, triangles = [], [], []
+    for axis in range(3):
+        for side in (0.0, 1.0):
+            a, b = (axis + 1) % 3, (axis + 2) % 3
+            face = np.zeros((4, 3), np.float32)
+            face[:, axis] = side
+            face[[1, 2], a] = 1
+            face[[2, 3], b] = 1
+            normal = np.zeros(3, np.float32)
+            normal[axis] = 2 * side - 1
+            triangles.append(np.array([[0, 1, 2], [0, 2, 3]]) + 4 * len(corners))
+            corners.append(face)
+            normals.append(np.tile(normal, (4, 1)))
+    return np.concatenate(corners), np.concatenate(normals), np.concatenate(triangles)
+
+
+CUBE = _cube()
+N_CORNERS = len(CUBE[0])
+
+
+class Slabs:
+    """All boxes."""
+
+    def __init__(self, theme: Theme):
+        self.program = program_of("slabs")
+        self.program["u_ink"] = theme.ink
+        self.program["u_accent"] = theme.accent
+        self.program["u_ground"] = theme.ground
+        self.program["u_cell"] = -9.0, -9.0
+        self.theme = theme.name
+        self.triangles: gloo.IndexBuffer | None = None
+        self.styles: gloo.VertexBuffer | None = None
+        self.steps = np.ones((0, 2), int)
+        self.marks = np.zeros((0, 4), np.float32)
+
+    def set_boxes(self, boxes: Sequence[Box], scales: Mapping[str, Scale], atlas: Atlas) -> None:
+        """Take over boxes and values.
+
+        Args:
+            boxes: what to draw.
+            scales: by the names that boxes have for them.
+            atlas: the boxes' values.
+        """
+        if not boxes:
+            self.triangles = None
+            return
+        own = [scales[b.scale] for b in boxes]
+        kinds = sorted({(s.kind, s.signed) for s in own})
+        table = np.stack([colour_map(self.theme, *kind) for kind in kinds])
+        self.program["u_colours"] = gloo.Texture2D(table, interpolation="nearest")
+        self.program["u_colours_size"] = table.shape[1], table.shape[0]
+        row = {kind: i for i, kind in enumerate(kinds)}
+        scale = np.array([(s.low, s.high, row[s.kind, s.signed]) for s in own])
+        self._upload(boxes, scale, atlas)
+
+    def _upload(self, boxes: Sequence[Box], scale: np.ndarray, atlas: Atlas) -> None:
+        corners, normals, triangles = CUBE
+        n = len(boxes)
+        self.steps = atlas.steps
+        self.program["u_atlas"] = gloo.Texture2D(atlas.values, internalformat="r32f", interpolation="nearest")
+        self.program["u_atlas_size"] = atlas.values.shape[1], atlas.values.shape[0]
+        grid = (atlas.steps == 1).all(axis=1)
+        origin = np.array([b.origin for b in boxes], np.float32)
+        size = np.array([b.size for b in boxes], np.float32)
+
+        def each(values: np.ndarray) -> np.ndarray:
+            return np.repeat(values, N_CORNERS, axis=0)
+
+        bind(
+            self.program,
+            {
+                "a_position": each(origin) + np.tile(corners, (n, 1)) * each(size),
+                "a_local": np.tile(corners, (n, 1)),
+                "a_normal": np.tile(normals, (n, 1)),
+                "a_rect": each(atlas.rects),
+                "a_scale": each(np.c_[scale, grid].astype(np.float32)),
+            },
+        )
+        self.styles = None
+        self.set_styles(np.zeros((n, 4)))
+        every = triangles[None] + N_CORNERS * np.arange(n)[:, None, None]
+        self.triangles = gloo.IndexBuffer(every.reshape(-1).astype(np.uint32))
+
+    def set_hovered(self, box: int | None) -> None:
+        """Tell which box the cursor is over."""
+        self.marks[:, 3] = 0
+        if box is not None:
+            self.marks[box, 3] = 1
+        self.set_styles(self.marks)
+
+    def set_styles(self, styles: np.ndarray) -> None:
+        """Mark boxes.
+
+        Args:
+            styles: (box, 4) first and last marked row in rows of the tensor, highlight 0 … 1, whether the cell
+                under the cursor is in this box.
+        """
+        self.marks = np.array(styles, np.float32)
+        table = self.marks.copy()
+        table[:, :2] /= self.steps[:, :1]
+        table = np.repeat(table, N_CORNERS, axis=0)
+        if self.styles is None:
+            self.styles = gloo.VertexBuffer(table)
+            self.program["a_style"] = self.styles
+        else:
+            self.styles.set_data(table)
+
+    def set_cell(self, box: int, row: int, col: int) -> None:
+        """Tell which value lies under the cursor, by row and column of a box's plane."""
+        self.program["u_cell"] = float(col // self.steps[box, 1]), float(row // self.steps[box, 0])
+
+    def draw(self, matrix: np.ndarray, sharpness: float, focus: float = 0.0) -> None:
+        """Draw them.
+
+        Args:
+            matrix: (4, 4) from world to clip space.
+            sharpness: pixels of the frame buffer for a pixel of the picture.
+            focus: 1 if boxes that are not highlighted step back.
+        """
+        if self.triangles is not None:
+            self.program["u_matrix"] = matrix.T.astype(np.float32)
+            self.program["u_sharpness"] = sharpness
+            self.program["u_focus"] = focus
+            gloo.set_state(**SOLID)
+            self.program.draw("triangles", self.triangles)

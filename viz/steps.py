@@ -1,0 +1,60 @@
+"""Steps through a forward pass: the drawn tensors in order of execution, what flows into each, and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from refgguf.viz.scene.anatomy import local
+from refgguf.viz.scene.build import Scene
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of the forward pass, as far as it is drawn.
+
+    Attributes:
+        tap: name of the tensor that it makes.
+        boxes: numbers of the boxes that show the tensor.
+        inputs: numbers of the boxes that flow into them.
+        routes: numbers of the tubes along which they flow.
+        words: what happens, in one line.
+    """
+
+    tap: str
+    boxes: frozenset[int]
+    inputs: frozenset[int]
+    routes: frozenset[int]
+    words: str
+
+
+def steps_of(scene: Scene) -> list[Step]:
+    """Return the operations of a scene in order of execution."""
+    trace, pieces = scene.shown.trace, scene.pieces
+    boxes: dict[str, set[int]] = {}
+    for number, box in enumerate(pieces.boxes):
+        boxes.setdefault(box.plane.tap, set()).add(number)
+    into: dict[str, tuple[set[int], set[int]]] = {tap: (set(), set()) for tap in boxes}
+    for number, route in enumerate(pieces.routes):
+        for source, target in route.pairs:
+            inputs, routes = into[pieces.boxes[target].plane.tap]
+            inputs.add(source)
+            routes.add(number)
+    steps = []
+    for tap in trace.names:
+        if tap in boxes:
+            tensor = trace.tensor(tap)
+            where = f"layer {tensor.layer}, " if tensor.layer is not None else ""
+            words = f"{where}{local(tap)}: {tensor.meaning}"
+            steps.append(Step(tap, frozenset(boxes[tap]), *(frozenset(s) for s in into[tap]), words))
+    return steps
+
+
+def around(scene: Scene, number: int) -> tuple[set[int], set[int]]:
+    """Return the boxes that flow into one box or that it flows into, itself included, and the tubes between."""
+    boxes, routes = {number}, set()
+    for at, route in enumerate(scene.pieces.routes):
+        near = [pair for pair in route.pairs if number in pair]
+        if near:
+            routes.add(at)
+            boxes.update(i for pair in near for i in pair)
+    return boxes, routes

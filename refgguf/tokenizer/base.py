@@ -142,7 +142,9 @@ class Tokenizer:
         """
         ids = [int(id) for id in ids]
         pieces = [self._shown(id, special) for id in ids]
-        first = 1 if ids and self.add_bos and not special and ids[0] == self.bos else 0
+        first = 0
+        while self.add_bos and not special and first < len(ids) and ids[first] == self.bos:
+            first += 1
         if self.add_space_prefix and len(pieces) > first:
             pieces[first] = pieces[first].removeprefix(b" ")
         raw = b"".join(pieces)

@@ -77,8 +77,9 @@ def compare_text(ours, theirs, r: random.Random, text: str) -> None:
     )
     special = r.random() < 0.5
     if ours.add_bos and ours.add_space_prefix and not special and ids[:1] == [ours.bos]:
-        # the one place where ours differs on purpose: behind BOS a space that encoding added goes too
-        assert ours.decode(ids) == theirs.decode(ids, special).removeprefix(" ")
+        # the one place where ours differs on purpose: behind BOS a text begins as it does without
+        n_bos = next((k for k, id in enumerate(ids) if id != ours.bos), len(ids))
+        assert ours.decode(ids) == theirs.decode(ids[n_bos:], special), ids
     else:
         assert ours.decode(ids, special=special) == theirs.decode(ids, special), (ids, special)
 

@@ -19,6 +19,14 @@ def test_the_space_that_encoding_added_goes():
         assert spm.decode(spm.encode(text, add_special=False)) == text
 
 
+def test_several_bos_are_as_one():
+    """Behind two BOS tokens a text begins as behind one, decoded at once or token by token."""
+    spm = tokenizer_of("spm")
+    ids = [spm.bos, spm.bos, *spm.encode("time", add_special=False)]
+    stream = spm.stream()
+    assert spm.decode(ids) == "".join(map(stream.feed, ids)) == "time"
+
+
 def test_special_tokens_show_when_asked_for():
     """Control tokens are left out, or shown as their texts."""
     spm = tokenizer_of("spm")

@@ -1,4 +1,4 @@
-"""List what can be read and run: tensor types, architectures, tokenizers."""
+"""List what can be read: tensor types and tokenizers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from refgguf.cli import console, options
 Rows = list[tuple[str, ...]]
 
 TYPE_HEADERS = ("TYPE", "BITS/WEIGHT", "BLOCK", "DECODE", "MULTIPLY LIKE LLAMA.CPP", "QUANTIZE", "WHAT IT IS")
-ARCHITECTURE_HEADERS = ("ARCHITECTURE", "BLOCKS")
 TOKENIZER_HEADERS = ("TOKENIZER", "WHAT IT IS")
 
 
 @click.command(
     epilog=options.examples("refgguf support", "refgguf support types", "refgguf support --markdown")
 )
-@click.argument("what", type=click.Choice(["types", "architectures", "tokenizers"]), required=False)
+@click.argument("what", type=click.Choice(["types", "tokenizers"]), required=False)
 @click.option("--markdown", is_flag=True, help="Print tables for a document.")
 @options.json_option
 def command(what: str | None, markdown: bool, as_json: bool) -> None:
-    """List the tensor types, architectures and tokenizers that this version of refgguf knows.
+    """List the tensor types and tokenizers that this version of refgguf knows; `refgguf archs` lists what it runs.
 
-    The lists come from the code itself: a type, architecture or tokenizer is one file, found when it is there.
+    The lists come from the code itself: a type or tokenizer is one file, found when it is there.
     """
     tables = {name: table for name, table in all_tables().items() if what in (None, name)}
     if as_json:
@@ -36,10 +35,9 @@ def command(what: str | None, markdown: bool, as_json: bool) -> None:
 
 
 def all_tables() -> dict[str, tuple[tuple[str, ...], Rows]]:
-    """Return headers and rows of the three tables."""
+    """Return headers and rows of both tables."""
     return {
         "types": (TYPE_HEADERS, types()),
-        "architectures": (ARCHITECTURE_HEADERS, architectures()),
         "tokenizers": (TOKENIZER_HEADERS, tokenizers()),
     }
 
@@ -63,13 +61,6 @@ def types() -> Rows:
             known.summary if known is not None else "",
         ))  # fmt: skip
     return rows
-
-
-def architectures() -> Rows:
-    """Return a line for every architecture that can be run."""
-    from refgguf.arch import architectures as registered
-
-    return [(name, found.blocks) for name, found in registered().items()]
 
 
 def tokenizers() -> Rows:

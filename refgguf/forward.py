@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from refgguf.blocks.memory import memories
 from refgguf.blocks.network import Network
 from refgguf.blocks.scope import Scope, Weights
 from refgguf.errors import InputError
@@ -63,8 +64,24 @@ def forward(
     tokens = np.asarray(tokens, np.int64)
     if not network.causal and cache.tokens:
         raise InputError("the model is not causal: it sees a whole text at once and does not continue one")
-    at_once = TOKENS_AT_ONCE if record.idle and network.causal else len(tokens)
     # a pass that fails half-way leaves keys behind that the next one overwrites: positions count from `n_past`
+    remembered = [(memory, memory.arrays) for memory in memories(cache.states)]
+    try:
+        logits = _scores(network, weights, tokens, cache, record, last_only)
+    except BaseException:
+        for memory, arrays in remembered:
+            memory.arrays = arrays
+        raise
+    cache.tokens.extend(tokens.tolist())
+    scores = logits[0] if len(logits) == 1 else np.concatenate(logits)
+    return scores[-1:] if last_only else scores
+
+
+def _scores(
+    network: Network, weights: Weights, tokens: np.ndarray, cache: Cache, record: Recorder, last_only: bool
+) -> list[np.ndarray]:
+    """Return the scores of the next token, some tokens at a time."""
+    at_once = TOKENS_AT_ONCE if record.idle and network.causal else len(tokens)
     n_past, logits = cache.n_tokens, []
     for start in range(0, len(tokens), at_once):
         part = tokens[start : start + at_once]
@@ -74,9 +91,7 @@ def forward(
                 continue
             x = x[-1:]
         logits.append(network.head(x, Scope(weights, record, _positions(part, n_past + start), part)))
-    cache.tokens.extend(tokens.tolist())
-    scores = logits[0] if len(logits) == 1 else np.concatenate(logits)
-    return scores[-1:] if last_only else scores
+    return logits
 
 
 def _positions(tokens: np.ndarray, n_past: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
     RMSNorm    y = x / sqrt(mean(x²) + eps) · w
     LayerNorm  y = (x - mean(x)) / sqrt(mean((x - mean(x))²) + eps) · w + b
+    L2 norm    y = x / max(sqrt(Σ x²), eps)
 
 Squares are rounded to float32 and summed in float64, one after the other, as ggml's CPU backend does; each
 later step is one float32 operation.
@@ -11,6 +12,8 @@ ggml/src/ggml-cpu/ops.cpp, ggml_compute_forward_rms_norm_f32 and ggml_compute_fo
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -127,4 +130,42 @@ def layer_norm(x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None
     _layer_norm(
         rows, _NONE if weight is None else weight, _NONE if bias is None else bias, np.float32(eps), out
     )
+    return out.reshape(x.shape)
+
+
+def l2_norm_plain(x: np.ndarray, eps: float) -> np.ndarray:
+    """Scale one row to length 1: the plain twin of `l2_norm`."""
+    total = 0.0
+    for value in x:
+        total += float(np.float32(value * value))
+    return x * (np.float32(1) / max(np.float32(math.sqrt(np.float32(total))), np.float32(eps)))
+
+
+@kernel
+def _l2_norm(x, eps, out):
+    n_rows, n = x.shape
+    for row in range(n_rows):
+        total = 0.0
+        for i in range(n):
+            total += np.float64(x[row, i] * x[row, i])
+        scale = np.float32(1) / max(np.float32(np.sqrt(np.float32(total))), eps)
+        for i in range(n):
+            out[row, i] = x[row, i] * scale
+
+
+def l2_norm(x: np.ndarray, eps: float) -> np.ndarray:
+    """Scale each row to length 1.
+
+    Args:
+        x: (…, d) float32.
+        eps: the least length that a row is taken to have.
+
+    Returns:
+        A new array of x's shape.
+
+    Exactness: bit-equal to l2_norm_plain.
+    """
+    rows = _rows(x)
+    out = np.empty_like(rows)
+    _l2_norm(rows, np.float32(eps), out)
     return out.reshape(x.shape)

@@ -88,7 +88,13 @@ def check_tensors(network: Network, tensors: Mapping[str, Tensor]) -> None:
             raise MissingTensorError(
                 f"tensor {need.name} is missing; the metadata asks for one of shape {need.shape}"
             )
-        if need.shape is not None and tensor.shape != need.shape:
+        if need.shape is not None and _bare(tensor.shape) != _bare(need.shape):
             raise ShapeMismatchError(
                 f"tensor {need.name} has shape {tensor.shape}; by the metadata it should be {need.shape}"
             )
+
+
+def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without the axes of length 1 in front, of which converters write more or fewer."""
+    first = next((i for i, n in enumerate(shape) if n != 1), len(shape))
+    return shape[first:]

@@ -21,7 +21,7 @@ from refgguf.blocks.block import Block
 from refgguf.blocks.branch import Branch
 from refgguf.blocks.norm import Norm
 from refgguf.blocks.scope import Need, Scope
-from refgguf.taps import Tap, declare
+from refgguf.taps import Tap, Word, declare
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,26 @@ class LoopNorm:
 
 
 @dataclass(frozen=True)
+class Halved:
+    """The stream, halved so that half precision can hold it."""
+
+    out: str = "resid_halved"
+
+    def needs(self) -> list[Need]:
+        """Return no tensors: it works with none."""
+        return []
+
+    def taps(self, layer: int, source: str) -> Iterator[Tap]:
+        """Declare its tap."""
+        word = Word("token d_model", "residual", "residual stream, halved")
+        yield declare(self.out, inputs=[source], formula="x / 2", layer=layer, word=word)
+
+    def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
+        """Halve the stream: (token, d_model) → (token, d_model) float32."""
+        return s.tap(self.out, x * np.float32(0.5))
+
+
+@dataclass(frozen=True)
 class Layer:
     """One layer.
 
@@ -96,7 +116,7 @@ class Layer:
     parallel: bool = False
     shared_norm: bool = False
     skip: EmbeddingSkip | None = None
-    after: LoopNorm | None = None
+    after: LoopNorm | Halved | None = None
     llama_cpp: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -76,7 +76,7 @@ def test_taps_equal_llama_cpp(case):
     assert {f"blk.{n}.resid_post" for n in range(last + 1)} | {"final_norm", "logits"} <= compared | _unnamed(
         case
     )
-    assert len(compared) > 7 * last
+    assert len(compared) > min(7 * last, len(case.named()) - 1)  # it names but few in recurrent models
 
 
 def _unnamed(case) -> set[str]:
@@ -111,6 +111,8 @@ def test_a_prompt_in_pieces_gives_the_same_bits(case, step):
     for name, tap in model.taps.items():
         if tap.axes[0] == "token":
             assert np.array_equal(np.concatenate([part[name] for part in parts]), case.trace[name]), name
+        elif tap.kind == "state":  # what is remembered after the last token
+            assert np.array_equal(parts[-1][name], case.trace[name]), name
 
 
 def test_replacing_a_tap_changes_exactly_its_declared_descendants(case):

@@ -21,6 +21,8 @@ INSIDE = {
     "wqkv", "Qcur", "Kcur", "Vcur", "Qcur_scaled", "ffn_up", "ffn_gate", "ffn_down", "ffn_relu",
     "result_output_no_bias", "ffn_moe_argsort", "ffn_moe_weights", "ffn_moe_weights_sum", "ffn_moe_weights_sum_clamped",
 }  # fmt: skip
+# a norm that llama.cpp computes once more for a second reader
+INSIDE |= {"ssm_in"}
 # nodes without a name of their own, and norms before their weight
 UNNAMED = re.compile(r"node_\d+|norm(_w)?(-\d+)?")
 

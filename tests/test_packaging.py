@@ -94,7 +94,8 @@ def test_no_file_of_an_unknown_kind_lies_in_the_package():
     packed = {pattern.removeprefix("*") for pattern in pyproject()["tool"]["setuptools"]["package-data"]["*"]}
     for folder in PACKAGES.values():
         for path in folder.rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".py":
+            # .md is for those who read the repository
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix not in (".py", ".md"):
                 assert path.suffix in packed, f"{path.relative_to(ROOT)} is not packed; see package-data"
 
 

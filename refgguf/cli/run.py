@@ -13,6 +13,7 @@ import click
 import refgguf
 from refgguf.cli import console, options
 from refgguf.cli.commands import EXIT_INTERRUPTED
+from refgguf.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +58,7 @@ class Generation:
         'refgguf run model.gguf -p "Once upon a time"',
         'refgguf run model.gguf -p "Once upon a time" -n 50 --temp 0.8 --top-p 0.95 --seed 1',
         "refgguf run model.gguf -f prompt.txt --json",
+        'refgguf run model.gguf --chat -p "Who are you?" --system "Answer in one sentence."',
     )
 )
 @options.model_argument
@@ -99,6 +101,10 @@ class Generation:
     help="Keep tokens of at least P times the best one.",
 )
 @click.option("-s", "--seed", type=click.IntRange(0), default=None, help="Make the choice repeatable.")
+@click.option(
+    "--chat", is_flag=True, help="Put the prompt through the file's chat template, as a user's message."
+)
+@click.option("--system", metavar="TEXT", help="With --chat: a system message before it.")
 @click.option("--no-echo", is_flag=True, help="On a terminal, do not show the prompt before the text.")
 @options.numerics_option
 @options.threads_option
@@ -112,6 +118,8 @@ def command(
     top_p: float,
     min_p: float,
     seed: int | None,
+    chat: bool,
+    system: str | None,
     no_echo: bool,
     numerics: str,
     as_json: bool,
@@ -121,9 +129,11 @@ def command(
     Text goes to standard output as it is chosen, speed to the error stream. It ends at the model's end token,
     after -n tokens, when the context is full, or with Ctrl-C.
     """
+    if system is not None and not chat:
+        raise InputError("--system is a message of a conversation; give --chat too")
     start = time.perf_counter()
     loaded = refgguf.load(model, numerics=numerics)
-    result = Generation(prompt.ids_for(loaded))
+    result = Generation(chat_ids(loaded, prompt, system) if chat else prompt.ids_for(loaded))
     result.load_seconds = time.perf_counter() - start
     person = console.is_terminal(sys.stdout)
     if person and not as_json and not no_echo:
@@ -160,6 +170,21 @@ def generate(model: Model, result: Generation, n: int, sampling: dict) -> Iterat
         result.logprobs.append(logprob(step.logits, step.token))
         yield result.texts[-1]
     result.stop = why_it_ended(model, result, n)
+
+
+def chat_ids(model: Model, prompt: options.Prompt, system: str | None) -> list[int]:
+    """Return the tokens of a conversation that asks for an answer to the prompt."""
+    from refgguf.chat import render
+
+    if prompt.text is None:
+        raise InputError(
+            "--chat turns a text into a conversation; give the prompt with -p or -f, not as --ids"
+        )
+    messages = [{"role": "user", "content": prompt.text}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    # the template writes the beginning token itself
+    return model.tokenize(render(messages, model.file.metadata), add_special=False)
 
 
 def prompt_text(model: Model, ids: list[int]) -> str:

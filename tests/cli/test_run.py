@@ -209,3 +209,45 @@ def test_the_line_about_speed():
     )
     for count, seconds in itertools.product((0, 1), (0.0, 1.0)):
         speed(Generation([], prompt_seconds=seconds, seconds=seconds, tokens=[1] * count))
+
+
+CHAT_TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+
+
+@pytest.fixture
+def chatting_model(tmp_path):
+    """A model with a chat template."""
+    tiny = speaking_llama()
+    tiny.metadata["tokenizer.chat_template"] = CHAT_TEMPLATE
+    return tiny.write(tmp_path / "chat.gguf")
+
+
+def test_chat_puts_the_prompt_through_the_template(refgguf_command, chatting_model):
+    """With --chat the model reads what the template makes of the messages, without a second beginning token."""
+    words = ("run", chatting_model, "-p", "Hello", "--chat", "--system", "Be kind", "-n", 2, "--json")
+    done = refgguf_command(*words)
+    assert done.code == 0
+    model = refgguf.load(chatting_model)
+    expected = model.tokenize("system: Be kind\nuser: Hello\nassistant:", add_special=False)
+    assert done.json["prompt_tokens"] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["-p", "Hello", "--system", "Be kind"], "give --chat too"),
+        (["--ids", "1,2", "--chat"], "not as --ids"),
+    ],
+)
+def test_chat_options_that_do_not_fit_are_refused(refgguf_command, chatting_model, words, sentence):
+    """A system message without a chat, and a chat of token ids, are one sentence each."""
+    done = refgguf_command("run", chatting_model, *words)
+    assert done.code == 2
+    assert sentence in done.err
+
+
+def test_chat_needs_a_template(refgguf_command, speaking_model):
+    """A file without a chat template says so."""
+    done = refgguf_command("run", speaking_model, "-p", "Hello", "--chat")
+    assert done.code == 2
+    assert "chat template" in done.err

@@ -99,6 +99,16 @@ LAYER_WORDS = {
     "attn_k_norm": Word("token kv_head d_head", "qkv", "keys, normed", "Kcur_normed"),
     "attn_q_rope": Word("token head d_head", "qkv", "queries turned by their position", "Qcur", "attn.hook_rot_q"),
     "attn_k_rope": Word("token kv_head d_head", "qkv", "keys turned by their position", "Kcur", "attn.hook_rot_k"),
+    "attn_q_a": Word("token rank", "qkv", "short vector that the queries of all heads come from", "q"),
+    "attn_q_a_norm": Word("token rank", "qkv", "that vector, normed", "q"),
+    "attn_kv_a": Word("token rank", "qkv", "what keys and values of a token come from, and its position", "kv_cmpr_pe"),
+    "attn_kv_a_norm": Word("token rank", "qkv", "what keys and values of all heads come from, normed", "kv_cmpr"),
+    "attn_kv_b": Word("token head d_head", "qkv", "keys and values of each head, unfolded", "kv"),
+    "attn_q_pe": Word("token head d_head", "qkv", "part of the queries that knows the position, turned", "q_pe"),
+    "attn_k_pe": Word("token kv_head d_head", "qkv", "key that knows the position, of all heads, turned", "k_pe"),
+    "attn_q_absorbed": Word("token head rank", "qkv", "queries for what is kept of a token", "q_nope_absorbed"),
+    "attn_q_full": Word("token head d_head", "qkv", "both parts of the queries", "Qcur"),
+    "attn_z_latent": Word("token head rank", "qkv", "what is kept of tokens, mixed by the attention pattern", "kqv"),
     "attn_q_temp": Word(
         "token head d_head", "qkv", "queries, grown with their position", "Qcur_attn_temp_scaled"
     ),
@@ -133,14 +143,27 @@ LAYER_WORDS = {
     "ffn_up_shexp": Word("token d_ff", "ffn", "inputs of the neurons of the expert that sees every token", "ffn_up"),
     "ffn_act_shexp": Word("token d_ff", "ffn", "neurons of the expert that sees every token", "ffn_swiglu"),
     "ffn_shexp": Word("token d_model", "ffn", "result of the expert that sees every token", "ffn_shexp"),
+    "shexp_gate": Word("token expert", "router", "score of the expert that sees every token", "ffn_shexp_gate_inp"),
+    "shexp_gate_act": Word("token expert", "router", "how much of that expert counts", "ffn_shexp_gate"),
+    "ffn_shexp_gated": Word("token d_model", "ffn", "result of that expert, as much as counts", "ffn_shexp_out"),
+    "ffn_dense": Word("token d_model", "ffn", "result of the dense network beside the experts", "ffn_out"),
+    "ffn_norm_exps": Word("token d_model", "norm", "residual stream normed for the experts", "ffn_norm_exps"),
     "ffn_moe_out": Word("token d_model", "ffn", "weighted results of the chosen experts, summed", "ffn_moe_out"),
     "router_logits": Word("token expert", "router", "score of each expert", "ffn_moe_logits"),
     "router_probs": Word("token expert", "router", "share of each expert before selection", "ffn_moe_probs"),
+    "router_choice": Word(
+        "token expert", "router", "what experts are chosen by: their shares and a bias", "ffn_moe_probs_biased"
+    ),
+    "router_groups": Word("token slot", "router", "groups of experts to choose from", "ffn_moe_group_topk"),
     "router_topk": Word(
         "token slot", "router", "experts chosen, the best first", "ffn_moe_topk", "mlp.hook_expert_indices"
     ),
     "router_weights": Word(
         "token slot", "router", "weight of each chosen expert", "ffn_moe_weights", "mlp.hook_expert_weights"
+    ),
+    "ffn_in_exps": Word("token slot d_model", "ffn", "what each chosen expert reads, weighted", "ffn_moe_weighted"),
+    "ffn_gate_up_exps": Word(
+        "token slot d_ff", "ffn", "gates and inputs of the chosen experts' neurons from one matrix", "ffn_moe_gate_up"
     ),
     "ffn_gate_exps": Word("token slot d_ff", "ffn", "gates of the chosen experts' neurons", "ffn_moe_gate"),
     "ffn_up_exps": Word("token slot d_ff", "ffn", "inputs of the chosen experts' neurons", "ffn_moe_up"),

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from refgguf.arch.hyper import HyperParameters
-from refgguf.arch.parts import attention, experts, feed_forward, layer, rms_norm
+from refgguf.arch.mixture import experts
+from refgguf.arch.parts import attention, feed_forward, layer, rms_norm
 from refgguf.arch.positions import rope
 from refgguf.blocks.block import Block
 from refgguf.blocks.ends import Embedding, Head
@@ -14,6 +15,9 @@ from refgguf.blocks.layer import Layer
 from refgguf.blocks.network import Network
 from refgguf.blocks.norm import Norm
 from refgguf.blocks.rope import Rope
+
+# the same for every layer, or by its number
+Switches = Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None
 
 
 def network(
@@ -58,8 +62,8 @@ def decoder(
     act: str = "silu",
     gate: str = "split",
     sparse: bool = False,
-    layers: Mapping[str, Any] | None = None,
-    mixer: Mapping[str, Any] | None = None,
+    layers: Switches = None,
+    mixer: Switches = None,
     ffn: Mapping[str, Any] | None = None,
     second: Callable[[int], Block] | None = None,
     **switches: Any,
@@ -73,8 +77,8 @@ def decoder(
         act: activation function.
         gate: as in `FeedForward`.
         sparse: files with an expert count are mixtures of experts.
-        layers: switches of `layer`.
-        mixer: switches of `Attention`.
+        layers: switches of `layer`; or number of a layer → its switches.
+        mixer: switches of `Attention`, likewise.
         ffn: further switches of `FeedForward`.
         second: number of a layer → what follows attention, in place of the feed-forward network.
         switches: of `network`.
@@ -82,13 +86,16 @@ def decoder(
     norm = norm or rms_norm(hp)
     ropes = turn if callable(turn) else lambda number: rope(hp, turn, number) if turn else None
     if sparse and hp.int("expert_count", 0) > 0:
-        weight_scale = hp.float("expert_weights_scale", 0.0) or 1.0
-        seconds = second or (lambda number: experts(hp, act, weight_scale=weight_scale))
+        seconds = second or (lambda number: experts(hp, number, act))
     else:
         seconds = second or (lambda number: feed_forward(hp, number, act, gate=gate, **(ffn or {})))
 
     def build(number: int) -> Layer:
-        first = attention(hp, number, rope=ropes(number), **(mixer or {}))
-        return layer(hp, first, seconds(number), norm, **(layers or {}))
+        first = attention(hp, number, rope=ropes(number), **_of_layer(mixer, number))
+        return layer(hp, first, seconds(number), norm, **_of_layer(layers, number))
 
     return network(hp, build, norm, **switches)
+
+
+def _of_layer(switches: Switches, number: int) -> Mapping[str, Any]:
+    return switches(number) if callable(switches) else switches or {}

@@ -12,7 +12,6 @@ from refgguf.blocks.branch import Branch
 from refgguf.blocks.ffn import FeedForward
 from refgguf.blocks.layer import Layer
 from refgguf.blocks.mask import Mask
-from refgguf.blocks.moe import MixtureOfExperts
 from refgguf.blocks.norm import HeadNorm, Norm
 from refgguf.blocks.rope import Rope
 
@@ -73,16 +72,6 @@ def feed_forward(
         raise hp.error("feed_forward_length", f"is {d_ff} in layer {layer}; it must be positive")
     biased = tuple(name for name in ("ffn_gate", "ffn_up") if hp.has(f"blk.{layer}.{name}.bias"))
     return FeedForward(hp.d_model, d_ff, act, biased=biased, **switches)
-
-
-def experts(hp: HyperParameters, act: str = "silu", **switches: Any) -> MixtureOfExperts:
-    """Return a layer's mixture of experts; switches as in `MixtureOfExperts`."""
-    n_experts = hp.int("expert_count", least=1)
-    n_used = hp.int("expert_used_count", least=1)
-    if n_used > n_experts:
-        raise hp.error("expert_used_count", f"is {n_used}, more than the {n_experts} experts there are")
-    d_ff = hp.int("expert_feed_forward_length", hp.per_layer("feed_forward_length", 0)[0], least=1)
-    return MixtureOfExperts(hp.d_model, d_ff, n_experts, n_used, act, **switches)
 
 
 def sliding_masks(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refgguf.blocks.block import Block
+from refgguf.blocks.gated import GatedUnit
 from refgguf.blocks.norm import Norm
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.kernels.ops.activation import activation
@@ -38,6 +39,7 @@ class FeedForward(Block):
         gate: "split" (a matrix of its own), "merged" (gate and up are the halves of ffn_up) or "none".
         biased: names of the matrices for which the file has biases; llama.cpp adds them as steps of their own.
         act_constants: constants of the activation function.
+        limit: bounds what gate and up give, as a `GatedUnit` does late; 0 for not at all.
         act_scales: activations are divided by scales of the file (AWQ).
         sub_norm: norm of the activations, or None.
         suffix: what the names of its tensors and taps end in, such as "_shexp" for a shared expert.
@@ -50,6 +52,7 @@ class FeedForward(Block):
     gate: str = "split"
     biased: tuple[str, ...] = ()
     act_constants: tuple[float, ...] = ()
+    limit: float = 0.0
     act_scales: bool = False
     sub_norm: Norm | None = None
     suffix: str = ""
@@ -59,6 +62,10 @@ class FeedForward(Block):
     def _names(self) -> tuple[str, str, str, str]:
         """Names of gate, up, activations and down, of tensors and of taps."""
         return tuple(f"ffn_{part}{self.suffix}" for part in ("gate", "up", "act", "down"))
+
+    @property
+    def _unit(self) -> GatedUnit:
+        return GatedUnit(self.act, self.limit, late=True)
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
@@ -77,8 +84,10 @@ class FeedForward(Block):
         yield declare(
             neurons,
             inputs=[up] if plain else [gate, up],
-            formula=f"{self.act}(up)" if plain else f"{self.act}(gate) · up",
-            llama_cpp=(PLAIN_NAMES if plain else GATED_NAMES).get(self.act, ""),
+            formula=f"{self.act}(up)" if plain else self._unit.formula,
+            llama_cpp="ffn_swiglu_limited"
+            if self.limit
+            else (PLAIN_NAMES if plain else GATED_NAMES).get(self.act, ""),
             layer=layer,
         )
         if self.act_scales:
@@ -121,7 +130,9 @@ class FeedForward(Block):
         """Work on each token alone: (token, d_model) → (token, d_model) float32."""
         _, up_name, neurons_name, down = self._names
         act = activation(self.act, s.numerics)
-        if self.gate == "none":
+        if self.limit:
+            neurons = self._unit(*self._gate_and_up(x, s), s.numerics)
+        elif self.gate == "none":
             up = s.tap(up_name, s.linear(x, up_name, scale_last=True))  # (token, d_ff)
             neurons = act(up, *self.act_constants)
         else:

@@ -184,6 +184,7 @@ class Layer:
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Run the layer: (token, d_model) → (token, d_model) float32."""
         stream, terms = s.tap("resid_pre", x), []
+        s.common["resid_pre"] = stream  # for blocks of the second branch that read what entered the layer
         if self.mixer:
             normed = self.mixer.enter(stream, s)
             terms.append(self.mixer.run(normed, s.with_state(s.state[0])))

@@ -1,11 +1,9 @@
 """Mixture of experts: a router sends each token to a few of many feed-forward networks (Shazeer et al. 2017).
 
-    probs   = softmax(x Wrouter)
-    topk    = the n_used experts with the largest probs
-    weights = probs[topk] / Σ probs[topk]
-    out     = Σ over topk: weight · expert(x)
+    topk, weights = router(x)
+    out           = Σ over topk: weight · expert(x)
 
-Experts that no token chose are not touched.
+or, with the weights first, expert(weight · x). Experts that no token chose are not touched.
 """
 
 from __future__ import annotations
@@ -16,15 +14,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from refgguf.blocks.block import Block
+from refgguf.blocks.gated import GatedUnit
+from refgguf.blocks.router import Router
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
-from refgguf.kernels.ops.activation import activation, sigmoid
-from refgguf.kernels.ops.attention import softmax
+from refgguf.kernels.ops.activation import activation
 from refgguf.taps import Tap, declare
 
-# the smallest half-precision number; llama.cpp keeps the sum of weights from falling below it
-LEAST_WEIGHT_SUM = np.float32(6.103515625e-5)
-LLAMA_CPP_NAMES = {"silu": "ffn_moe_swiglu", "gelu": "ffn_moe_geglu", "relu": "ffn_moe_reglu"}
-ROUTERS = {"softmax": softmax, "sigmoid": sigmoid}
+GATED_NAMES = {
+    "silu": "ffn_moe_swiglu",
+    "gelu": "ffn_moe_geglu",
+    "relu": "ffn_moe_reglu",
+    "swiglu_oai": "ffn_moe_swiglu_oai",
+}
+PLAIN_NAMES = {
+    "silu": "ffn_moe_silu",
+    "gelu": "ffn_moe_gelu",
+    "relu": "ffn_moe_relu",
+    "relu_squared": "ffn_moe_relu_sqr",
+}
 
 
 @dataclass(frozen=True)
@@ -34,115 +41,138 @@ class MixtureOfExperts(Block):
     Attributes:
         d_model: channels of the residual stream.
         d_ff: neurons of an expert.
-        n_experts: how many experts there are.
-        n_used: how many each token goes to.
-        act: name of the experts' activation function.
-        router: how scores become shares: "softmax" or "sigmoid".
-        normed: the chosen weights are scaled to a sum of 1.
-        weight_scale: multiplies the weights.
+        router: what chooses experts.
+        act: name of the experts' activation function, or of a gated unit (`GatedUnit`).
+        gate: "split" (matrices of their own), "merged" (gate and up are the halves of ffn_gate_up_exps) or "none".
+        limit: bounds what gate and up give; 0 for not at all.
+        late: that bound comes after the activation.
+        weight_first: the weight multiplies what an expert reads, not what it gives.
+        biased: the file has biases of the experts' matrices.
         out: name of the result's tap.
     """
 
     d_model: int
     d_ff: int
-    n_experts: int
-    n_used: int
+    router: Router
     act: str = "silu"
-    router: str = "softmax"
-    normed: bool = True
-    weight_scale: float = 1.0
+    gate: str = "split"
+    limit: float = 0.0
+    late: bool = False
+    weight_first: bool = False
+    biased: bool = False
     out: str = "ffn_out"
+
+    @property
+    def _unit(self) -> GatedUnit:
+        return GatedUnit(self.act, self.limit, self.late)
+
+    @property
+    def _inward(self) -> tuple[tuple[str, int], ...]:
+        """Names and widths of the matrices that read the stream."""
+        if self.gate == "merged":
+            return (("ffn_gate_up_exps", 2 * self.d_ff),)
+        names = ("ffn_up_exps",) if self.gate == "none" else ("ffn_gate_exps", "ffn_up_exps")
+        return tuple((name, self.d_ff) for name in names)
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        return [
-            *linear_needs("ffn_gate_inp", self.n_experts, self.d_model),
-            *linear_needs("ffn_gate_exps", self.d_ff, self.d_model, self.n_experts),
-            *linear_needs("ffn_up_exps", self.d_ff, self.d_model, self.n_experts),
-            *linear_needs("ffn_down_exps", self.d_model, self.d_ff, self.n_experts),
-        ]
+        n = self.router.n_experts
+        inward = [need for name, width in self._inward for need in linear_needs(name, width, self.d_model, n)]
+        return [*self.router.needs(), *inward, *linear_needs("ffn_down_exps", self.d_model, self.d_ff, n)]
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
 
-        def tap(name: str, inputs: list[str], formula: str, *weights: str, **names: str) -> Tap:
+        def tap(
+            name: str, inputs: list[str], formula: str, *weights: str, llama_cpp: str | None = None
+        ) -> Tap:
+            weights = linear_weights(*weights)
             return declare(
-                name, inputs=inputs, formula=formula, weights=linear_weights(*weights), layer=layer, **names
+                name, inputs=inputs, formula=formula, weights=weights, layer=layer, llama_cpp=llama_cpp
             )
 
-        share = "probs[topk] / Σ probs[topk]" if self.normed else "probs[topk]"
-        if self.weight_scale != 1:
-            share += f" · {self.weight_scale:g}"
-        chosen = [source, "router_topk"]
-        yield tap("router_logits", [source], "x · Wrouterᵀ", "ffn_gate_inp")
-        yield tap("router_probs", ["router_logits"], f"{self.router}(logits)")
-        yield tap("router_topk", ["router_probs"], f"the {self.n_used} largest of {self.n_experts}")
+        yield from self.router.taps(layer, source)
+        if self.weight_first:
+            yield tap("ffn_in_exps", [source, "router_weights"], "weight · x")
+            source = "ffn_in_exps"
+        bias = " + b" if self.biased else ""
+        for name, _ in self._inward:
+            sign = name.removeprefix("ffn_").removesuffix("_exps")
+            foreign = f"ffn_moe_{sign}_biased" if self.biased else None
+            formula = f"x · W{sign}[expert]ᵀ{bias}"
+            yield tap(name, [source, "router_topk"], formula, name, llama_cpp=foreign)
+        if self.gate == "merged":
+            for name, half in (("ffn_gate_exps", "first"), ("ffn_up_exps", "second")):
+                yield tap(name, ["ffn_gate_up_exps"], f"{half} half of ffn_gate_up_exps", llama_cpp="")
+        yield self._act_tap(layer)
+        foreign = "ffn_moe_down_biased" if self.biased else None
+        formula = f"act · Wdown[expert]ᵀ{bias}"
         yield tap(
-            "router_weights",
-            ["router_probs", "router_topk"],
-            share,
-            llama_cpp="ffn_moe_weights_norm" if self.normed else None,
+            "ffn_down_exps", ["ffn_act_exps", "router_topk"], formula, "ffn_down_exps", llama_cpp=foreign
         )
-        yield tap("ffn_gate_exps", chosen, "x · Wgate[expert]ᵀ", "ffn_gate_exps")
-        yield tap("ffn_up_exps", chosen, "x · Wup[expert]ᵀ", "ffn_up_exps")
-        yield tap(
+        results = "ffn_down_exps"
+        if not self.weight_first:
+            yield tap("ffn_weighted_exps", [results, "router_weights"], "weight · result")
+            results = "ffn_weighted_exps"
+        yield tap(self.out, [results], "Σ over chosen experts", llama_cpp="ffn_moe_out")
+
+    def _act_tap(self, layer: int) -> Tap:
+        plain = self.gate == "none"
+        names = PLAIN_NAMES if plain else GATED_NAMES
+        limited = self.limit and self.act != "swiglu_oai"
+        return declare(
             "ffn_act_exps",
-            ["ffn_gate_exps", "ffn_up_exps"],
-            f"{self.act}(gate) · up",
-            llama_cpp=LLAMA_CPP_NAMES.get(self.act),
+            inputs=["ffn_up_exps"] if plain else ["ffn_gate_exps", "ffn_up_exps"],
+            formula=f"{self.act}(up)" if plain else self._unit.formula,
+            layer=layer,
+            llama_cpp="ffn_moe_swiglu_limited" if limited else names.get(self.act, ""),
         )
-        yield tap("ffn_down_exps", ["ffn_act_exps", "router_topk"], "act · Wdown[expert]ᵀ", "ffn_down_exps")
-        yield tap("ffn_weighted_exps", ["ffn_down_exps", "router_weights"], "weight · result")
-        yield tap(self.out, ["ffn_weighted_exps"], "Σ over chosen experts", llama_cpp="ffn_moe_out")
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Send each token to its experts: (token, d_model) → (token, d_model) float32."""
-        logits = s.tap("router_logits", s.linear(x, "ffn_gate_inp"))  # (token, expert)
-        probs = s.tap("router_probs", ROUTERS[self.router](logits))  # (token, expert)
-        topk = s.tap("router_topk", top_k(probs, self.n_used))  # (token, slot)
-        weights = s.tap("router_weights", self._weights(probs, topk))  # (token, slot)
-        gate = s.tap("ffn_gate_exps", self._by_expert(x, topk, "ffn_gate_exps", s))  # (token, slot, d_ff)
-        up = s.tap("ffn_up_exps", self._by_expert(x, topk, "ffn_up_exps", s))  # (token, slot, d_ff)
-        neurons = s.tap("ffn_act_exps", activation(self.act, s.numerics)(gate) * up)  # (token, slot, d_ff)
-        down = s.tap(
-            "ffn_down_exps", self._by_expert(neurons, topk, "ffn_down_exps", s)
-        )  # (token, slot, d_model)
-        weighted = s.tap("ffn_weighted_exps", down * weights[:, :, None])  # (token, slot, d_model)
-        total = weighted[:, 0]
-        for slot in range(1, self.n_used):  # in order of rank, as llama.cpp adds them
-            total = total + weighted[:, slot]
+        topk, weights = self.router(x, s)  # (token, slot) each
+        if self.weight_first:
+            x = s.tap("ffn_in_exps", x[:, None, :] * weights[:, :, None])  # (token, slot, d_model)
+        neurons = s.tap("ffn_act_exps", self._neurons(x, topk, s))  # (token, slot, d_ff)
+        down = _by_expert(neurons, topk, "ffn_down_exps", s)
+        down = s.tap("ffn_down_exps", down)  # (token, slot, d_model)
+        if not self.weight_first:
+            down = s.tap("ffn_weighted_exps", down * weights[:, :, None])  # (token, slot, d_model)
+        total = down[:, 0]
+        for slot in range(1, self.router.n_used):  # in order of rank, as llama.cpp adds them
+            total = total + down[:, slot]
         return s.tap(self.out, np.ascontiguousarray(total))  # (token, d_model)
 
-    def _weights(self, probs: np.ndarray, topk: np.ndarray) -> np.ndarray:
-        weights = np.take_along_axis(probs, topk, axis=1)
-        if self.normed:
-            weights = weights / np.maximum(
-                weights.sum(axis=1, keepdims=True, dtype=np.float32), LEAST_WEIGHT_SUM
-            )
-        return weights if self.weight_scale == 1 else weights * np.float32(self.weight_scale)
-
-    def _by_expert(self, x: np.ndarray, topk: np.ndarray, name: str, s: Scope) -> np.ndarray:
-        """Multiply each token by the matrices of its experts, expert after expert.
-
-        Args:
-            x: (token, d_in), the same for all experts of a token; or (token, slot, d_in), one for each.
-            topk: (token, slot) expert numbers.
-            name: local name of the stacked matrices.
-            s: the scope.
-
-        Returns:
-            (token, slot, d_out) float32.
-        """
-        out = None
-        for expert in np.unique(topk):
-            tokens, slots = np.nonzero(topk == expert)
-            y = s.linear(x[tokens] if x.ndim == 2 else x[tokens, slots], name, int(expert))
-            if out is None:
-                out = np.empty((*topk.shape, y.shape[1]), np.float32)
-            out[tokens, slots] = y
-        return out
+    def _neurons(self, x: np.ndarray, topk: np.ndarray, s: Scope) -> np.ndarray:
+        """Return the activations of the chosen experts' neurons, (token, slot, d_ff)."""
+        parts = [s.tap(name, _by_expert(x, topk, name, s)) for name, _ in self._inward]
+        if self.gate == "none":
+            return activation(self.act, s.numerics)(parts[0])
+        if self.gate == "merged":
+            halves = (np.ascontiguousarray(half) for half in np.split(parts[0], 2, axis=2))
+            parts = [
+                s.tap(name, half) for name, half in zip(("ffn_gate_exps", "ffn_up_exps"), halves, strict=True)
+            ]
+        return self._unit(*parts, s.numerics)
 
 
-def top_k(values: np.ndarray, k: int) -> np.ndarray:
-    """Return the indices of the k largest values of each row, the largest first, (row, k) int32; ties by index."""
-    return np.argsort(-values, axis=1, kind="stable")[:, :k].astype(np.int32)
+def _by_expert(x: np.ndarray, topk: np.ndarray, name: str, s: Scope) -> np.ndarray:
+    """Multiply each token by the matrices of its experts, expert after expert.
+
+    Args:
+        x: (token, d_in), the same for all experts of a token; or (token, slot, d_in), one for each.
+        topk: (token, slot) expert numbers.
+        name: local name of the stacked matrices.
+        s: the scope.
+
+    Returns:
+        (token, slot, d_out) float32.
+    """
+    out = None
+    for expert in np.unique(topk):
+        tokens, slots = np.nonzero(topk == expert)
+        y = s.linear(x[tokens] if x.ndim == 2 else x[tokens, slots], name, int(expert))
+        if out is None:
+            out = np.empty((*topk.shape, y.shape[1]), np.float32)
+        out[tokens, slots] = y
+    return out

@@ -19,10 +19,12 @@ class Together(Block):
 
     Attributes:
         parts: the blocks, each with a name of its own for its result.
+        scale: multiplies the sum.
         out: name of the result's tap.
     """
 
     parts: tuple[Block, ...]
+    scale: float = 1.0
     out: str = "ffn_out"
 
     def needs(self) -> list[Need]:
@@ -34,7 +36,9 @@ class Together(Block):
         for part in self.parts:
             yield from part.taps(layer, source)
         names = [part.out for part in self.parts]
-        yield declare(self.out, inputs=names, formula=" + ".join(names), layer=layer)
+        formula = " + ".join(names)
+        formula = formula if self.scale == 1 else f"({formula}) · {self.scale:.4g}"
+        yield declare(self.out, inputs=names, formula=formula, layer=layer)
 
     def new_state(self) -> list[Any]:
         """Return what each keeps between calls, empty."""
@@ -46,4 +50,4 @@ class Together(Block):
         for part, state in zip(self.parts, s.state, strict=True):
             y = part(x, s.with_state(state))
             total = y if total is None else total + y
-        return s.tap(self.out, total)
+        return s.tap(self.out, total if self.scale == 1 else total * np.float32(self.scale))

@@ -19,6 +19,7 @@ TOLERANCE = 1e-10
 TOLERANCE_WITHOUT_TABLE = 1e-6
 # with the same table, an input that differs in its last bit may fall to the neighbouring entry: 2^-11 of one neuron
 TOLERANCE_OF_TABLE = 1e-8
+SHAKES = 8  # times that a tensor is replaced by another before it counts as without effect
 
 
 RUN, DO_NOT_RUN = (archsuite.names(that_run=runs) or [None] for runs in (True, False))
@@ -130,10 +131,15 @@ def test_changing_a_weight_changes_exactly_the_taps_that_declare_it(case):
     model, tokens = case.model, np.array(case.tokens[:6])
     before = model.trace(tokens)
     for weight in model.file.tensors:
-        record = model._recorder("all")
-        forward(model.network, with_shaken_weight(model, weight), tokens, model.new_cache(), record)
         direct = {tap.name for tap in model.taps.values() if weight in tap.weights}
-        _assert_changed(before, record.values, direct | descendants(model.taps, direct), weight)
+        expected = direct | descendants(model.taps, direct)
+        # one that decides which experts are chosen may choose the same ones again, or in another order: try others
+        for seed in range(SHAKES):
+            record = model._recorder("all")
+            forward(model.network, with_shaken_weight(model, weight, seed), tokens, model.new_cache(), record)
+            if expected <= changed(before, record.values) or seed == SHAKES - 1:
+                break
+        _assert_changed(before, record.values, expected, weight)
 
 
 def _assert_changed(before, after, expected: set[str], what: str) -> None:

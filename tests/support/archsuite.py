@@ -16,13 +16,17 @@ from refgguf.arch import architectures
 from refgguf.model import Model
 from refgguf.trace import Trace
 
-# tensors that llama.cpp names and that are steps inside one of ours: before a bias, a clamp, a square or a sort
+# tensors that llama.cpp names and that are steps inside one of ours: before a bias, a scale, a clamp, a square, a sort
+# or a choice of rows
 INSIDE = {
     "wqkv", "Qcur", "Kcur", "Vcur", "Qcur_scaled", "ffn_up", "ffn_gate", "ffn_down", "ffn_relu",
     "result_output_no_bias", "ffn_moe_argsort", "ffn_moe_weights", "ffn_moe_weights_sum", "ffn_moe_weights_sum_clamped",
+    "ffn_moe_logits", "ffn_moe_gate", "ffn_moe_up", "ffn_moe_down", "h_nextn", "kq", "attn_out", "kqv_mla",
+    "lmhead_scaling",
 }  # fmt: skip
 # a norm that llama.cpp computes once more for a second reader
 INSIDE |= {"ssm_in"}
+CACHE_STEP = 256  # llama.cpp's cache holds multiples of so many tokens
 # nodes without a name of their own, and norms before their weight
 UNNAMED = re.compile(r"node_\d+|norm(_w)?(-\d+)?")
 
@@ -101,6 +105,7 @@ class Case:
     def by_table(self) -> bool:
         """Whether it uses GELU, for which llama.cpp has a half-precision table."""
         blocks = [block for layer in self.model.network.layers for block in getattr(layer, "blocks", ())]
+        blocks += [part for block in blocks for part in getattr(block, "parts", ())]
         return any(getattr(block, "act", "").startswith("gelu") for block in blocks)
 
     def named(self) -> dict[str, list[np.ndarray]]:
@@ -114,7 +119,13 @@ class Case:
         return found
 
     def at_tapped_tokens(self, tap: str) -> np.ndarray | None:
-        """Return our tensor at the tokens that llama.cpp's were kept for; None if it has no token axis in front."""
+        """Return our tensor at the tokens that llama.cpp's were kept for; None if it has no token axis in front.
+
+        The pattern of a single head has one; llama.cpp fills its rows up to the length of its cache.
+        """
+        if self.trace.taps[tap].axes == ("head", "query", "key") and len(self.trace[tap]) == 1:
+            rows = self.trace[tap][0, self.golden["tap_positions"]]
+            return np.pad(rows, ((0, 0), (0, -rows.shape[1] % CACHE_STEP)))
         if self.trace.taps[tap].axes[0] != "token":
             return None
         rows = self.trace[tap][self.golden["tap_positions"]]

@@ -24,11 +24,11 @@ def descendants(taps: Mapping[str, Tap], names: set[str]) -> set[str]:
     return found - names
 
 
-def shaken(x: np.ndarray, tap: object = None) -> np.ndarray:
+def shaken(x: np.ndarray, tap: object = None, seed: int = 0) -> np.ndarray:
     """Return another tensor in place of this one: masked scores stay masked, chosen experts become others."""
     if x.dtype.kind == "i":
         return (x + 1) % (x.max() + 1) if x.size else x
-    noise = np.random.default_rng(0).standard_normal(x.shape).astype(np.float32)
+    noise = np.random.default_rng(seed).standard_normal(x.shape).astype(np.float32)
     return np.where(np.isfinite(x), x + noise, x)
 
 
@@ -37,9 +37,9 @@ class ShakenTensor:
 
     type, byte_order = "F32", "little"
 
-    def __init__(self, tensor):
+    def __init__(self, tensor, seed: int = 0):
         self.shape = tensor.shape
-        self.values = np.ascontiguousarray(shaken(tensor.dequantize()))
+        self.values = np.ascontiguousarray(shaken(tensor.dequantize(), seed=seed))
 
     def dequantize(self, rows=None) -> np.ndarray:
         """Return some rows, or all values in the tensor's shape."""
@@ -51,6 +51,6 @@ class ShakenTensor:
         return self.values.reshape(-1, self.shape[-1]).view(np.uint8)
 
 
-def with_shaken_weight(model, name: str) -> Weights:
+def with_shaken_weight(model, name: str, seed: int = 0) -> Weights:
     """Return the model's weights with another tensor in place of this one."""
-    return Weights({**model.file.tensors, name: ShakenTensor(model.file.tensors[name])})
+    return Weights({**model.file.tensors, name: ShakenTensor(model.file.tensors[name], seed)})

@@ -1,0 +1,196 @@
+"""Multi-head latent attention: keys and values of all heads come from one short vector a token (DeepSeek-AI 2024).
+
+c       = norm(x Wkv_a)[: rank]             what is kept of a token, with
+k_pe    = RoPE(x Wkv_a [rank :])            one key for positions, which all heads share
+q       = x Wq, or norm(x Wq_a) Wq_b        split into heads, and each into q_nope and q_pe; q_pe turned by RoPE
+
+unfolded      k, v of each head = c Wkv_b   then attention as ever, with keys (k_nope, k_pe)
+absorbed      q_nope Wk_bᵀ                  in place of keys: queries against c itself, whose mix each head then
+                                            turns into values: (Σ probs · c) Wv_bᵀ
+
+The two give the same; the absorbed form keeps rank + d_pe numbers a token, whatever the number of heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from refgguf.blocks.attention import Attention
+from refgguf.blocks.norm import Norm
+from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
+from refgguf.taps import Tap, declare
+
+
+@dataclass(frozen=True)
+class LatentAttention(Attention):
+    """Multi-head latent attention.
+
+    The attributes of `Attention` say how it attends: absorbed, n_kv_heads is 1, d_head is rank + d_pe and d_head_v is
+    rank; unfolded, they are those of the heads.
+
+    Attributes:
+        rank: channels of what is kept of a token.
+        q_rank: channels of the queries' short vector; 0 if they are computed at once.
+        d_nope: channels of a head's query that do not turn.
+        d_value: channels of a head's value.
+        absorbed: see above.
+        latent_norm: norm of the short vectors.
+    """
+
+    rank: int = 0
+    q_rank: int = 0
+    d_nope: int = 0
+    d_value: int = 0
+    absorbed: bool = True
+    latent_norm: Norm | None = None
+
+    @property
+    def _d_pe(self) -> int:
+        return self.rope.n_rot
+
+    def needs(self) -> list[Need]:
+        """Return the tensors that it works with."""
+        d_queries = self.n_heads * (self.d_nope + self._d_pe)
+        if self.q_rank:
+            needs = linear_needs("attn_q_a", self.q_rank, self.d_model)
+            needs += self.latent_norm.needs("attn_q_a_norm", self.q_rank)
+            needs += linear_needs("attn_q_b", d_queries, self.q_rank)
+        else:
+            needs = linear_needs("attn_q", d_queries, self.d_model)
+        needs += linear_needs("attn_kv_a_mqa", self.rank + self._d_pe, self.d_model)
+        needs += self.latent_norm.needs("attn_kv_a_norm", self.rank)
+        if self.absorbed:
+            needs.append(Need("attn_k_b.weight", (self.n_heads, self.rank, self.d_nope)))
+            needs.append(Need("attn_v_b.weight", (self.n_heads, self.d_value, self.rank)))
+        else:
+            needs += linear_needs("attn_kv_b", self.n_heads * (self.d_nope + self.d_value), self.rank)
+        return (
+            needs + self.rope.needs() + linear_needs("attn_output", self.d_model, self.n_heads * self.d_value)
+        )
+
+    def taps(self, layer: int, source: str) -> Iterator[Tap]:
+        """Declare its taps, in order of execution."""
+        yield from self._latent_taps(layer, source)
+        yield from self._absorbed_taps(layer) if self.absorbed else self._unfolded_taps(layer)
+        queries = "attn_q_full"
+        if self.temperature:
+            formula = f"q · (1 + {self.temperature.scale:g} · log(⌊position / {self.temperature.step}⌋ + 1))"
+            yield declare("attn_q_temp", inputs=[queries], formula=formula, layer=layer)
+            queries = "attn_q_temp"
+        mixed = self._mix_taps(layer, {"q": queries, "k": "attn_k"})
+        if not self.absorbed:
+            yield from mixed
+        else:
+            scores, probs, _ = mixed
+            yield scores
+            yield probs
+            inputs, formula = ["attn_probs", "attn_kv_a_norm"], "Σ over keys: probs · c"
+            yield declare("attn_z_latent", inputs=inputs, formula=formula, layer=layer)
+            weights = ["attn_v_b.weight"]
+            formula = "z · Wv_bᵀ, each head by its own"
+            yield declare("attn_z", inputs=["attn_z_latent"], weights=weights, formula=formula, layer=layer)
+        yield from self._output_taps(layer, source)
+
+    def _latent_taps(self, layer: int, source: str) -> Iterator[Tap]:
+        """Declare queries, the short vector and the key for positions."""
+        norm = self.latent_norm
+
+        def linear(name: str, tensor: str, inputs: list[str], formula: str) -> Tap:
+            return declare(
+                name, inputs=inputs, weights=linear_weights(tensor), formula=formula, layer=layer, **queries
+            )
+
+        queries = {"llama_cpp": "q"}
+        if self.q_rank:
+            yield linear("attn_q_a", "attn_q_a", [source], "x · Wq_aᵀ")
+            weights = norm.weights("attn_q_a_norm")
+            yield declare(
+                "attn_q_a_norm", inputs=["attn_q_a"], weights=weights, formula=norm.formula, layer=layer
+            )
+            yield linear("attn_q", "attn_q_b", ["attn_q_a_norm"], "x · Wq_bᵀ, split into heads")
+        else:
+            yield linear("attn_q", "attn_q", [source], "x · Wqᵀ, split into heads")
+        queries = {}
+        yield linear("attn_kv_a", "attn_kv_a_mqa", [source], "x · Wkv_aᵀ")
+        formula = f"last {self._d_pe} channels: {self.rope.formula}"
+        rope = {"weights": self.rope.weights(), "formula": formula, "layer": layer}
+        yield declare("attn_k_pe", inputs=["attn_kv_a"], **rope)
+        formula = f"first {self.rank} channels: {norm.formula}"
+        weights = norm.weights("attn_kv_a_norm")
+        yield declare("attn_kv_a_norm", inputs=["attn_kv_a"], weights=weights, formula=formula, layer=layer)
+        yield declare("attn_q_pe", inputs=["attn_q"], **rope)
+
+    def _absorbed_taps(self, layer: int) -> Iterator[Tap]:
+        weights = ["attn_k_b.weight"]
+        formula = f"first {self.d_nope} channels of q · Wk_bᵀ, each head by its own"
+        yield declare("attn_q_absorbed", inputs=["attn_q"], weights=weights, formula=formula, layer=layer)
+        yield declare(
+            "attn_q_full", inputs=["attn_q_absorbed", "attn_q_pe"], formula="(q absorbed, q_pe)", layer=layer
+        )
+        yield declare("attn_k", inputs=["attn_kv_a_norm", "attn_k_pe"], formula="(c, k_pe)", layer=layer)
+
+    def _unfolded_taps(self, layer: int) -> Iterator[Tap]:
+        weights = linear_weights("attn_kv_b")
+        formula = "c · Wkv_bᵀ, split into heads"
+        yield declare("attn_kv_b", inputs=["attn_kv_a_norm"], weights=weights, formula=formula, layer=layer)
+        yield declare("attn_q_full", inputs=["attn_q", "attn_q_pe"], formula="(q_nope, q_pe)", layer=layer)
+        inputs = ["attn_kv_b", "attn_k_pe"] if self.d_nope else ["attn_k_pe"]
+        yield declare("attn_k", inputs=inputs, formula="(k_nope, k_pe)", layer=layer)
+        formula = f"last {self.d_value} channels of each head"
+        yield declare("attn_v", inputs=["attn_kv_b"], formula=formula, layer=layer)
+
+    def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
+        """Mix tokens: (token, d_model) → (token, d_model) float32."""
+        q, c, q_pe, k_pe = self._latents(x, s)
+        q, k, v = (self._absorb if self.absorbed else self._unfold)(q[:, :, : self.d_nope], c, q_pe, k_pe, s)
+        if self.temperature:
+            q = s.tap("attn_q_temp", q * self.temperature.factors(s.positions)[:, None, None])
+        n_keys = s.state.store(s.n_past, k, v)
+        z = self._attend(q, n_keys, s)  # (token, head, d_head_v)
+        if self.absorbed:
+            z = _by_head(s.tap("attn_z_latent", z), "attn_v_b", s)  # (token, head, d_value)
+        z = s.tap("attn_z", z)
+        return s.tap(self.out, s.linear(z.reshape(len(z), -1), "attn_output"))  # (token, d_model)
+
+    def _latents(self, x: np.ndarray, s: Scope) -> tuple[np.ndarray, ...]:
+        """Return queries (token, head, d_nope + d_pe), c (token, rank), q_pe and k_pe (token, head, d_pe), turned."""
+        if self.q_rank:
+            q = s.tap("attn_q_a", s.linear(x, "attn_q_a"))
+            q = s.linear(s.tap("attn_q_a_norm", self.latent_norm(q, s, "attn_q_a_norm")), "attn_q_b")
+        else:
+            q = s.linear(x, "attn_q")
+        q = s.tap("attn_q", q.reshape(len(x), self.n_heads, -1))
+        both, angles = s.tap("attn_kv_a", s.linear(x, "attn_kv_a_mqa")), self.rope.angles(s)
+        k_pe = s.tap("attn_k_pe", self.rope(np.ascontiguousarray(both[:, None, self.rank :]), angles))
+        c = np.ascontiguousarray(both[:, : self.rank])
+        c = s.tap("attn_kv_a_norm", self.latent_norm(c, s, "attn_kv_a_norm"))
+        q_pe = s.tap("attn_q_pe", self.rope(np.ascontiguousarray(q[:, :, self.d_nope :]), angles))
+        return q, c, q_pe, k_pe
+
+    def _absorb(
+        self, q: np.ndarray, c: np.ndarray, q_pe: np.ndarray, k_pe: np.ndarray, s: Scope
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return queries (token, head, rank + d_pe), a key (token, 1, rank + d_pe) and c as the value of all heads."""
+        q = s.tap("attn_q_absorbed", _by_head(q, "attn_k_b", s))  # (token, head, rank)
+        q = s.tap("attn_q_full", np.concatenate([q, q_pe], axis=2))
+        c = c[:, None, :]
+        return q, s.tap("attn_k", np.concatenate([c, k_pe], axis=2)), c
+
+    def _unfold(
+        self, q: np.ndarray, c: np.ndarray, q_pe: np.ndarray, k_pe: np.ndarray, s: Scope
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return queries and keys (token, head, d_nope + d_pe) and values (token, head, d_value)."""
+        kv = s.linear(c, "attn_kv_b").reshape(len(c), self.n_heads, -1)
+        kv = s.tap("attn_kv_b", kv)  # (token, head, d_nope + d_value)
+        q = s.tap("attn_q_full", np.concatenate([q, q_pe], axis=2))
+        k_pe = np.broadcast_to(k_pe, q_pe.shape)
+        k = s.tap("attn_k", np.concatenate([kv[:, :, : self.d_nope], k_pe], axis=2))
+        return q, k, s.tap("attn_v", np.ascontiguousarray(kv[:, :, self.d_nope :]))
+
+
+def _by_head(x: np.ndarray, name: str, s: Scope) -> np.ndarray:
+    """Multiply each head of x, (token, head, d_in), by its matrix of a stack: (token, head, d_out) float32."""
+    return np.stack([s.linear(x[:, head], name, head) for head in range(x.shape[1])], axis=1)

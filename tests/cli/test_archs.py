@@ -46,7 +46,7 @@ def test_what_runs_says_what_it_is_made_of(name):
     for figures in entry.agreement:
         assert figures.exact < (1e-10 if figures.llama_cpp is None else 1e-6)
         assert figures.llama_cpp is None or figures.llama_cpp < 1e-8
-        assert figures.taps > 10
+        assert figures.taps > 6  # llama.cpp names seven tensors of a Mamba layer and its surroundings
 
 
 def test_the_table_tells_what_runs_and_how_closely(capsys):

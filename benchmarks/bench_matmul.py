@@ -1,0 +1,162 @@
+"""Multiplying with packed weights: ours in both numerics, ggml, NumPy on decoded weights.
+
+    python -m benchmarks.bench_matmul [TYPE …]                           one table, a row a type
+    python -m pytest benchmarks/bench_matmul.py --benchmark-enable       the same by pytest-benchmark
+
+A 4096 x 4096 matrix times one token, on one thread, and times 128 tokens, on all threads. GB/s count the
+packed bytes of the weights, GFLOP/s two for each weight and token. ggml multiplies by a graph of one
+MUL_MAT in its own layout of the weights (no repacking); it converts the activations there, ours in the "one
+token" columns are converted beforehand, which is a thousandth of the work. All runs of a row alternate, the
+best of each counts; ratios within a row are what to compare. REFGGUF_GGML names the folder of another build
+of ggml.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from refgguf.kernels.dots import dots
+from refgguf.kernels.dots.activations import aligned, convert, read_only
+from refgguf.kernels.jit import n_threads
+from refgguf.kernels.ops.matmul import linear
+from refgguf.kernels.quants import format_of
+from tests.support.ggml_library import Ggml, library_folder, load
+from tests.support.weights import random_weights
+
+SIZE, N_TOKENS = 4096, 128
+ONE, MANY = "one token", f"{N_TOKENS} tokens"
+IMPLEMENTATIONS = ("exact", "llama.cpp", "ggml", "numpy")
+EVERYDAY = ("F32", "F16", "BF16", "Q4_0", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+
+
+def ggml_library() -> Ggml | None:
+    """Return ggml, or None where it is not installed."""
+    folder = library_folder()
+    return None if folder is None else load(folder)
+
+
+def activations(n: int) -> np.ndarray:
+    """Return normally distributed activations (n, SIZE) that begin at a cache line."""
+    x = aligned((n, SIZE), np.float32)
+    x[:] = np.random.default_rng(n).standard_normal(x.shape)
+    return read_only(x)
+
+
+def decoded(raw: np.ndarray, name: str) -> np.ndarray:
+    """Return the weights as float32."""
+    fmt, out = format_of(name), np.empty((SIZE, SIZE), np.float32)
+    fmt.dequantize(read_only(raw).reshape(-1, fmt.type_size), out.reshape(-1, fmt.block_size))
+    return out
+
+
+def one_thread(name: str, raw: np.ndarray, x: np.ndarray, numerics: str) -> Callable[[], np.ndarray]:
+    """Return the multiplication of one token on the calling thread alone."""
+    dot, raw, out = dots()[name], read_only(raw), np.empty((1, SIZE), np.float32)
+    if numerics == "llama.cpp":
+        made = convert(x, dot.activation)
+
+        def run() -> np.ndarray:
+            dot.llama_cpp(raw, made.q, made.d, made.sums, out, 0, SIZE)
+            return out
+
+        return run
+
+    def run_exact() -> np.ndarray:
+        dot.exact(raw, x, out, 0, SIZE)
+        return out
+
+    return run_exact
+
+
+def runners(
+    name: str, case: str, kinds: tuple[str, ...] = IMPLEMENTATIONS
+) -> dict[str, Callable[[], object]]:
+    """Return what is to be timed, by implementation; what cannot run is left out.
+
+    Their results were compared: NumPy's with exact numerics, ggml's with llama.cpp numerics.
+    """
+    raw, x = random_weights(name, SIZE, SIZE), activations(1 if case == ONE else N_TOKENS)
+    made: dict[str, Callable[[], object]] = {}
+    for kind in ("exact", "llama.cpp"):
+        if kind in kinds and case == MANY:
+            made[kind] = lambda kind=kind: linear(x, raw, name, kind)
+        elif kind in kinds and (kind == "llama.cpp" or dots()[name].exact is not None):
+            made[kind] = one_thread(name, raw, x, kind)
+    ggml = ggml_library() if "ggml" in kinds else None
+    if ggml is not None:
+        made["ggml"] = ggml.mul_mat(raw, name, x, 1 if case == ONE else n_threads(), repack=False)
+    if "numpy" in kinds:
+        weights = decoded(raw, name).T
+        made["numpy"] = lambda: x @ weights
+        _agree(x @ weights, linear(x, raw, name), np.abs(x) @ np.abs(weights), 2e-6)
+    if ggml is not None and "numpy" in kinds:
+        made["ggml"]()
+        # ggml may round activations and add in another order for many tokens: what a lone step can change
+        _agree(made["ggml"].result(), linear(x, raw, name, "llama.cpp"), np.abs(x) @ np.abs(weights), 1e-2)
+    return made
+
+
+def _agree(a: np.ndarray, b: np.ndarray, sizes: np.ndarray, share: float) -> None:
+    """Fail where two results differ by more than a share of the sum of their products' sizes."""
+    assert (np.abs(a - b) <= share * sizes).all(), "the implementations do not compute the same"
+
+
+def best_seconds(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the shortest time of each, taken in turn after one round to warm up."""
+    best = dict.fromkeys(runs, float("inf"))
+    for turn in range(rounds + 1):
+        for kind, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if turn:
+                best[kind] = min(best[kind], time.perf_counter() - start)
+    return best
+
+
+def ratio(seconds: dict[str, float], kind: str, other: str) -> str:
+    """Return how many times as fast one is as another, or a dash."""
+    known = kind in seconds and other in seconds
+    return f"{seconds[other] / seconds[kind]:>7.2f}" if known else f"{'-':>7}"
+
+
+def table(names: list[str]) -> None:
+    """Print one row a type."""
+    ggml = ggml_library()
+    build = "none" if ggml is None else "AVX2 alone" if ggml.compiled_for_avx2_alone else "more than AVX2"
+    print(f"{SIZE} x {SIZE}; {MANY} on {n_threads()} threads; ggml compiled for: {build}")
+    print(
+        f"{'':8} |{'one token, one thread: GB/s':^39} {'times ggml':^16}|{MANY + ': GFLOP/s':^40}{'times ggml':^16}"
+    )
+    heads = "".join(f"{kind:>10}" for kind in IMPLEMENTATIONS)
+    print(f"{'type':8} |{heads}{'exact':>7}{'l.cpp':>7} |{heads}{'exact':>7}{'l.cpp':>7}")
+    for name in names:
+        print(f"{name:8} |", end="", flush=True)
+        n_bytes = SIZE * SIZE * format_of(name).bits_per_weight / 8
+        for case, work, rounds in ((ONE, n_bytes, 60), (MANY, 2.0 * SIZE * SIZE * N_TOKENS, 7)):
+            seconds = best_seconds(runners(name, case), rounds)
+            for kind in IMPLEMENTATIONS:
+                print(f"{work / seconds[kind] / 1e9:>10.1f}" if kind in seconds else f"{'-':>10}", end="")
+            end = " |" if case == ONE else "\n"
+            print(ratio(seconds, "exact", "ggml") + ratio(seconds, "llama.cpp", "ggml"), end=end, flush=True)
+
+
+@pytest.mark.parametrize("case", [ONE, MANY])
+@pytest.mark.parametrize("name", EVERYDAY)
+@pytest.mark.parametrize("kind", IMPLEMENTATIONS)
+def test_bench_matmul(benchmark, name, kind, case):
+    """Time one implementation on one type."""
+    made = runners(name, case, (kind,))
+    if kind not in made:
+        pytest.skip(f"{kind} cannot multiply {name} here")
+    benchmark.group = f"{name}, {case}"
+    benchmark.extra_info["bytes"] = int(SIZE * SIZE * format_of(name).bits_per_weight / 8)
+    benchmark.pedantic(made[kind], rounds=10, iterations=1, warmup_rounds=1)
+
+
+if __name__ == "__main__":
+    table(sys.argv[1:] or list(dots()))

@@ -12,12 +12,14 @@ import numpy as np
 
 import refgguf
 from refgguf.cli import console, options
+from refgguf.errors import ViewerError
 from refgguf.output import check_output
 from refgguf.sampling import softmax
 
 if TYPE_CHECKING:
     from refgguf.model import Model, Step
     from refgguf.trace import Trace
+    from refgguf.viz.state import Shown
 
 OPENING = "One morning"
 TAPS = ("blk.*.resid_post", "blk.*.attn_probs", "blk.*.ffn_act")
@@ -202,10 +204,25 @@ def _latest_decision(views: list[tuple[str, list[LayerView]]]) -> tuple[str, lis
 
 
 def _show(model: Model, trace: Trace, picture: Path) -> None:
-    """Draw the story's forward pass as a picture and say where it is."""
-    from refgguf.cli.view import check_drawing, compose, draw
+    """Open the 3D view of the story; where no window can be opened, save the picture and say where."""
     from refgguf.viz import facts
+    from refgguf.viz.app.launch import check_window
+
+    shown = facts.shown_of_model(model, trace)
+    try:
+        check_window()
+    except ViewerError as error:
+        console.note(f"no window: {str(error).partition(';')[0]}")
+        _draw(shown, picture)
+        return
+    from refgguf.viz.app.window import open_window
+
+    open_window(shown=shown)
+
+
+def _draw(shown: Shown, picture: Path) -> None:
+    from refgguf.cli.view import check_drawing, compose, draw
     from refgguf.viz.scene.camera import parse_camera
 
     check_drawing(str(picture))
-    draw(compose(facts.shown_of_model(model, trace), PICTURE_SIZE, parse_camera("overview")), str(picture))
+    draw(compose(shown, PICTURE_SIZE, parse_camera("overview")), str(picture))

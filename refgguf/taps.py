@@ -128,6 +128,8 @@ LAYER_WORDS = {
     "attn_out": Word(
         "token d_model", "residual", "what attention adds to the residual stream", "attn_out", "hook_attn_out"
     ),
+    "ssm_out_raw": Word("token d_model", "qkv", "state-space model's result before what follows", "mamba_out"),
+    "ssm_out": Word("token d_model", "residual", "what the state-space model adds", "mamba_out"),
     "resid_mid": Word(
         "token d_model", "residual", "residual stream after attention", "ffn_inp", "hook_resid_mid"
     ),
@@ -182,6 +184,7 @@ LAYER_WORDS = {
 
 SUMMARY = (
     "embed", "blk.*.resid_post", "blk.*.attn_probs", "blk.*.attn_out", "blk.*.ffn_out",
+    "blk.*.ssm_out", "blk.*.time_mix_out", "blk.*.shortconv.out", "blk.*.linear_attn_out",
     "blk.*.router_topk", "blk.*.router_weights", "final_norm", "logits",
 )  # fmt: skip
 

@@ -65,6 +65,7 @@ def decoder(
     layers: Switches = None,
     mixer: Switches = None,
     ffn: Mapping[str, Any] | None = None,
+    first: Callable[[int], Block | None] | None = None,
     second: Callable[[int], Block] | None = None,
     **switches: Any,
 ) -> Network:
@@ -80,6 +81,7 @@ def decoder(
         layers: switches of `layer`; or number of a layer → its switches.
         mixer: switches of `Attention`, likewise.
         ffn: further switches of `FeedForward`.
+        first: number of a layer → what mixes tokens in place of attention, or None where attention does.
         second: number of a layer → what follows attention, in place of the feed-forward network.
         switches: of `network`.
     """
@@ -91,8 +93,9 @@ def decoder(
         seconds = second or (lambda number: feed_forward(hp, number, act, gate=gate, **(ffn or {})))
 
     def build(number: int) -> Layer:
-        first = attention(hp, number, rope=ropes(number), **_of_layer(mixer, number))
-        return layer(hp, first, seconds(number), norm, **_of_layer(layers, number))
+        mixes = first(number) if first else None
+        mixes = mixes or attention(hp, number, rope=ropes(number), **_of_layer(mixer, number))
+        return layer(hp, mixes, seconds(number), norm, **_of_layer(layers, number))
 
     return network(hp, build, norm, **switches)
 

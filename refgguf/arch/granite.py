@@ -7,6 +7,7 @@ from typing import Any
 
 from refgguf.arch.decoder import decoder
 from refgguf.arch.hyper import HyperParameters
+from refgguf.arch.mamba import mamba2, without_heads
 from refgguf.arch.mixture import experts, with_shared
 from refgguf.arch.parts import sliding_masks
 from refgguf.arch.positions import rope
@@ -23,6 +24,7 @@ def scaled(
     logits: float,
     turns: list[bool],
     mixer: Callable[[int], dict[str, Any]] | None = None,
+    **switches: Any,
 ) -> Network:
     """Build a network of scaled parts; a scale of 0 stands for none.
 
@@ -33,6 +35,7 @@ def scaled(
         logits: what the logits are divided by.
         turns: which layers have position embedding.
         mixer: number of a layer → further switches of its attention.
+        switches: of `decoder`.
     """
     scale = {"scale": hp.float("attention.scale", 0.0) or None}
     d_shared = hp.int("expert_shared_feed_forward_length", 0)
@@ -46,6 +49,7 @@ def scaled(
         embedding={"scale": embedding or 1.0},
         head={"scale": 1 / (logits or 1.0)},
         llama_cpp={"token_embd": "", "embed": "embd"},
+        **switches,
     )
 
 
@@ -86,6 +90,22 @@ def granite_swa(hp: HyperParameters) -> Network:
         logits=hp.float("logit_scale"),
         turns=[bool(turn) for turn in hp.per_layer("attention.rope_pattern", 1)],
         mixer=lambda number: {"mask": masks[number], "sinks": True},
+    )
+
+
+@architecture(
+    "granitehybrid",
+    blocks="RMSNorm · Mamba-2 or grouped-query attention, RoPE · SwiGLU or experts · scaled parts",
+)
+def granite_hybrid(hp: HyperParameters) -> Network:
+    """Build it; layers without heads of keys are Mamba-2."""
+    return scaled(
+        hp,
+        embedding=hp.float("embedding_scale", 0.0),
+        residual=hp.float("residual_scale", 0.0),
+        logits=hp.float("logit_scale", 0.0),
+        turns=[hp.bool("rope.scaling.finetuned", True)] * hp.n_layers,
+        first=without_heads(hp, lambda number: mamba2(hp, number)),
     )
 
 

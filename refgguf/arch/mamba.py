@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from refgguf.arch.decoder import network
+from refgguf.arch.decoder import decoder, network
 from refgguf.arch.hyper import HyperParameters
+from refgguf.arch.mixture import experts
 from refgguf.arch.parts import attention, feed_forward, layer, rms_norm
 from refgguf.arch.positions import rope
 from refgguf.arch.registry import architecture
+from refgguf.blocks.block import Block
 from refgguf.blocks.layer import Layer
 from refgguf.blocks.mamba import Mamba, Mamba2
 from refgguf.blocks.network import Network
@@ -55,6 +58,12 @@ def mamba2(hp: HyperParameters, number: int, **switches: Any) -> Mamba2:
     )
 
 
+def without_heads(hp: HyperParameters, build: Callable[[int], Block]) -> Callable[[int], Block | None]:
+    """Return what builds the token mixer of a layer that has no heads of keys, and None for those that have."""
+    heads = hp.per_layer("attention.head_count_kv")
+    return lambda number: None if heads[number] else build(number)
+
+
 @architecture("mamba", blocks="RMSNorm · Mamba")
 def mamba_1(hp: HyperParameters) -> Network:
     """Build it."""
@@ -67,6 +76,23 @@ def mamba_2(hp: HyperParameters) -> Network:
     """Build it."""
     norm = rms_norm(hp)
     return network(hp, lambda n: layer(hp, mamba2(hp, n), None, norm), norm)
+
+
+@architecture(
+    "jamba", blocks="RMSNorm · Mamba or grouped-query attention without positions · SwiGLU or experts"
+)
+def jamba(hp: HyperParameters) -> Network:
+    """Build it; layers without heads of keys are Mamba, and those with a router have experts."""
+
+    def second(number: int) -> Block:
+        if hp.has(f"blk.{number}.ffn_gate_inp.weight"):
+            return experts(hp, number, normed=False)
+        return feed_forward(hp, number, "silu")
+
+    # llama.cpp gives the name ffn_inp to what is added, not to the sum
+    names = {"resid_mid": "", "ssm_out": "ffn_inp", "attn_out": "ffn_inp", "ssm_skip": ""}
+    first = without_heads(hp, lambda number: mamba(hp, number))
+    return decoder(hp, None, first=first, second=second, layers={"llama_cpp": names})
 
 
 FALCON_NAMES = {

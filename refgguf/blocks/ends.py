@@ -94,6 +94,7 @@ class Head:
         softcap: logits are bent to softcap · tanh(logits / softcap); 0 for not at all.
         scale: multiplies the logits.
         n_unscored: entries of the vocabulary that come before those of the output matrix and never follow.
+        norm_tensor: name of the final norm's tensors.
     """
 
     n_outputs: int
@@ -103,11 +104,12 @@ class Head:
     softcap: float = 0.0
     scale: float = 1.0
     n_unscored: int = 0
+    norm_tensor: str = "output_norm"
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
         return [
-            *self.norm.needs("output_norm", self.d_model),
+            *self.norm.needs(self.norm_tensor, self.d_model),
             Need(f"{self.matrix}.weight", (self.n_outputs, self.d_model)),
             Need("output.bias", (self.n_outputs,), optional=True),
             Need("output.scale", (1,), optional=True),
@@ -119,9 +121,8 @@ class Head:
 
     def taps(self, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
-        yield declare(
-            "final_norm", inputs=[source], weights=self.norm.weights("output_norm"), formula=self.norm.formula
-        )
+        weights = self.norm.weights(self.norm_tensor)
+        yield declare("final_norm", inputs=[source], weights=weights, formula=self.norm.formula)
         weights = [f"{self.matrix}.weight", *linear_weights("output")[1:]]
         matrix = "x · Woutputᵀ"
         if not self._bends:
@@ -135,7 +136,7 @@ class Head:
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Score every vocabulary entry: (token, d_model) → (token, vocab) float32."""
-        x = s.tap("final_norm", self.norm(x, s, "output_norm"))
+        x = s.tap("final_norm", self.norm(x, s, self.norm_tensor))
         logits = s.weights.linear(x, f"{self.matrix}.weight")
         if (scale := s.optional("output.scale")) is not None:
             logits = logits * scale

@@ -49,7 +49,6 @@ WORDS = {
     "ssm_skip": Word("token head d_head", "qkv", "what is read, and the input itself", "mamba2_y_add_d"),
     "ssm_gated": Word("token channel", "qkv", "what is read, gated"),
     "ssm_norm": Word("token channel", "qkv", "what is read, gated and normed"),
-    "ssm_out": Word("token d_model", "residual", "what the state-space model adds", "mamba_out"),
 }
 
 

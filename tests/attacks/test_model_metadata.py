@@ -22,6 +22,13 @@ NEEDED = {
     "use_parallel_residual": True,
     "attention.sliding_window": 24,
     "rope.dimension_sections": [2, 2, 2, 0],
+    "shortconv.l_cache": 3,
+    "wkv.head_size": 8,
+    "time_mix_extra_dim": 4,
+    "time_decay_extra_dim": 4,
+    **{f"attention.{name}_lora_rank": 4 for name in ("decay", "iclr", "value_residual_mix", "gate")},
+    **{f"ssm.{name}": n for name, n in (("conv_kernel", 4), ("state_size", 8), ("inner_size", 32))},
+    **{f"ssm.{name}": n for name, n in (("time_step_rank", 4), ("group_count", 2))},
     **{f"/xielu.{name}": 0.5 for name in ("alpha_n", "alpha_p", "beta", "eps")},
 }
 ODD = st.one_of(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refgguf.gguf.roles import layer_of
 from refgguf.taps import Tap
 from refgguf.trace import Trace
 from refgguf.viz.scene.anatomy import anatomy_of
-from refgguf.viz.state import Facts, Shown
+from refgguf.viz.state import Facts, Shown, ShownFile
 
 if TYPE_CHECKING:
     from refgguf.gguf.reader import GGUFFile
@@ -110,3 +112,40 @@ def _counted(number: object, word: str) -> str:
 
 def _numerics_word(trace: Trace) -> tuple[str, ...]:
     return () if trace.numerics == "exact" else (f"{trace.numerics} numerics",)
+
+
+def shown_of_file(file: GGUFFile, taps: Mapping[str, Tap] | None = None, **options) -> ShownFile:
+    """Show a file's tensors, nothing run.
+
+    Args:
+        file: the open file.
+        taps: those of the model, if it can be run.
+        options: layers, colour, theme of `ShownFile`.
+    """
+    name = file.metadata.get("general.name")
+    words = [file.architecture] if file.architecture else []
+    layers = {layer_of(n) for n in file.tensors} - {None}
+    n_layers = max(layers, default=-1) + 1
+    words.append(_counted(n_layers, "layer"))
+    heads, kv_heads = (_per_layer(file, key, n_layers) for key in ("head_count", "head_count_kv"))
+    kv_heads = kv_heads or heads
+    if heads:
+        shared = f" ({max(kv_heads)} for keys and values)" if max(kv_heads) < max(heads) else ""
+        words.append(f"{_counted(max(heads), 'head')}{shared}")
+    words.append(_counted(len(file.tensors), "tensor"))
+    facts = Facts(
+        name if isinstance(name, str) and name else Path(file.path).stem, (*words, *file_words(file))
+    )
+    return ShownFile(file, facts, taps or {}, n_heads=heads, n_kv_heads=kv_heads, **options)
+
+
+def _per_layer(file: GGUFFile, key: str, n_layers: int) -> tuple[int, ...]:
+    """Return a count for each layer: metadata has one number for all, or an array."""
+    value = file.metadata.get(f"{file.architecture}.attention.{key}")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,) * n_layers
+    try:
+        counts = tuple(int(v) for v in value) if value is not None else ()
+    except (TypeError, ValueError):
+        return ()
+    return counts if len(counts) == n_layers else ()

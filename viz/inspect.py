@@ -9,6 +9,9 @@ import numpy as np
 
 from refgguf.taps import Tap
 from refgguf.trace import Trace, TracedTensor
+from refgguf.viz.scene.build import Scene
+from refgguf.viz.scene.picking import Hit
+from refgguf.viz.state import ShownFile
 
 N_BINS = 48
 N_EXTREMES = 3
@@ -93,6 +96,20 @@ def place_words(tensor: TracedTensor, index: tuple[int, ...], token_texts: list[
         text = f" {token_texts[at]!r}" if axis in ("token", "query", "key") and at < len(token_texts) else ""
         words.append(f"{axis} {at}{text}")
     return ", ".join(words)
+
+
+def hit_words(scene: Scene, hit: Hit) -> str:
+    """Say in one line what lies under the cursor: tensor, place, value."""
+    box = scene.pieces.boxes[hit.box]
+    if isinstance(scene.shown, ShownFile):
+        tensor = scene.shown.file[box.plane.tap]
+        value = "cannot be decoded" if hit.value is None else f"{hit.value:.6g}"
+        place = ", ".join(str(i) for i in hit.index or ())
+        return f"{tensor.name}   {' × '.join(f'{n:,}' for n in tensor.shape)}   {tensor.type}   [{place}]   =   {value}"
+    tensor = scene.shown.trace.tensor(box.plane.tap)
+    if hit.index is None:
+        return f"{tensor.name}, {box.title}: not computed, the token went to other experts"
+    return f"{tensor.name}   {place_words(tensor, hit.index, scene.shown.trace.token_texts)}   =   {hit.value:.6g}"
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from refgguf.taps import Tap
 from refgguf.trace import Trace
+
+if TYPE_CHECKING:
+    from refgguf.gguf.reader import GGUFFile
 
 THEMES = ("light", "dark")
 
@@ -62,3 +66,33 @@ class Shown:
     def token_index(self) -> int:
         """The position whose predictions are shown, counted from the first token."""
         return self.token % len(self.trace.tokens)
+
+
+@dataclass(frozen=True)
+class ShownFile:
+    """A file whose tensors are shown, nothing run; never changes.
+
+    Attributes:
+        file: the open file.
+        facts: the title.
+        taps: every tap of the model, for edges; empty if it cannot be run.
+        layers: numbers of the layers to show; all if None.
+        colour: what colours say: "bits" per weight, or decoded "values".
+        theme: one of THEMES.
+        n_heads: query heads by layer.
+        n_kv_heads: key/value heads by layer.
+    """
+
+    file: GGUFFile
+    facts: Facts
+    taps: Mapping[str, Tap] = field(default_factory=dict)
+    layers: tuple[int, ...] | None = None
+    colour: str = "bits"
+    theme: str = "light"
+    n_heads: tuple[int, ...] = ()
+    n_kv_heads: tuple[int, ...] = ()
+
+    def heads(self, part: str, layer: int | None) -> int:
+        """Return how many heads a matrix such as "attn_q" holds, 1 if it holds none."""
+        counts = {"attn_q": self.n_heads, "attn_k": self.n_kv_heads, "attn_v": self.n_kv_heads}.get(part, ())
+        return counts[layer] if layer is not None and layer < len(counts) else 1

@@ -12,16 +12,18 @@ import click
 import refgguf
 from refgguf.cli import options
 from refgguf.cli.trace import trace_with_progress
-from refgguf.errors import InputError
+from refgguf.errors import InputError, ModelError
+from refgguf.gguf.roles import layer_of
 from refgguf.viz.state import THEMES
 
 if TYPE_CHECKING:
     from refgguf.viz.scene.build import Look
-    from refgguf.viz.state import Shown
+    from refgguf.viz.state import Shown, ShownFile
 
 TRACES = (".safetensors", ".npz")
 SMALLEST, LARGEST = 64, 16384
 MOST_PIXELS = 100_000_000
+MOST_DECODED = 20_000_000  # weights that are decoded without being asked for
 
 
 @click.command(
@@ -30,6 +32,7 @@ MOST_PIXELS = 100_000_000
         'refgguf view model.gguf -p "Once upon a time" --save head.png --camera head:3.0 --size 1200x900',
         'refgguf view model.gguf -p "Once upon a time" --save first.png --layers 0-3 --theme dark',
         "refgguf view trace.safetensors --save picture.png --camera front",
+        "refgguf view model.gguf --save structure.png",
         'refgguf view model.gguf -p "Once upon a time"',
     )
 )
@@ -58,6 +61,13 @@ MOST_PIXELS = 100_000_000
     metavar="N",
     help="Position whose predictions are shown and whose row is marked; -1 is the last, the default.",
 )
+@click.option(
+    "--colour",
+    type=click.Choice(("auto", "values", "bits")),
+    default="auto",
+    show_default=True,
+    help="Without a prompt: colour weights by their values or by their bits; auto takes values for small files.",
+)
 @click.option("--theme", type=click.Choice(THEMES), default="light", show_default=True)
 @options.numerics_option
 @options.threads_option
@@ -69,12 +79,14 @@ def command(
     camera: str,
     layers: str | None,
     token: int | None,
+    colour: str,
     theme: str,
     numerics: str,
 ) -> None:
     """Show what MODEL computes for a prompt as a 3D scene: every box is a real tensor, every edge a real flow.
 
-    MODEL is a GGUF file, or a trace saved by `refgguf trace`. With --save the picture is drawn without a screen;
+    MODEL is a GGUF file, or a trace saved by `refgguf trace`. Without a prompt nothing is run and the file's own
+    tensors are shown, whatever its architecture. With --save the picture is drawn without a screen;
     otherwise a window opens.
     """
     from refgguf.viz.scene.camera import parse_camera
@@ -83,10 +95,10 @@ def command(
     wanted = None if layers is None else read_ranges(layers)
     view = parse_camera(camera)
     if save is None:
-        show_window(model, prompt, wanted, numerics, token, theme)
+        show_window(model, prompt, wanted, numerics, token, theme, colour)
         return
     check_drawing(save)
-    shown = load_shown(model, prompt, wanted, numerics, token, theme)
+    shown = load_shown(model, prompt, wanted, numerics, token, theme, colour)
     look = compose(shown, pixels, view)
     draw(look, save)
 
@@ -98,8 +110,9 @@ def show_window(
     numerics: str,
     token: int | None,
     theme: str,
+    colour: str,
 ) -> None:
-    """Open the window; the model runs when it is there."""
+    """Open the window; the model runs when it is there. What cannot be run is shown as a file, and why is said."""
     from refgguf.viz.app.launch import check_window
 
     check_window()
@@ -107,17 +120,17 @@ def show_window(
     from refgguf.viz.session import Session
 
     if Path(model).suffix in TRACES or not prompt.given:
-        open_window(shown=load_shown(model, prompt, layers, numerics, token, theme))
+        open_window(shown=load_shown(model, prompt, layers, numerics, token, theme, colour))
         return
-    loaded = refgguf.load(model, numerics=numerics)
+    try:
+        loaded = refgguf.load(model, numerics=numerics)
+    except ModelError as error:
+        open_window(shown=load_file(model, layers, theme, colour), remark=str(error))
+        return
     ids = prompt.ids_for(loaded)
     layers = checked_layers(layers, {t.layer for t in loaded.taps.values()})
-    look = {
-        "theme": theme,
-        "layers": layers,
-        "token": -1 if token is None else checked_token(token, len(ids)),
-        "marked": token is not None,
-    }
+    place = -1 if token is None else checked_token(token, len(ids))
+    look = {"theme": theme, "layers": layers, "token": place, "marked": token is not None}
     open_window(session=Session(loaded, ids, prompt.text or "", options=look))
 
 
@@ -137,8 +150,9 @@ def load_shown(
     numerics: str,
     token: int | None,
     theme: str,
-) -> Shown:
-    """Run the prompt, or read the trace, and say what to show of it."""
+    colour: str,
+) -> Shown | ShownFile:
+    """Run the prompt, or read the trace, or open the file, and say what to show of it."""
     from refgguf.viz import facts
     from refgguf.viz.scene.anatomy import anatomy_of
 
@@ -152,7 +166,9 @@ def load_shown(
             trace, layers=layers, token=checked_token(token, len(trace.tokens)), **look
         )
     if not prompt.given:
-        raise InputError(options.NO_PROMPT)
+        if token is not None:
+            raise InputError(f"--token needs a prompt: {options.NO_PROMPT}")
+        return load_file(model, layers, theme, colour)
     loaded = refgguf.load(model, numerics=numerics)
     ids = prompt.ids_for(loaded)
     layers = checked_layers(layers, {t.layer for t in loaded.taps.values()})
@@ -162,7 +178,22 @@ def load_shown(
     return facts.shown_of_model(loaded, trace, prompt.text or "", layers=layers, token=place, **look)
 
 
-def compose(shown: Shown, size: tuple[int, int], view: tuple) -> Look:
+def load_file(model: str, layers: Sequence[int] | None, theme: str, colour: str) -> ShownFile:
+    """Open a file to show its tensors, whether or not it can be run."""
+    from refgguf.viz import facts
+
+    file = refgguf.open(model)
+    try:
+        taps = refgguf.load(model).taps
+    except ModelError:
+        taps = {}
+    layers = checked_layers(layers, {layer_of(name) for name in file.tensors})
+    if colour == "auto":
+        colour = "values" if file.n_values <= MOST_DECODED else "bits"
+    return facts.shown_of_file(file, taps, layers=layers, theme=theme, colour=colour)
+
+
+def compose(shown: Shown | ShownFile, size: tuple[int, int], view: tuple) -> Look:
     """Lay the scene out and frame it."""
     from refgguf.viz.scene.build import build_scene, look_at
 
@@ -178,7 +209,7 @@ def draw(look: Look, save: str) -> None:
     facts = look.scene.shown.facts
     save_picture(render(look), save, f"{facts.name}: {facts.prompt}" if facts.prompt else facts.name)
     click.echo(
-        f"saved {save}: {look.size[0]} x {look.size[1]}, {len(look.scene.pieces.boxes):,} tensors shown"
+        f"saved {save}: {look.size[0]} x {look.size[1]}, {len(look.scene.pieces.boxes):,} boxes"
     )
 
 

@@ -69,6 +69,14 @@ def test_the_real_model_is_drawn(tmp_path):
     assert colours(out) > 5000
 
 
+@pytest.mark.parametrize("colour", ["auto", "values", "bits"])
+def test_without_a_prompt_the_file_is_drawn(model_file, tmp_path, colour):
+    """Nothing is run; the weights are the picture."""
+    out = tmp_path / "out.png"
+    assert call(["view", model_file, "--save", str(out), "--size", "640x360", "--colour", colour]) == 0
+    assert colours(out) > 300
+
+
 @pytest.mark.parametrize("name", ["out.jpg", "out.webp", "out.PNG"])
 def test_kinds_of_picture_files(trace_file, tmp_path, name):
     """JPEG and WebP are written as well."""

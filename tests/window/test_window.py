@@ -228,3 +228,34 @@ def test_a_run_that_fails_says_why(window, spin):
     assert spin(lambda: window.runner is None, 30)
     assert "1000000" in window.statusBar().currentMessage().replace(",", "")
     assert window.scene is scene
+
+
+def test_a_file_is_shown_without_running_it(application, spin, errors, tmp_path):
+    """Without a prompt the weights are shown; hovering reads them, a click tells type and shape."""
+    import refgguf
+    from refgguf.viz.app.window import ViewerWindow
+    from refgguf.viz.facts import shown_of_file
+    from tests.support.models import FAMILIES
+
+    file = refgguf.open(FAMILIES["llama"]().write(tmp_path / "llama.gguf"))
+    window = ViewerWindow(
+        shown=shown_of_file(file, colour="values"), remark="this model cannot be run because"
+    )
+    window.resize(900, 640)
+    window.show()
+    assert spin(lambda: window.canvas.renderer is not None, 30)
+    assert window.statusBar().currentMessage() == "this model cannot be run because"
+    _, x, y = place_of(window, "weight ffn")
+    mouse(window, "move", x, y)
+    assert spin(lambda: window.canvas.hit is not None, 5)
+    hit = window.canvas.hit
+    tensor = file[window.scene.pieces.boxes[hit.box].plane.tap]
+    assert hit.value == tensor.dequantize()[hit.index]
+    assert window.statusBar().currentMessage().startswith(tensor.name)
+    mouse(window, "Click", x, y)
+    spin(seconds=0.2)
+    assert tensor.name in window.inspector.head.text()
+    assert tensor.type in window.inspector.head.text()
+    key(window, "N")
+    window.close()
+    spin(seconds=0.1)

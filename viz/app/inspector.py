@@ -9,13 +9,17 @@ from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QImage, QPainter
 from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from refgguf.errors import RefggufError
+from refgguf.trace import TracedTensor
 from refgguf.viz.inspect import Statistics, Sum, names_of, place_words, shape_words, statistics, sum_of
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.colours import colour_of
 from refgguf.viz.scene.overlay import number
 from refgguf.viz.scene.picking import Hit
+from refgguf.viz.state import ShownFile
 
 WIDTH = 340
+MOST_MEASURED = 4_000_000  # weights that figures are taken from
 
 
 class Picture(QWidget):
@@ -102,6 +106,40 @@ class Inspector(QScrollArea):
     def show_hit(self, scene: Scene, hit: Hit) -> None:
         """Tell of the box that was hit, and of the value that was."""
         box = scene.pieces.boxes[hit.box]
+        step = (max(1, -(-box.plane.shape[0] // 160)), max(1, -(-box.plane.shape[1] // WIDTH)))
+        self.picture.show_cells(colour_of(box.plane.pooled(*step), scene.scale(box), scene.theme.name))
+        self.picture.show()
+        if isinstance(scene.shown, ShownFile):
+            self._show_weight(scene, hit)
+        else:
+            self._show_tensor(scene, hit)
+
+    def _show_weight(self, scene: Scene, hit: Hit) -> None:
+        box = scene.pieces.boxes[hit.box]
+        tensor = scene.shown.file[box.plane.tap]
+        shape = " × ".join(f"{n:,}" for n in tensor.shape)
+        bits = f"{tensor.bits_per_value:.4g} bits a weight" if tensor.bits_per_value else ""
+        used = [t.name for t in scene.shown.taps.values() if tensor.name in t.weights]
+        self.head.setText(
+            f"<h3 style='margin:0'>{html.escape(tensor.name)}</h3><p><b>{shape}</b><br>"
+            f"{html.escape(tensor.type)}, {bits}, {tensor.nbytes:,} bytes</p>{_line('makes', ', '.join(used))}"
+        )
+        place = ", ".join(str(i) for i in hit.index or ())
+        said = "cannot be decoded" if hit.value is None else f"{hit.value:.6g}"
+        self.value.setText(f"<p>[{place}]<br><b style='font-size:large'>{said}</b></p>")
+        rows = slice(
+            box.plane.first, box.plane.first + min(box.plane.n_rows, max(1, MOST_MEASURED // tensor.d_in))
+        )
+        try:
+            values = tensor.dequantize(rows)
+        except RefggufError as error:
+            self.histogram.hide()
+            self.figures.setText(f"<p>{html.escape(str(error))}</p>")
+            return
+        self._show_figures(scene, hit, statistics(values), "")
+
+    def _show_tensor(self, scene: Scene, hit: Hit) -> None:
+        box = scene.pieces.boxes[hit.box]
         trace = scene.shown.trace
         tensor = trace.tensor(box.plane.tap)
         names = "".join(
@@ -115,17 +153,20 @@ class Inspector(QScrollArea):
             f"{_line('how', tensor.formula)}{_line('from', ', '.join(tensor.inputs))}"
             f"{_line('with', ', '.join(tensor.weights))}"
         )
-        step = (max(1, -(-box.plane.shape[0] // 160)), max(1, -(-box.plane.shape[1] // WIDTH)))
-        scale = scene.scale(box)
-        self.picture.show_cells(colour_of(box.plane.pooled(*step), scale, scene.theme.name))
-        self.picture.show()
         self._show_value(scene, hit)
         found = statistics(tensor.values)
+        self._show_figures(
+            scene, hit, found, "" if found is None else _extremes(found, tensor, trace.token_texts)
+        )
+
+    def _show_figures(self, scene: Scene, hit: Hit, found: Statistics | None, extremes: str) -> None:
         self.histogram.setVisible(found is not None)
-        if found is not None:
-            hue = scene.theme.hues[scale.kind]
-            self.histogram.show_counts(found.counts, QColor.fromRgbF(*hue))
-        self.figures.setText(_figures(found, tensor, trace.token_texts))
+        if found is None:
+            self.figures.setText("<p>holds no finite number</p>")
+            return
+        hue = scene.theme.hues[scene.scale(scene.pieces.boxes[hit.box]).kind]
+        self.histogram.show_counts(found.counts, QColor.fromRgbF(*hue))
+        self.figures.setText(_figures(found) + extremes)
 
     def _show_value(self, scene: Scene, hit: Hit) -> None:
         box = scene.pieces.boxes[hit.box]
@@ -158,16 +199,18 @@ def _sum_words(parts: Sum | None) -> str:
     return f"<p style='margin-bottom:0'>the sum of</p><table>{rows}</table>"
 
 
-def _figures(found: Statistics | None, tensor, token_texts: list[str]) -> str:
-    if found is None:
-        return "<p>holds no finite number</p>"
+def _figures(found: Statistics) -> str:
     odd = f"<br>{found.n_nan:,} NaN, {found.n_infinite:,} infinite" if found.n_nan or found.n_infinite else ""
-    extremes = "".join(
+    return (
+        f"<p>{number(found.minimum)} … {number(found.maximum)}, mean {number(found.mean)} ± {number(found.deviation)}, "
+        f"{found.zeros:.1%} zero{odd}</p>"
+    )
+
+
+def _extremes(found: Statistics, tensor: TracedTensor, token_texts: list[str]) -> str:
+    rows = "".join(
         f"<tr><td align='right' style='padding-right:8px'>{number(float(tensor.values[at]))}</td>"
         f"<td>{html.escape(place_words(tensor, at, token_texts))}</td></tr>"
         for at in (*found.highest, *reversed(found.lowest))
     )
-    return (
-        f"<p>{number(found.minimum)} … {number(found.maximum)}, mean {number(found.mean)} ± {number(found.deviation)}, "
-        f"{found.zeros:.1%} zero{odd}</p><p style='margin-bottom:0'>farthest out</p><table>{extremes}</table>"
-    )
+    return f"<p style='margin-bottom:0'>farthest out</p><table>{rows}</table>"

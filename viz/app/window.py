@@ -27,7 +27,7 @@ from refgguf.viz.app.inspector import Inspector
 from refgguf.viz.app.keys import HELP, KEYS
 from refgguf.viz.app.timeline import Timeline
 from refgguf.viz.app.worker import Runner
-from refgguf.viz.inspect import place_words
+from refgguf.viz.inspect import hit_words, names_of
 from refgguf.viz.render.picture import save_picture
 from refgguf.viz.scene.anatomy import local
 from refgguf.viz.scene.build import Scene, build_scene, look_at
@@ -35,7 +35,7 @@ from refgguf.viz.scene.camera import CLOSE, NAMED, Camera, aim
 from refgguf.viz.scene.framing import fit, outline_points
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.session import Ablation, Session
-from refgguf.viz.state import THEMES, Shown
+from refgguf.viz.state import THEMES, Shown, ShownFile
 from refgguf.viz.steps import around, steps_of
 
 
@@ -44,10 +44,13 @@ class ViewerWindow(QMainWindow):
 
     Args:
         shown: what to show at once, or None if `session` is to run first.
-        session: the model and its tokens; None for a saved trace, which cannot be run again.
+        session: the model and its tokens; None for what cannot be run.
+        remark: what to say first in the status bar, such as why the model cannot be run.
     """
 
-    def __init__(self, shown: Shown | None = None, session: Session | None = None):
+    def __init__(
+        self, shown: Shown | ShownFile | None = None, session: Session | None = None, remark: str = ""
+    ):
         super().__init__()
         self.session = session
         self.scene: Scene | None = None
@@ -73,6 +76,8 @@ class ViewerWindow(QMainWindow):
             self.inspector.weights = dict(session.model.file.tensors)
         if shown is not None:
             self.show_scene(build_scene(shown))
+            if remark:
+                self.statusBar().showMessage(remark)
         elif session is not None:
             self.run(session)
 
@@ -189,7 +194,11 @@ class ViewerWindow(QMainWindow):
         self.scene, self.selected = scene, None
         self.canvas.show_scene(scene, keep_camera=not first)
         shown = scene.shown
-        self.timeline.show_run(shown.trace.token_texts, shown.token_index, steps_of(scene))
+        if isinstance(shown, ShownFile):
+            self.timeline.show_run([], 0, [])
+        else:
+            self.timeline.show_run(shown.trace.token_texts, shown.token_index, steps_of(scene))
+        self.timeline.parentWidget().setVisible(not isinstance(shown, ShownFile))
         self.inspector.clear()
         off = (
             f", {len(self.session.ablations)} switched off" if self.session and self.session.ablations else ""
@@ -230,8 +239,9 @@ class ViewerWindow(QMainWindow):
             return
         wanted = text.strip().lower()
         for number, box in enumerate(self.scene.pieces.boxes):
-            tensor = self.scene.shown.trace.tensor(box.plane.tap)
-            names = (tensor.name, tensor.llama_cpp or "", tensor.transformer_lens or "", box.title)
+            names = [box.plane.tap, box.title]
+            if isinstance(self.scene.shown, Shown):
+                names += [name for _, name in names_of(self.scene.shown.trace.tensor(box.plane.tap))]
             if any(wanted in name.lower() for name in names):
                 self.canvas.set_focus(*around(self.scene, number))
                 self.go_to([number])
@@ -260,15 +270,7 @@ class ViewerWindow(QMainWindow):
         if hit is None or self.scene is None:
             self.statusBar().clearMessage()
             return
-        box = self.scene.pieces.boxes[hit.box]
-        tensor = self.scene.shown.trace.tensor(box.plane.tap)
-        if hit.index is None:
-            self.statusBar().showMessage(
-                f"{tensor.name}, {box.title}: not computed, the token went to other experts"
-            )
-            return
-        place = place_words(tensor, hit.index, self.scene.shown.trace.token_texts)
-        self.statusBar().showMessage(f"{tensor.name}   {place}   =   {hit.value:.6g}")
+        self.statusBar().showMessage(hit_words(self.scene, hit))
 
     def _clicked(self, hit: Hit | None, double: bool) -> None:
         self.canvas.native.setFocus()
@@ -336,9 +338,11 @@ def ablation_of(scene: Scene, number: int) -> Ablation | None:
     return None
 
 
-def open_window(shown: Shown | None = None, session: Session | None = None) -> int:
+def open_window(
+    shown: Shown | ShownFile | None = None, session: Session | None = None, remark: str = ""
+) -> int:
     """Open the window and stay until it is closed; returns Qt's exit code."""
     application = QApplication.instance() or QApplication([])
-    window = ViewerWindow(shown, session)
+    window = ViewerWindow(shown, session, remark)
     window.show()
     return application.exec()

@@ -15,6 +15,7 @@ from refgguf.viz.scene.atlas import Atlas, build_atlas
 from refgguf.viz.scene.build import Look
 from refgguf.viz.scene.camera import Camera
 from refgguf.viz.scene.overlay import Overlay
+from refgguf.viz.state import Shown
 
 THINNEST = 0.5  # radius in pixels of the picture
 
@@ -54,7 +55,7 @@ class Renderer:
         shown = self.look.scene.shown
         boxes = self.look.scene.pieces.boxes
         styles = np.zeros((len(boxes), 4))
-        if shown.marked:
+        if isinstance(shown, Shown) and shown.marked:
             for i, box in enumerate(boxes):
                 if box.plane.axes[0] in ("token", "query"):
                     styles[i, :2] = shown.token_index, shown.token_index + 1

@@ -70,7 +70,9 @@ def steps_for(boxes: Sequence[Box], camera: Camera, size: tuple[int, int]) -> np
     )
     shape = np.array([b.plane.shape for b in boxes])
     room = np.maximum(np.stack([tall, wide], axis=1) / PIXELS_PER_CELL, COARSE)
-    return np.maximum(np.ceil(shape / room - 1e-9), 1).astype(int)
+    steps = np.maximum(np.ceil(shape / room - 1e-9), 1).astype(int)
+    uniform = np.array([getattr(b.plane, "uniform", False) for b in boxes])
+    return np.where(uniform[:, None], shape, steps)  # one cell is enough where all are the same
 
 
 def _far(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -16,12 +16,15 @@ from refgguf.viz.scene.layout import lay_out
 from refgguf.viz.scene.meshes import Mesh, mesh_of
 from refgguf.viz.scene.overlay import MARGIN, Overlay, make_overlay
 from refgguf.viz.scene.parts import Box, Pieces
+from refgguf.viz.scene.planes import ABSENT
 from refgguf.viz.scene.predictions import outcome_of
-from refgguf.viz.scene.scales import Scale, scale_of
+from refgguf.viz.scene.scales import CELLS, Scale, scale_of
 from refgguf.viz.scene.shadows import Shadows, shadows_of
-from refgguf.viz.state import Shown
+from refgguf.viz.scene.structure import lay_out_file
+from refgguf.viz.state import Shown, ShownFile
 
 NEARNESS = 1.15  # how strong the perspective is
+MORE_BITS = 1.5  # the dark end of the bits, over the most that a matrix has
 AZIMUTHS = range(-46, -22, 4)  # the overview takes the one in which most is seen
 
 
@@ -38,7 +41,7 @@ class Scene:
         shadows: on the floor.
     """
 
-    shown: Shown
+    shown: Shown | ShownFile
     pieces: Pieces
     scales: Mapping[str, Scale]
     theme: Theme
@@ -80,11 +83,14 @@ class Look:
         return self.camera.matrix(self.size[0] / self.size[1], near, far)
 
 
-def build_scene(shown: Shown) -> Scene:
+def build_scene(shown: Shown | ShownFile) -> Scene:
     """Lay out what is shown."""
+    theme = theme_of(shown.theme)
+    if isinstance(shown, ShownFile):
+        pieces = lay_out_file(shown)
+        return Scene(shown, pieces, weight_scales(pieces), theme, mesh_of(pieces, theme), shadows_of(pieces))
     pieces = lay_out(shown)
     shown = replace(shown, facts=replace(shown.facts, outcome=outcome_of(shown)))
-    theme = theme_of(shown.theme)
     return Scene(shown, pieces, scales_of(pieces, shown), theme, mesh_of(pieces, theme), shadows_of(pieces))
 
 
@@ -96,6 +102,27 @@ def scales_of(pieces: Pieces, shown: Shown) -> dict[str, Scale]:
         kinds.setdefault(box.scale, hue_kind(box.kind))
         arrays.setdefault(box.scale, {})[box.plane.tap] = shown.trace.tensor(box.plane.tap).values
     return {name: scale_of(kinds[name], tensors.values()) for name, tensors in arrays.items()}
+
+
+def weight_scales(pieces: Pieces) -> dict[str, Scale]:
+    """Make the scales of a file: bits from 0 to half as much again as any matrix has, values from what is there."""
+    cells: dict[str, list[np.ndarray]] = {}
+    kinds: dict[str, str] = {}
+    for box in pieces.boxes:
+        kinds[box.scale] = hue_kind(box.kind)
+        rows, cols = box.plane.shape
+        values = box.plane.pooled(max(1, -(-rows // CELLS)), max(1, -(-cols // CELLS)))
+        cells.setdefault(box.scale, []).append(values[values != ABSENT])
+    matrices = [box.plane.tensor.bits_per_value or 0.0 for box in pieces.boxes if box.plane.shape[0] > 1]
+    most_bits = MORE_BITS * max(matrices, default=32.0)
+    scales = {}
+    for name, arrays in cells.items():
+        scale = scale_of(kinds[name], arrays)
+        if name.startswith("bits"):
+            beyond = sum(bool((a > most_bits).any()) for a in arrays)  # boxes, not cells
+            scale = replace(scale, low=0.0, high=most_bits, n_beyond=beyond)
+        scales[name] = scale
+    return scales
 
 
 def look_at(
@@ -204,6 +231,8 @@ def notes_on(boxes: Sequence[Box], most: int) -> list[str]:
         most: how many values the largest cells stand for.
     """
     notes = ["Every cell is one number."]
+    if any(box.scale.startswith("bits") for box in boxes):
+        return ["Colour: bits for each weight. Boxes have their matrices' true shapes."]
     if most > 1:
         notes = [
             f"A cell is one number; without a grid it stands for up to {most:,}: the one farthest from zero."

@@ -13,11 +13,12 @@ from math import log
 import numpy as np
 
 from refgguf.viz.scene.anatomy import Anatomy, LayerAnatomy, anatomy_of, local
+from refgguf.viz.scene.floor import lay_floor
 from refgguf.viz.scene.graph import drawn_sources
 from refgguf.viz.scene.head_shape import head_shape
 from refgguf.viz.scene.heads import HeadsZone
 from refgguf.viz.scene.neurons import BEFORE, NeuronsZone
-from refgguf.viz.scene.parts import Card, Label, Pieces
+from refgguf.viz.scene.parts import Pieces
 from refgguf.viz.scene.planes import cut
 from refgguf.viz.scene.predictions import place_predictions
 from refgguf.viz.scene.stage import THICK, Stage
@@ -29,9 +30,6 @@ ABOVE, BELOW = 8.5, 6.5  # free space between the spine and what stands above an
 LEAVE = 1.2  # how far behind a box tubes leave the spine
 SKIP = 26.0  # room for layers that are not shown
 NODE_GAP = 4.2  # from a disc to the next box on the spine
-CARD_FRONT, CARD_BACK = 15.0, -10.0
-# names on the floor lean back, so that they can be read from the usual height
-TILTED = (0.0, 0.62, -0.78)
 # width of the whole model over its height that the number of columns of heads aims at
 ASPECT = 2.6
 WIDEST_LOGITS = 46.0
@@ -82,7 +80,8 @@ class _Layout:
         if self.anatomy.logits:
             self._logits(self.anatomy.logits)
         pieces = self.stage.finish()
-        self._floor(pieces)
+        spare = 0.0 if self.units.fine else 2 * self.units.letter
+        lay_floor(pieces, self.card_edges, self.floor_names, self.units.letter, spare)
         return pieces
 
     # ---- the spine
@@ -295,17 +294,6 @@ class _Layout:
         self.current = box
         right = place_predictions(self.stage, self.shown, values, x + width + 4.0)
         self.card_edges.append((start + 4.0, right + 2.0))
-
-    def _floor(self, pieces: Pieces) -> None:
-        lowest = min([b.bottom for b in pieces.boxes] + [b.origin[1] for b in pieces.bars])
-        pieces.floor = lowest - 8.0 - (0.0 if self.units.fine else 2 * self.units.letter)
-        for left, right in self.card_edges:
-            pieces.cards.append(Card(left, CARD_BACK, right - left, CARD_FRONT - CARD_BACK))
-        spans = np.diff([x for _, x in self.floor_names])
-        height = min([self.units.letter * 2.2, *(0.185 * spans)])
-        for text, x in self.floor_names:
-            at = (x, pieces.floor + 0.5, CARD_FRONT - 2.0)
-            pieces.labels.append(Label(text, at, height, align="left", tone="ink", bold=True, v=TILTED))
 
 
 def _units(anatomy: Anatomy, values) -> Units:

@@ -25,6 +25,22 @@ NAMES = {
     "router": "router",
     "state": "state",
     "logits": "logits",
+    "bits residual": "embedding, norms",
+    "bits attention": "attention",
+    "bits ffn": "feed-forward",
+    "bits router": "router",
+    "bits state": "recurrent",
+    "bits logits": "output",
+    "weights residual": "embedding",
+    "weights attention": "attention",
+    "weights ffn": "feed-forward",
+    "weights router": "router",
+    "weights state": "recurrent",
+    "weights logits": "output",
+    "vectors residual": "norms, vectors",
+    "vectors attention": "attention vectors",
+    "vectors ffn": "ffn vectors",
+    "vectors state": "state vectors",
 }
 STEPS = 25  # cells of a legend bar
 MARGIN = 44.0
@@ -43,6 +59,14 @@ class Overlay:
     cards: list[Rect] = field(default_factory=list)
 
 
+class _Swatch(Box):
+    """A bar of the legend; its role is the name of its scale."""
+
+    @property
+    def scale(self) -> str:
+        return self.role
+
+
 class _Pen:
     """Writes and paints in the coordinates of a 1920 x 1080 picture, scaled to the real size."""
 
@@ -59,9 +83,7 @@ class _Pen:
     ) -> None:
         plane = Cut("", ("", ""), np.asarray(values, np.float32)[None], ())
         size = (width * self.scale, height * self.scale, 1.0)
-        self.overlay.boxes.append(
-            Box(plane, kind, "v" if name == "values" else "legend", None, None, (x, y, 0.0), size)
-        )
+        self.overlay.boxes.append(_Swatch(plane, kind, name, None, None, (x, y, 0.0), size))
 
 
 def make_overlay(

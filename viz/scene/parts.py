@@ -47,6 +47,9 @@ class Box:
     @property
     def scale(self) -> str:
         """Which scale its values are read against: its kind's, but values and what is mixed of them have their own."""
+        if self.role.startswith("weight"):
+            bits = getattr(self.plane, "uniform", False)
+            return f"{'bits' if bits else 'vectors' if self.plane.shape[0] == 1 else 'weights'} {self.kind}"
         return "values" if self.role in ("v", "z") else SCALE_OF.get(self.kind, self.kind)
 
     @property

@@ -95,6 +95,7 @@ LAYER_WORDS = {
     "attn_q": Word("token head d_head", "qkv", "queries: what each token looks for", "Qcur", "attn.hook_q"),
     "attn_k": Word("token kv_head d_head", "qkv", "keys: what each token offers to be found by", "Kcur", "attn.hook_k"),
     "attn_v": Word("token kv_head d_head", "qkv", "values: what each token passes on", "Vcur", "attn.hook_v"),
+    "attn_q_gate": Word("token head channel", "qkv", "queries and the gates of the values", "Qcur_full"),
     "attn_q_norm": Word("token head d_head", "qkv", "queries, normed", "Qcur_normed"),
     "attn_k_norm": Word("token kv_head d_head", "qkv", "keys, normed", "Kcur_normed"),
     "attn_q_rope": Word("token head d_head", "qkv", "queries turned by their position", "Qcur", "attn.hook_rot_q"),

@@ -51,10 +51,12 @@ class Gate:
     Attributes:
         act: name of the activation function.
         per_head: one number a head; otherwise one a channel.
+        joint: the matrix of the queries gives it too, after each head's query.
     """
 
     act: str = "sigmoid"
     per_head: bool = False
+    joint: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,17 @@ class Attention(Block):
         """Channels of all queries, all keys and all values of a token."""
         return self.n_heads * self.d_head, self.n_kv_heads * self.d_head, self.n_kv_heads * self.d_head_v
 
+    @property
+    def _joint(self) -> bool:
+        return bool(self.gate and self.gate.joint)
+
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
         d_z = self.n_heads * self.d_head_v
         needs = [
             n
             for name, d in zip(PARTS, self.widths, strict=True)
-            for n in linear_needs(name[0], d, self.d_model)
+            for n in linear_needs(name[0], d * (2 if self._joint and name[1] == "q" else 1), self.d_model)
         ]
         if self.fused_qkv:  # an old file may have biases of their own for the three parts
             biases = [Need(n.name, n.shape, optional=True) for n in needs if n.name.endswith(".bias")]
@@ -127,7 +133,7 @@ class Attention(Block):
         needs += self.k_norm.needs("attn_k_norm", self.n_kv_heads, self.d_head) if self.k_norm else []
         needs += self.rope.needs() if self.rope else []
         needs += [Need("attn_sinks.weight", (self.n_heads,))] if self.sinks else []
-        if self.gate:
+        if self.gate and not self._joint:
             needs += linear_needs("attn_gate", self.n_heads if self.gate.per_head else d_z, self.d_model)
         needs += self.sub_norm.needs("attn_sub_norm", d_z) if self.sub_norm else []
         return needs + linear_needs("attn_output", self.d_model, d_z)
@@ -163,8 +169,14 @@ class Attention(Block):
             )
             if self.clamp:
                 yield declare("attn_qkv_clamped", inputs=["attn_qkv"], formula="qkv" + cut, layer=layer)
+        if self._joint:
+            weights, formula = linear_weights("attn_q"), "x · Wqᵀ, split into heads"
+            yield declare("attn_q_gate", inputs=[source], weights=weights, formula=formula, layer=layer)
         for name, sign in PARTS:
-            if self.fused_qkv:
+            if self._joint and sign == "q":
+                formula = "first half of each head of attn_q_gate"
+                yield declare(name, inputs=["attn_q_gate"], formula=formula, layer=layer)
+            elif self.fused_qkv:
                 source = "attn_qkv_clamped" if self.clamp else "attn_qkv"
                 formula = f"the {sign} columns of qkv, split into heads"
                 yield declare(name, inputs=[source], formula=formula, layer=layer)
@@ -229,9 +241,11 @@ class Attention(Block):
                 replace(LAYER_WORDS[name], axes="token head" if self.gate.per_head else "token head d_head")
                 for name in ("attn_gate", "attn_gate_act")
             )
-            weights = linear_weights("attn_gate")
+            weights, formula = linear_weights("attn_gate"), "x · Wgateᵀ"
+            if self._joint:
+                source, weights, formula = "attn_q_gate", (), "second half of each head of attn_q_gate"
             yield declare(
-                "attn_gate", inputs=[source], weights=weights, formula="x · Wgateᵀ", layer=layer, word=gate
+                "attn_gate", inputs=[source], weights=weights, formula=formula, layer=layer, word=gate
             )
             formula = f"{self.gate.act}(gate)"
             yield declare("attn_gate_act", inputs=["attn_gate"], formula=formula, layer=layer, word=act)
@@ -262,8 +276,9 @@ class Attention(Block):
         Returns:
             (token, d_model) float32.
         """
+        full = self._queries_and_gates(x, s) if self._joint else None  # (token, head, 2 · d_head)
         q, k, v = self._project(
-            x, s
+            x, s, full
         )  # (token, head, d_head), (token, kv_head, d_head), (token, kv_head, d_head_v)
         for step in (self._rope, self._norm) if self.norm_after_rope else (self._norm, self._rope):
             q, k = step(q, k, s)
@@ -272,18 +287,25 @@ class Attention(Block):
         n_keys = s.state.store(s.n_past, k, v)
         z = s.tap("attn_z", self._attend(q, n_keys, s))  # (token, head, d_head_v)
         if self.gate:
-            z = s.tap("attn_gated", z * self._gate(x, s))  # (token, head, d_head_v)
+            z = s.tap("attn_gated", z * self._gate(x, s, full))  # (token, head, d_head_v)
         z = z.reshape(len(z), -1)
         if self.sub_norm:
             z = s.tap("attn_sub_norm", self.sub_norm(z, s, "attn_sub_norm"))
         return s.tap(self.out, s.linear(z, "attn_output"))  # (token, d_model)
 
-    def _project(self, x: np.ndarray, s: Scope) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _queries_and_gates(self, x: np.ndarray, s: Scope) -> np.ndarray:
+        """Return each head's query and, after it, the gate of its values, (token, head, 2 · d_head)."""
+        return s.tap("attn_q_gate", s.linear(x, "attn_q").reshape(len(x), self.n_heads, -1))
+
+    def _project(
+        self, x: np.ndarray, s: Scope, full: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return queries (token, head, d_head), keys and values (token, kv_head, d_head)."""
         if self.fused_qkv:
             parts = np.split(self._fused(x, s), np.cumsum(self.widths)[:2], axis=1)
         else:
-            parts = [self._clamped(s.linear(x, name)) for name, _ in PARTS]
+            parts = [self._clamped(s.linear(x, name)) for name, _ in PARTS[full is not None :]]
+            parts = parts if full is None else [full[:, :, : self.d_head], *parts]
         heads = (
             (self.n_heads, self.d_head),
             (self.n_kv_heads, self.d_head),
@@ -320,9 +342,9 @@ class Attention(Block):
         q = s.tap("attn_q_rope", self.rope(q, angles))  # (token, head, d_head)
         return q, s.tap("attn_k_rope", self.rope(k, angles))  # (token, kv_head, d_head)
 
-    def _gate(self, x: np.ndarray, s: Scope) -> np.ndarray:
+    def _gate(self, x: np.ndarray, s: Scope, full: np.ndarray | None) -> np.ndarray:
         """Return the gate of each head's values, (token, head, 1) or (token, head, d_head_v)."""
-        gate = s.linear(x, "attn_gate")
+        gate = s.linear(x, "attn_gate") if full is None else full[:, :, self.d_head :].copy()
         gate = gate if self.gate.per_head else gate.reshape(len(x), self.n_heads, self.d_head_v)
         gate = s.tap("attn_gate_act", activation(self.gate.act, s.numerics)(s.tap("attn_gate", gate)))
         return gate[:, :, None] if self.gate.per_head else gate

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from refgguf.arch import architectures, build
+from refgguf.arch import architectures, build, find_architecture
 from refgguf.arch.hyper import HyperParameters
 from refgguf.blocks.scope import Weights
 from refgguf.errors import RefggufError
@@ -31,6 +31,7 @@ NEEDED = {
     **{f"ssm.{name}": n for name, n in (("time_step_rank", 4), ("group_count", 2))},
     **{f"/xielu.{name}": 0.5 for name in ("alpha_n", "alpha_p", "beta", "eps")},
 }
+EXPERTS = {"expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": 16}
 ODD = st.one_of(
     st.sampled_from(
         [0, 1, -1, 3, 7, 1 << 31, 1 << 40, -(1 << 63), 0.0, -1.0, 1e-45, 1e300, float("nan"), float("inf")]
@@ -94,6 +95,12 @@ class Watched(dict):
 def sound(name: str) -> tuple[dict[str, object], dict[str, Shape]]:
     """Return metadata and tensors that an architecture builds from."""
     metadata = made.values_of(name, NEEDED)
+    try:
+        find_architecture(name).build(HyperParameters(metadata, {}, name))
+    except RefggufError as error:
+        if "expert" not in str(error):
+            raise
+        metadata = made.values_of(name, {**NEEDED, **EXPERTS})  # it has no dense form
     return metadata, {key: Values(shape) for key, shape in made.tensors_of(name, metadata).items()}
 
 

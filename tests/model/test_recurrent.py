@@ -11,7 +11,15 @@ from tests.support import archsuite
 from tests.support.archsuite import Case
 
 pytestmark = pytest.mark.testdata
-NAMES = ("mamba-dense", "mamba2-dense", "rwkv6-dense", "rwkv7-dense", "falcon-h1-dense", "lfm2-dense")
+NAMES = (
+    "mamba-dense",
+    "mamba2-dense",
+    "rwkv6-dense",
+    "rwkv7-dense",
+    "falcon-h1-dense",
+    "lfm2-dense",
+    "qwen35-dense",
+)
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -10,7 +10,20 @@ from refgguf.blocks.linear import Activation
 from refgguf.blocks.network import Network
 
 SPAN = 8.0  # log2 of the span of slopes, where no metadata gives it
+MOST_SPAN = 128.0  # beyond it the smallest slope is 0 in float32
 BAICHUAN_7B, BAICHUAN_13B = 32, 40  # layers, by which the one has RoPE and the other ALiBi
+
+
+def slope_span(hp: HyperParameters) -> float:
+    """Return the span of the slopes that the file gives, 0 for none.
+
+    Raises:
+        HyperParameterError: it is negative or absurdly large.
+    """
+    span = hp.float("attention.max_alibi_bias", 0.0)
+    if not 0 <= span <= MOST_SPAN:
+        raise hp.error("attention.max_alibi_bias", f"is {span:g}; it must lie between 0 and {MOST_SPAN:g}")
+    return span
 
 
 @architecture(
@@ -31,7 +44,7 @@ def mpt(hp: HyperParameters) -> Network:
     """Build it; biases, q/k-norms over all heads, activation scales and learned positions are there or not."""
     norm = layer_norm(hp, "optional")
     mixer = {
-        "alibi": hp.float("attention.max_alibi_bias", 0.0),
+        "alibi": slope_span(hp),
         "clamp": hp.float("attention.clamp_kqv", 0.0),
     }
     if hp.has("blk.0.attn_q_norm.weight"):
@@ -61,5 +74,5 @@ def baichuan(hp: HyperParameters) -> Network:
 @architecture("jais", blocks="LayerNorm · ALiBi · attention, fused qkv · SwiGLU · biases")
 def jais(hp: HyperParameters) -> Network:
     """Build it; scores are divided by d_head, not by its root."""
-    mixer = {"alibi": hp.float("attention.max_alibi_bias", 0.0), "scale": 1 / head_sizes(hp, 0)[2]}
+    mixer = {"alibi": slope_span(hp), "scale": 1 / head_sizes(hp, 0)[2]}
     return decoder(hp, None, norm=layer_norm(hp), mixer=mixer)

@@ -18,15 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refgguf.kernels.dots.instructions import (
-    lane_sum,
-    larger,
-    largest,
-    magnitude,
-    narrow_to_i8,
-    spread_f32,
-    to_nearest,
-)
+from refgguf.kernels.dots.instructions import lane_sum, larger, largest, magnitude, narrow_to_i8, to_nearest
+from refgguf.kernels.dots.placement import spread_f32
 from refgguf.kernels.half import f32_to_half, half_to_f32
 from refgguf.kernels.jit import inline, kernel
 from refgguf.kernels.lanes import load_f32x16, store

@@ -20,7 +20,8 @@ from collections.abc import Callable
 import numpy as np
 
 from refgguf.kernels.dots import Dot
-from refgguf.kernels.dots.instructions import adjacent_sum, half_of, high_words_to_f32, load_i16x16
+from refgguf.kernels.dots.instructions import adjacent_sum
+from refgguf.kernels.dots.placement import half_of, high_words_to_f32, load_i16x16
 from refgguf.kernels.dots.rows import CACHED_BYTES
 from refgguf.kernels.half import load_half, load_half_x16
 from refgguf.kernels.jit import kernel, part

@@ -11,12 +11,11 @@ from collections.abc import Callable
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from refgguf.kernels import simd
-from refgguf.kernels.half import widen_half
-from refgguf.kernels.simd import ELEMENTS, INDEX, SCALARS, address, call_llvm, fill, load_at, vector
+from refgguf.kernels.dots.placement import constant, shuffle, wider
+from refgguf.kernels.simd import INDEX, SCALARS, call_llvm, vector
 
 # the names of x86's instructions in LLVM by the lanes of the first operand, and what the processor must have
 MADD_BYTES = {16: ("llvm.x86.ssse3.pmadd.ub.sw.128", "ssse3"), 32: ("llvm.x86.avx2.pmadd.ub.sw", "avx2")}
@@ -32,17 +31,8 @@ def _named(table: dict[int, tuple[str, str]], lanes: int) -> str | None:
     return name if simd.cpu_has(feature) else None
 
 
-def shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, picks: list[int]) -> ir.Value:
-    """Emit the lanes that `picks` names, counted over a and then b."""
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INDEX, len(picks)), picks))
-
-
 def _every(builder: ir.IRBuilder, value: ir.Value, first: int, step: int) -> ir.Value:
     return shuffle(builder, value, value, list(range(first, value.type.count, step)))
-
-
-def _constant(kind: ir.VectorType, number: int) -> ir.Constant:
-    return ir.Constant(kind, [number] * kind.count)
 
 
 def _in_halves(builder: ir.IRBuilder, emit: Callable, operands: list[ir.Value]) -> ir.Value:
@@ -56,10 +46,6 @@ def _in_halves(builder: ir.IRBuilder, emit: Callable, operands: list[ir.Value]) 
     return shuffle(builder, *parts, list(range(2 * parts[0].type.count)))
 
 
-def _wider(kind: ir.VectorType, width: int) -> ir.VectorType:
-    return ir.VectorType(ir.IntType(width), kind.count)
-
-
 def emit_madd_bytes(builder: ir.IRBuilder, unsigned: ir.Value, signed: ir.Value) -> ir.Value:
     """Emit u[2 i] * s[2 i] + u[2 i + 1] * s[2 i + 1], saturated to 16 bits."""
     lanes = unsigned.type.count
@@ -68,10 +54,10 @@ def emit_madd_bytes(builder: ir.IRBuilder, unsigned: ir.Value, signed: ir.Value)
         return call_llvm(builder, name, result, [unsigned, signed])
     if lanes > 32:
         return _in_halves(builder, emit_madd_bytes, [unsigned, signed])
-    wide = _wider(unsigned.type, 32)
+    wide = wider(unsigned.type, 32)
     products = builder.mul(builder.zext(unsigned, wide), builder.sext(signed, wide))
     total = builder.add(_every(builder, products, 0, 2), _every(builder, products, 1, 2))
-    low, high = _constant(total.type, -32768), _constant(total.type, 32767)
+    low, high = constant(total.type, -32768), constant(total.type, 32767)
     total = builder.select(builder.icmp_signed("<", total, low), low, total)
     return builder.trunc(builder.select(builder.icmp_signed(">", total, high), high, total), result)
 
@@ -83,7 +69,7 @@ def emit_madd_words(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value
         return call_llvm(builder, name, ir.VectorType(ir.IntType(32), lanes // 2), [a, b])
     if lanes > 16:
         return _in_halves(builder, emit_madd_words, [a, b])
-    wide = _wider(a.type, 32)
+    wide = wider(a.type, 32)
     products = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
     return builder.add(_every(builder, products, 0, 2), _every(builder, products, 1, 2))
 
@@ -121,7 +107,7 @@ def add_dot4(typing, total, unsigned, signed):
         if bits in (256, 512) and simd.cpu_has("avx512vnni", "avx512vl"):
             return call_llvm(builder, f"llvm.x86.avx512.vpdpbusd.{bits}", kind, list(arguments))
         words = emit_madd_bytes(builder, *arguments[1:])
-        return builder.add(arguments[0], emit_madd_words(builder, words, _constant(words.type, 1)))
+        return builder.add(arguments[0], emit_madd_words(builder, words, constant(words.type, 1)))
 
     return total(total, unsigned, signed), emit
 
@@ -147,57 +133,11 @@ def with_sign_of(typing, a, b):
         value, sign = arguments
         if name := _named(SIGN_BYTES, a.lanes):
             return call_llvm(builder, name, a.llvm, [value, sign])
-        zero = _constant(a.llvm, 0)
+        zero = constant(a.llvm, 0)
         value = builder.select(builder.icmp_signed("<", sign, zero), builder.sub(zero, value), value)
         return builder.select(builder.icmp_signed("==", sign, zero), zero, value)
 
     return a(a, a), emit
-
-
-@intrinsic
-def joined(typing, low, high):
-    """Return one vector with the lanes of `low`, then those of `high`."""
-
-    def emit(context, builder, signature, arguments):
-        return shuffle(builder, *arguments, list(range(2 * low.lanes)))
-
-    return vector(low.element, 2 * low.lanes)(low, low), emit
-
-
-@intrinsic
-def swap_middle(typing, a):
-    """Return the four quarters of the lanes in the order 0, 2, 1, 3."""
-    quarter = a.lanes // 4
-
-    def emit(context, builder, signature, arguments):
-        picks = [first * quarter + lane for first in (0, 2, 1, 3) for lane in range(quarter)]
-        return shuffle(builder, arguments[0], arguments[0], picks)
-
-    return a(a), emit
-
-
-@intrinsic
-def spread_lane(typing, a, lane, like):
-    """Return a vector of the type of `like` with a[lane] in every lane."""
-
-    def emit(context, builder, signature, arguments):
-        scalar = builder.extract_element(arguments[0], builder.trunc(arguments[1], INDEX))
-        return fill(builder, scalar, like.llvm)
-
-    return like(a, types.intp, like), emit
-
-
-@intrinsic
-def half_of(typing, a, upper):
-    """Return the lower (0) or upper (1) half of the lanes; `upper` must be written as a number."""
-    if not isinstance(upper, types.IntegerLiteral):
-        return None
-    first = upper.literal_value * a.lanes // 2
-
-    def emit(context, builder, signature, arguments):
-        return shuffle(builder, arguments[0], arguments[0], list(range(first, first + a.lanes // 2)))
-
-    return vector(a.element, a.lanes // 2)(a, upper), emit
 
 
 @intrinsic
@@ -237,66 +177,13 @@ def adjacent_sum(typing, a):
 
 
 @intrinsic
-def high_words_to_f32(typing, a):
-    """Return the float32 numbers of which 16-bit lanes are the upper halves."""
-    result = vector("f32", a.lanes)
-
-    def emit(context, builder, signature, arguments):
-        wide = _wider(arguments[0].type, 32)
-        shifted = builder.shl(builder.zext(arguments[0], wide), _constant(wide, 16))
-        return builder.bitcast(shifted, result.llvm)
-
-    return result(a), emit
-
-
-@intrinsic
-def mask_x32(typing, number):
-    """Return 255 in lane j where bit j of a uint32 is set, else 0."""
-    result = vector("i8", 32)
-
-    def emit(context, builder, signature, arguments):
-        return builder.sext(builder.bitcast(arguments[0], ir.VectorType(ir.IntType(1), 32)), result.llvm)
-
-    return result(types.uint32), emit
-
-
-@intrinsic
 def negative_mask(typing, a):
     """Return -1 in the lanes that are negative, else 0."""
 
     def emit(context, builder, signature, arguments):
-        return builder.ashr(arguments[0], _constant(a.llvm, a.llvm.element.width - 1))
+        return builder.ashr(arguments[0], constant(a.llvm, a.llvm.element.width - 1))
 
     return a(a), emit
-
-
-@intrinsic
-def run_masks(typing, number):
-    """Return 32 bytes, of which 8 for each of the bits 3, 7, 11 and 15 of a number: 255 where it is set."""
-    result = vector("i8", 32)
-
-    def emit(context, builder, signature, arguments):
-        four = ir.VectorType(ir.IntType(64), 4)
-        bits = builder.and_(fill(builder, arguments[0], four), ir.Constant(four, [8, 128, 2048, 32768]))
-        return builder.bitcast(
-            builder.sext(builder.icmp_unsigned("!=", bits, _constant(four, 0)), four), result.llvm
-        )
-
-    return result(types.int64), emit
-
-
-@intrinsic
-def three_bit_fields(typing, number):
-    """Return the 16 fields of three bits in bits 0-11 of four 16-bit words, as 16-bit lanes."""
-    result = vector("i16", 16)
-
-    def emit(context, builder, signature, arguments):
-        words = builder.bitcast(arguments[0], ir.VectorType(ir.IntType(16), 4))
-        repeated = shuffle(builder, words, words, [lane // 4 for lane in range(16)])
-        shifted = builder.lshr(repeated, ir.Constant(result.llvm, [3 * (lane % 4) for lane in range(16)]))
-        return builder.and_(shifted, _constant(result.llvm, 7))
-
-    return result(types.uint64), emit
 
 
 @intrinsic
@@ -304,75 +191,13 @@ def third_digit(typing, a):
     """Return byte * 3 // 256 of unsigned bytes."""
 
     def emit(context, builder, signature, arguments):
-        value, result = arguments[0], _constant(a.llvm, 0)
+        value, result = arguments[0], constant(a.llvm, 0)
         for least in (86, 171):  # the smallest bytes that give 1 and 2
-            reached = builder.icmp_unsigned(">=", value, _constant(a.llvm, least))
+            reached = builder.icmp_unsigned(">=", value, constant(a.llvm, least))
             result = builder.add(result, builder.zext(reached, a.llvm))
         return result
 
     return a(a), emit
-
-
-@intrinsic
-def repeat_times_powers_of_three(typing, number):
-    """Return 16 bytes: the four bytes of a uint32, then three, nine and twenty-seven times them, modulo 256."""
-    result = vector("i8", 16)
-
-    def emit(context, builder, signature, arguments):
-        four = builder.bitcast(arguments[0], ir.VectorType(ir.IntType(8), 4))
-        repeated = shuffle(builder, four, four, [lane % 4 for lane in range(16)])
-        return builder.mul(repeated, ir.Constant(result.llvm, [3 ** (lane // 4) for lane in range(16)]))
-
-    return result(types.uint32), emit
-
-
-@intrinsic
-def bytes_of_words(typing, a, b, c, d):
-    """Return the 16 bytes of four uint32, the lowest byte of `a` first."""
-
-    def emit(context, builder, signature, arguments):
-        words = ir.Constant(ir.VectorType(ir.IntType(32), 4), ir.Undefined)
-        for lane, word in enumerate(arguments):
-            words = builder.insert_element(words, word, ir.Constant(INDEX, lane))
-        return builder.bitcast(words, vector("i8", 16).llvm)
-
-    return vector("i8", 16)(types.uint32, types.uint32, types.uint32, types.uint32), emit
-
-
-@intrinsic
-def in_memory(typing, a):
-    """Return where the lanes of `a` lie in memory, for `spread_at`: reading one costs no shuffle."""
-
-    def emit(context, builder, signature, arguments):
-        slot = cgutils.alloca_once(builder, a.llvm)
-        builder.store(arguments[0], slot)
-        pointer = builder.bitcast(slot, ir.PointerType(ELEMENTS[a.element]))
-        # an empty instruction that could have read the lanes and changed the address, else LLVM shuffles
-        hide = ir.FunctionType(pointer.type, [pointer.type])
-        return builder.asm(hide, "", "=r,0,~{memory}", [pointer], side_effect=True)
-
-    return types.CPointer(SCALARS[a.element])(a), emit
-
-
-@intrinsic
-def spread_at(typing, pointer, lane):
-    """Return 16 lanes that all hold one lane of what `in_memory` stored."""
-
-    def emit(context, builder, signature, arguments):
-        value = builder.load(builder.gep(arguments[0], [arguments[1]]))
-        return fill(builder, value, simd.f32x16.llvm)
-
-    return simd.f32x16(pointer, types.intp), emit
-
-
-@intrinsic
-def spread_f32(typing, number, like):
-    """Return a vector of the type of `like` with a float32 number in every lane."""
-
-    def emit(context, builder, signature, arguments):
-        return fill(builder, arguments[0], like.llvm)
-
-    return like(types.float32, like), emit
 
 
 @intrinsic
@@ -433,54 +258,3 @@ def narrow_to_i8(typing, a):
         return builder.trunc(arguments[0], result.llvm)
 
     return result(a), emit
-
-
-def _spread_half(lanes: int) -> Callable:
-    @intrinsic
-    def spread_half(typing, array, at):
-        result = vector("f32", lanes)
-
-        def emit(context, builder, signature, arguments):
-            bits = load_at(builder, address(context, builder, array, *arguments), ir.IntType(16))
-            # converting all lanes keeps LLVM from inserting the half into a register that something else fills:
-            # such an insertion would have to wait for it
-            return widen_half(context, builder, fill(builder, bits, ir.VectorType(ir.IntType(16), lanes)))
-
-        return result(array, types.intp), emit
-
-    return spread_half
-
-
-spread_half_x4, spread_half_x8, spread_half_x16 = (_spread_half(lanes) for lanes in (4, 8, 16))
-
-
-def _extend(element: str, how: str) -> Callable:
-    @intrinsic
-    def extend(typing, a):
-        result = vector(element, a.lanes)
-
-        def emit(context, builder, signature, arguments):
-            return getattr(builder, how)(arguments[0], result.llvm)
-
-        return result(a), emit
-
-    return extend
-
-
-to_i16, to_i32, unsigned_to_i16 = _extend("i16", "sext"), _extend("i32", "sext"), _extend("i16", "zext")
-
-
-def _load(element: str, lanes: int) -> Callable:
-    @intrinsic
-    def load(typing, array, at):
-        result = vector(element, lanes)
-
-        def emit(context, builder, signature, arguments):
-            return load_at(builder, address(context, builder, array, *arguments), result.llvm)
-
-        return result(array, types.intp), emit
-
-    return load
-
-
-load_u8x64, load_i16x8, load_i16x16 = _load("i8", 64), _load("i16", 8), _load("i16", 16)

@@ -11,22 +11,24 @@ import numpy as np
 from refgguf.kernels.dots import Dot
 from refgguf.kernels.dots.instructions import (
     add_madd_words,
-    half_of,
-    joined,
     lane_sum,
-    load_i16x8,
-    load_i16x16,
     madd_bytes,
     madd_words,
     negative_mask,
     pair_sums,
+)
+from refgguf.kernels.dots.parts import four_runs, signed_words, start_lanes_and_sum
+from refgguf.kernels.dots.placement import (
+    half_of,
+    joined,
+    load_i16x8,
+    load_i16x16,
     run_masks,
     spread_f32,
     spread_half_x8,
     spread_lane,
     three_bit_fields,
 )
-from refgguf.kernels.dots.parts import four_runs, signed_words, start_lanes_and_sum
 from refgguf.kernels.dots.rows import llama_cpp_rows
 from refgguf.kernels.half import half_to_f32, load_half
 from refgguf.kernels.jit import part

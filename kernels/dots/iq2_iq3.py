@@ -10,15 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from refgguf.kernels.dots import Dot
-from refgguf.kernels.dots.instructions import (
-    add_madd_words,
-    half_of,
-    joined,
-    madd_bytes,
-    mask_x32,
-    spread_half_x8,
-)
+from refgguf.kernels.dots.instructions import add_madd_words, madd_bytes
 from refgguf.kernels.dots.parts import finish_lanes, four_runs, start_lanes
+from refgguf.kernels.dots.placement import half_of, joined, mask_x32, spread_half_x8
 from refgguf.kernels.dots.rows import llama_cpp_rows
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import (

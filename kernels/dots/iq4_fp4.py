@@ -11,15 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from refgguf.kernels.dots import Dot
-from refgguf.kernels.dots.instructions import (
-    add_madd_words,
-    joined,
-    lane_sum,
-    spread_f32,
-    spread_half_x8,
-    spread_half_x16,
-    swap_middle,
-)
+from refgguf.kernels.dots.instructions import add_madd_words, lane_sum
 from refgguf.kernels.dots.parts import (
     add_scaled,
     add_signed_dot4,
@@ -27,6 +19,7 @@ from refgguf.kernels.dots.parts import (
     signed_words,
     start_lanes,
 )
+from refgguf.kernels.dots.placement import joined, spread_f32, spread_half_x8, spread_half_x16, swap_middle
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_row_pairs, llama_cpp_rows
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from refgguf.kernels.dots.instructions import add_dot4, half_of, joined, madd_bytes, spread_lane, with_sign_of
+from refgguf.kernels.dots.instructions import add_dot4, madd_bytes, with_sign_of
+from refgguf.kernels.dots.placement import half_of, joined, spread_lane
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import load_f32x16, load_u8x8, load_u8x16, signed_to_f32, to_f32
 from refgguf.kernels.simd import fma, tree_sum, zero_f32x4, zero_f32x8

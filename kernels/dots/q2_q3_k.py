@@ -9,23 +9,21 @@ from __future__ import annotations
 import numpy as np
 
 from refgguf.kernels.dots import Dot
-from refgguf.kernels.dots.instructions import (
-    add_madd_words,
+from refgguf.kernels.dots.instructions import add_madd_words, madd_bytes, madd_words
+from refgguf.kernels.dots.parts import add_affine, add_scaled, finish_lanes, four_scales, start_lanes
+from refgguf.kernels.dots.placement import (
     bytes_of_words,
     half_of,
     in_memory,
     joined,
     load_i16x16,
     load_u8x64,
-    madd_bytes,
-    madd_words,
     spread_at,
     spread_half_x8,
     spread_half_x16,
     to_i16,
     unsigned_to_i16,
 )
-from refgguf.kernels.dots.parts import add_affine, add_scaled, finish_lanes, four_scales, start_lanes
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import load_u8x16, load_u8x32, load_u32, signed_to_f32, spread, to_f32, widen

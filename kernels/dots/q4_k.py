@@ -9,30 +9,26 @@ from __future__ import annotations
 import numpy as np
 
 from refgguf.kernels.dots import Dot
-from refgguf.kernels.dots.instructions import (
-    add_madd_words,
-    bytes_of_words,
-    half_of,
-    in_memory,
-    joined,
-    lane_sum,
-    load_i16x16,
-    load_u8x64,
-    madd_bytes,
-    madd_words,
-    pair_sums,
-    spread_at,
-    spread_half_x4,
-    spread_half_x8,
-    spread_lane,
-    unsigned_to_i16,
-)
+from refgguf.kernels.dots.instructions import add_madd_words, lane_sum, madd_bytes, madd_words, pair_sums
 from refgguf.kernels.dots.parts import (
     add_affine,
     finish_lanes_and_minima,
     finish_lanes_and_sum,
     start_lanes_and_minima,
     start_lanes_and_sum,
+)
+from refgguf.kernels.dots.placement import (
+    bytes_of_words,
+    half_of,
+    in_memory,
+    joined,
+    load_i16x16,
+    load_u8x64,
+    spread_at,
+    spread_half_x4,
+    spread_half_x8,
+    spread_lane,
+    unsigned_to_i16,
 )
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.half import load_half

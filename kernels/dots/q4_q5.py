@@ -7,7 +7,7 @@ ggml_vec_dot_q4_0_q8_0 and its sisters in ggml-cpu/arch/x86/quants.c.
 from __future__ import annotations
 
 from refgguf.kernels.dots import Dot
-from refgguf.kernels.dots.instructions import add_dot4, spread_half_x8, spread_half_x16
+from refgguf.kernels.dots.instructions import add_dot4
 from refgguf.kernels.dots.parts import (
     add_affine,
     add_scaled,
@@ -18,6 +18,7 @@ from refgguf.kernels.dots.parts import (
     start_lanes,
     start_lanes_and_sum,
 )
+from refgguf.kernels.dots.placement import spread_half_x8, spread_half_x16
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part

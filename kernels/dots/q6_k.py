@@ -7,21 +7,19 @@ ggml-cpu/arch/x86/quants.c.
 from __future__ import annotations
 
 from refgguf.kernels.dots import Dot
-from refgguf.kernels.dots.instructions import (
-    add_madd_words,
+from refgguf.kernels.dots.instructions import add_madd_words, madd_bytes, madd_words
+from refgguf.kernels.dots.parts import add_scaled, finish_lanes, four_scales, start_lanes
+from refgguf.kernels.dots.placement import (
     half_of,
     in_memory,
     joined,
     load_i16x16,
     load_u8x64,
-    madd_bytes,
-    madd_words,
     spread_at,
     spread_half_x8,
     spread_half_x16,
     to_i16,
 )
-from refgguf.kernels.dots.parts import add_scaled, finish_lanes, four_scales, start_lanes
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import load_u8x16, load_u8x32, signed_to_f32

@@ -10,20 +10,16 @@ from __future__ import annotations
 import numpy as np
 
 from refgguf.kernels.dots import Dot
-from refgguf.kernels.dots.instructions import (
-    add_dot4,
+from refgguf.kernels.dots.instructions import add_dot4, lane_sum, narrow_to_i8, pair_sums, third_digit
+from refgguf.kernels.dots.parts import add_signed_dot4, finish_lanes, start_lanes
+from refgguf.kernels.dots.placement import (
     joined,
-    lane_sum,
     load_i16x16,
-    narrow_to_i8,
-    pair_sums,
     repeat_times_powers_of_three,
     spread_f32,
     spread_half_x8,
-    third_digit,
     to_i32,
 )
-from refgguf.kernels.dots.parts import add_signed_dot4, finish_lanes, start_lanes
 from refgguf.kernels.dots.rows import llama_cpp_rows
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part

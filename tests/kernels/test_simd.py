@@ -7,6 +7,7 @@ import pytest
 
 from refgguf.kernels import simd
 from refgguf.kernels.dots import instructions as op
+from refgguf.kernels.dots import placement as put
 from refgguf.kernels.dots.tiles import fma_plain
 from refgguf.kernels.jit import inline
 from refgguf.kernels.lanes import load_f32x8, load_f32x16, load_u8x8, load_u8x16, load_u8x32, spread, store
@@ -39,7 +40,7 @@ def _madd_bytes_32(a, b, out):
 
 @inline
 def _madd_bytes_64(a, b, out):
-    store(out, 0, op.madd_bytes(op.load_u8x64(a, 0), op.load_u8x64(b, 0)))
+    store(out, 0, op.madd_bytes(put.load_u8x64(a, 0), put.load_u8x64(b, 0)))
 
 
 @pytest.mark.parametrize(("lanes", "run"), [(32, _madd_bytes_32), (64, _madd_bytes_64)])
@@ -55,13 +56,13 @@ def test_madd_bytes_multiplies_unsigned_by_signed_and_saturates(lanes, run):
 
 @inline
 def _madd_words(a, b, out):
-    store(out, 0, op.madd_words(op.load_i16x16(a, 0), op.load_i16x16(b, 0)))
+    store(out, 0, op.madd_words(put.load_i16x16(a, 0), put.load_i16x16(b, 0)))
 
 
 @inline
 def _add_madd_words(a, b, out):
-    total = spread(np.int32(-7), op.madd_words(op.load_i16x16(a, 0), op.load_i16x16(a, 0)))
-    store(out, 0, op.add_madd_words(total, op.load_i16x16(a, 0), op.load_i16x16(b, 0)))
+    total = spread(np.int32(-7), op.madd_words(put.load_i16x16(a, 0), put.load_i16x16(a, 0)))
+    store(out, 0, op.add_madd_words(total, put.load_i16x16(a, 0), put.load_i16x16(b, 0)))
 
 
 @pytest.mark.parametrize(("run", "start"), [(_madd_words, 0), (_add_madd_words, -7)])
@@ -107,8 +108,8 @@ def test_with_sign_of_takes_the_sign():
 @inline
 def _reorder(a, out):
     lanes = load_u8x32(a, 0)
-    store(out, 0, op.joined(op.half_of(lanes, 1), op.half_of(lanes, 0)))
-    store(out, 32, op.swap_middle(lanes))
+    store(out, 0, put.joined(put.half_of(lanes, 1), put.half_of(lanes, 0)))
+    store(out, 32, put.swap_middle(lanes))
 
 
 def test_halves_and_quarters_are_put_in_order():
@@ -122,9 +123,9 @@ def test_halves_and_quarters_are_put_in_order():
 @inline
 def _spread(x, lane, out):
     lanes = load_f32x16(x, 0)
-    store(out, 0, op.spread_lane(lanes, lane, lanes))
-    store(out, 16, op.spread_at(op.in_memory(lanes), lane))
-    store(out, 32, op.spread_f32(x[lane], lanes))
+    store(out, 0, put.spread_lane(lanes, lane, lanes))
+    store(out, 16, put.spread_at(put.in_memory(lanes), lane))
+    store(out, 32, put.spread_f32(x[lane], lanes))
 
 
 @pytest.mark.parametrize("lane", [0, 7, 15])
@@ -137,9 +138,9 @@ def test_one_lane_is_spread_to_all(lane):
 
 @inline
 def _spread_halves(raw, at, out):
-    store(out, 0, op.spread_half_x4(raw, at))
-    store(out, 4, op.spread_half_x8(raw, at))
-    store(out, 12, op.spread_half_x16(raw, at))
+    store(out, 0, put.spread_half_x4(raw, at))
+    store(out, 4, put.spread_half_x8(raw, at))
+    store(out, 12, put.spread_half_x16(raw, at))
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 1.0, -65504.0, 2.0**-24, np.inf, -np.inf, np.nan, 0.1])
@@ -155,11 +156,11 @@ def test_a_float16_is_spread_to_all(value):
 @inline
 def _extend(a, words, out_words, out_ints):
     lanes = load_u8x16(a, 0)
-    store(out_words, 0, op.to_i16(lanes))
-    store(out_words, 16, op.unsigned_to_i16(lanes))
-    store(out_ints, 0, op.to_i32(lanes))
-    store(out_words, 32, op.negative_mask(op.load_i16x16(words, 0)))
-    store(out_words, 48, op.pair_sums(op.load_i16x16(words, 0)))
+    store(out_words, 0, put.to_i16(lanes))
+    store(out_words, 16, put.unsigned_to_i16(lanes))
+    store(out_ints, 0, put.to_i32(lanes))
+    store(out_words, 32, op.negative_mask(put.load_i16x16(words, 0)))
+    store(out_words, 48, op.pair_sums(put.load_i16x16(words, 0)))
 
 
 def test_lanes_are_widened_and_compared():
@@ -176,11 +177,11 @@ def test_lanes_are_widened_and_compared():
 
 @inline
 def _bits(word, long, number, out, words):
-    store(out, 0, op.mask_x32(word))
-    store(out, 32, op.run_masks(number))
-    store(out, 64, op.bytes_of_words(word, word + np.uint32(1), word ^ np.uint32(255), np.uint32(0)))
-    store(out, 80, op.repeat_times_powers_of_three(word))
-    store(words, 0, op.three_bit_fields(long))
+    store(out, 0, put.mask_x32(word))
+    store(out, 32, put.run_masks(number))
+    store(out, 64, put.bytes_of_words(word, word + np.uint32(1), word ^ np.uint32(255), np.uint32(0)))
+    store(out, 80, put.repeat_times_powers_of_three(word))
+    store(words, 0, put.three_bit_fields(long))
 
 
 def test_bits_of_numbers_become_lanes():
@@ -251,8 +252,8 @@ def test_larger_takes_the_second_where_numbers_do_not_compare():
 
 @inline
 def _sums(x, words, out):
-    store(out, 0, op.high_words_to_f32(op.load_i16x16(words, 0)))
-    four = op.half_of(load_f32x8(x, 0), 0)
+    store(out, 0, put.high_words_to_f32(put.load_i16x16(words, 0)))
+    four = put.half_of(load_f32x8(x, 0), 0)
     return simd.tree_sum(load_f32x16(x, 0)), simd.tree_sum(load_f32x8(x, 0)), op.adjacent_sum(four)
 
 

@@ -106,7 +106,7 @@ LAYER_WORDS = {
     "attn_kv_a_norm": Word("token rank", "qkv", "what keys and values of all heads come from, normed", "kv_cmpr"),
     "attn_kv_b": Word("token head d_head", "qkv", "keys and values of each head, unfolded", "kv"),
     "attn_q_pe": Word("token head d_head", "qkv", "part of the queries that knows the position, turned", "q_pe"),
-    "attn_k_pe": Word("token kv_head d_head", "qkv", "key that knows the position, of all heads, turned", "k_pe"),
+    "attn_k_pe": Word("token d_head", "qkv", "key that knows the position, of all heads, turned", "k_pe"),
     "attn_q_absorbed": Word("token head rank", "qkv", "queries for what is kept of a token", "q_nope_absorbed"),
     "attn_q_full": Word("token head d_head", "qkv", "both parts of the queries", "Qcur"),
     "attn_z_latent": Word("token head rank", "qkv", "what is kept of tokens, mixed by the attention pattern", "kqv"),

@@ -73,4 +73,4 @@ def arctic(hp: HyperParameters) -> Network:
         chosen = experts(hp, number, d_ff=hp.per_layer("feed_forward_length")[number], out="ffn_moe_out")
         return Together((dense, Early(hp.d_model, chosen, norm, "ffn_norm_exps")))
 
-    return decoder(hp, "interleaved", second=second, layers={"llama_cpp": {"ffn_out": ""}})
+    return decoder(hp, "interleaved", second=second, layers={"llama_cpp": {"ffn_out": "", "ffn_dense": ""}})

@@ -23,6 +23,7 @@ def hunyuan_moe(hp: HyperParameters) -> Network:
         return with_shared(hp, number, experts(hp, number, d_ff=d_ff), d_shared)
 
     names = {"attn_q_norm": "Qcur_norm", "attn_k_norm": "Kcur_norm", "ffn_shexp": "ffn_mlp"}
+    names["attn_k_rope"] = ""
     mixer = {**qk_norm(rms_norm(hp)), "norm_after_rope": True}
     return decoder(hp, "split", second=second, mixer=mixer, layers={"llama_cpp": names})
 
@@ -40,5 +41,6 @@ def hy_v3(hp: HyperParameters) -> Network:
         d_shared = hp.int("expert_shared_feed_forward_length", 0) or d_ff
         return deepseek_experts(hp, number, shares="sigmoid", d_shared=d_shared, d_ff=d_ff)
 
-    layers = {"llama_cpp": {"ffn_shexp": "ffn_shared_out"}}
+    unnamed = ("attn_q_norm", "attn_k_norm", "attn_q_rope", "attn_k_rope")
+    layers = {"llama_cpp": {"ffn_shexp": "ffn_shared_out", **dict.fromkeys(unnamed, "")}}
     return decoder(hp, "split", second=second, mixer=qk_norm(rms_norm(hp)), layers=layers)

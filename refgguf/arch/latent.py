@@ -12,7 +12,7 @@ from typing import Any
 from refgguf.arch.decoder import network
 from refgguf.arch.hyper import HyperParameters
 from refgguf.arch.mixture import after_dense, deepseek_experts
-from refgguf.arch.parts import feed_forward, layer, rms_norm
+from refgguf.arch.parts import feed_forward, head_sizes, layer, rms_norm
 from refgguf.arch.positions import rope
 from refgguf.arch.registry import architecture
 from refgguf.blocks.attention import Temperature
@@ -95,8 +95,8 @@ def deepseek2(hp: HyperParameters) -> Network:
     """Build it; heads have sizes of their own where the latent attention is absorbed."""
     norm = rms_norm(hp)
     d_head, d_value = (
-        hp.int(f"attention.{part}_length_mla", 0) or hp.int(f"attention.{part}_length", least=1)
-        for part in ("key", "value")
+        hp.int(f"attention.{part}_length_mla", 0) or size
+        for part, size in zip(("key", "value"), head_sizes(hp, 0)[2:], strict=True)
     )
     turn, growth = _deepseek_rope(hp)
     scale = growth**2 / math.sqrt(d_head)
@@ -139,8 +139,8 @@ def _deepseek_rope(hp: HyperParameters) -> tuple[Rope, float]:
 @architecture("minicpm3", blocks="RMSNorm · latent attention · RoPE (longrope) · SwiGLU · scaled parts")
 def minicpm3(hp: HyperParameters) -> Network:
     """Build it."""
-    norm, d_head = rms_norm(hp), hp.int("attention.key_length", least=1)
-    sizes = {"d_head": d_head, "d_value": hp.int("attention.value_length", least=1), "scale": d_head**-0.5}
+    norm, (d_head, d_value) = rms_norm(hp), head_sizes(hp, 0)[2:]
+    sizes = {"d_head": d_head, "d_value": d_value, "scale": d_head**-0.5}
     scale = DEPTH_SCALE / math.sqrt(hp.n_layers)
     names = UNFOLDED | {"attn_out": "hidden_scaled", "ffn_out": "hidden_scaled_ffn"}
 
@@ -156,8 +156,8 @@ def minicpm3(hp: HyperParameters) -> Network:
 @architecture("plm", blocks="RMSNorm · latent attention · RoPE · ReLU²")
 def plm(hp: HyperParameters) -> Network:
     """Build it."""
-    norm, d_head = rms_norm(hp), hp.int("attention.key_length", least=1)
-    sizes = {"d_head": d_head, "d_value": hp.int("attention.value_length", least=1), "scale": d_head**-0.5}
+    norm, (d_head, d_value) = rms_norm(hp), head_sizes(hp, 0)[2:]
+    sizes = {"d_head": d_head, "d_value": d_value, "scale": d_head**-0.5}
 
     def build(number: int) -> Layer:
         mixer = latent_attention(hp, number, rope(hp, "interleaved", number), short=False, **sizes)

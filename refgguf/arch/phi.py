@@ -21,5 +21,8 @@ def phi2(hp: HyperParameters) -> Network:
     "phi3", blocks="RMSNorm · RoPE (longrope) · grouped-query attention, fused qkv · SwiGLU in one matrix"
 )
 def phi3(hp: HyperParameters) -> Network:
-    """Build it; as in llama.cpp the sliding window of some files is not applied."""
-    return decoder(hp, "split", gate="merged")
+    """Build it; as in llama.cpp the sliding window of some files is not applied.
+
+    What llama.cpp calls queries is scaled already, and so no name of ours.
+    """
+    return decoder(hp, "split", gate="merged", layers={"llama_cpp": {"attn_q": "", "attn_q_rope": ""}})

@@ -28,8 +28,9 @@ def olmoe(hp: HyperParameters) -> Network:
     "phimoe", blocks="RMSNorm with bias · RoPE (longrope) · grouped-query attention · biases · experts"
 )
 def phimoe(hp: HyperParameters) -> Network:
-    """Build it (Abdin et al. 2024)."""
-    return decoder(hp, "split", norm=rms_norm(hp, bias="required"), second=lambda n: _wide(hp, n))
+    """Build it (Abdin et al. 2024); what llama.cpp calls queries is scaled already."""
+    norm, layers = rms_norm(hp, bias="required"), {"llama_cpp": {"attn_q": "", "attn_q_rope": ""}}
+    return decoder(hp, "split", norm=norm, second=lambda n: _wide(hp, n), layers=layers)
 
 
 @architecture(

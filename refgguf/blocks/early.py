@@ -35,6 +35,11 @@ class Early(Block):
         """Local name of the tap of its result."""
         return self.block.out
 
+    @property
+    def parts(self) -> tuple[Block, ...]:
+        """What it is made of."""
+        return (self.block,)
+
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
         return [*self.norm.needs(self.normed, self.d_model), *self.block.needs()]

@@ -126,8 +126,11 @@ class Layer:
 
     @property
     def blocks(self) -> list[Block]:
-        """Its token mixer and its feed-forward network, those that it has."""
-        return [branch.block for branch in (self.mixer, self.ffn) if branch]
+        """Its token mixer and its feed-forward network, those that it has, each followed by its parts."""
+        found = [branch.block for branch in (self.mixer, self.ffn) if branch]
+        for block in found:  # which grows
+            found.extend(getattr(block, "parts", ()))
+        return found
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""

@@ -164,7 +164,8 @@ class LatentAttention(Attention):
             q = s.linear(x, "attn_q")
         q = s.tap("attn_q", q.reshape(len(x), self.n_heads, -1))
         both, angles = s.tap("attn_kv_a", s.linear(x, "attn_kv_a_mqa")), self.rope.angles(s)
-        k_pe = s.tap("attn_k_pe", self.rope(np.ascontiguousarray(both[:, None, self.rank :]), angles))
+        k_pe = self.rope(np.ascontiguousarray(both[:, None, self.rank :]), angles)  # (token, 1, d_pe)
+        k_pe = s.tap("attn_k_pe", k_pe[:, 0])[:, None]
         c = np.ascontiguousarray(both[:, : self.rank])
         c = s.tap("attn_kv_a_norm", self.latent_norm(c, s, "attn_kv_a_norm"))
         q_pe = s.tap("attn_q_pe", self.rope(np.ascontiguousarray(q[:, :, self.d_nope :]), angles))

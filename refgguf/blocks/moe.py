@@ -63,6 +63,11 @@ class MixtureOfExperts(Block):
     out: str = "ffn_out"
 
     @property
+    def n_used(self) -> int:
+        """How many experts each token goes to."""
+        return self.router.n_used
+
+    @property
     def _unit(self) -> GatedUnit:
         return GatedUnit(self.act, self.limit, self.late)
 

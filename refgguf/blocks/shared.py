@@ -31,6 +31,11 @@ class GatedExpert(Block):
     tensor: str = "ffn_gate_inp_shexp"
     out: str = "ffn_shexp_gated"
 
+    @property
+    def parts(self) -> tuple[Block, ...]:
+        """What it is made of."""
+        return (self.ffn,)
+
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
         return [*self.ffn.needs(), Need(f"{self.tensor}.weight", (self.ffn.d_model,))]

@@ -181,8 +181,11 @@ def _as_trace(
     values = {}
     for name, owners in sharing.items():
         # one name stands for several steps in a row (product, bias, reshape, RoPE): the last belongs to the last tap
-        for tap, array in zip(reversed(owners), reversed(nodes[name]), strict=False):
-            shaped = _in_axes(array, tap, model, len(ids))
+        arrays = list(nodes[name])
+        for tap in reversed(owners):
+            while len(owners) > 1 and arrays and not _may_be(arrays[-1], tap, model, len(ids)):
+                arrays.pop()
+            shaped = _in_axes(arrays.pop(), tap, model, len(ids)) if arrays else None
             if shaped is not None and (taps is None or tap.name in taps):
                 values[tap.name] = shaped
     about = {
@@ -201,6 +204,13 @@ def _as_trace(
         about,
         model_hash=lambda: model.sha256,
     )
+
+
+def _may_be(array: np.ndarray, tap: Tap, model: Model, n_tokens: int) -> bool:
+    """Say whether the tap's weight gives arrays of this width, or of a multiple of it."""
+    shapes = (model.file.tensors[name].shape for name in tap.weights if name in model.file.tensors)
+    first = next(iter(shapes), ())
+    return len(first) not in (1, 2) or array.size // n_tokens % first[0] == 0
 
 
 def _in_axes(array: np.ndarray, tap: Tap, model: Model, n_tokens: int) -> np.ndarray | None:

@@ -22,7 +22,7 @@ INSIDE = {
     "wqkv", "Qcur", "Kcur", "Vcur", "Qcur_scaled", "ffn_up", "ffn_gate", "ffn_down", "ffn_relu",
     "result_output_no_bias", "ffn_moe_argsort", "ffn_moe_weights", "ffn_moe_weights_sum", "ffn_moe_weights_sum_clamped",
     "ffn_moe_logits", "ffn_moe_gate", "ffn_moe_up", "ffn_moe_down", "h_nextn", "kq", "attn_out", "kqv_mla",
-    "lmhead_scaling",
+    "lmhead_scaling", "ffn_out",
 }  # fmt: skip
 # norms that llama.cpp computes, or names, once more for a second reader
 INSIDE |= {"ssm_in", "h_nextn"}
@@ -105,7 +105,6 @@ class Case:
     def by_table(self) -> bool:
         """Whether it uses GELU, for which llama.cpp has a half-precision table."""
         blocks = [block for layer in self.model.network.layers for block in getattr(layer, "blocks", ())]
-        blocks += [part for block in blocks for part in getattr(block, "parts", ())]
         return any(getattr(block, "act", "").startswith("gelu") for block in blocks)
 
     def named(self) -> dict[str, list[np.ndarray]]:

@@ -36,6 +36,7 @@ def shown_of_model(model: Model, trace: Trace, prompt: str = "", **options) -> S
         Facts(name, details, prompt or joined(trace)),
         taps=model.taps,
         text_of=model.token_text,
+        lens=model.lens,
         **options,
     )
 

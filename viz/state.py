@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from refgguf.taps import Tap
 from refgguf.trace import Trace
 
@@ -45,6 +47,8 @@ class Shown:
         token: the position whose predictions are shown and, if `marked`, whose row is outlined.
         marked: whether the user chose that token.
         text_of: readable text of a token id, or None where there is no tokenizer.
+        lens: scores of the vocabulary that a residual stream (token, d_model) would give if it were the last layer's
+            (the logit lens), or None where the model is not at hand.
         theme: one of THEMES.
     """
 
@@ -55,6 +59,7 @@ class Shown:
     token: int = -1
     marked: bool = False
     text_of: Callable[[int], str] | None = None
+    lens: Callable[[np.ndarray], np.ndarray] | None = None
     theme: str = "light"
 
     @property

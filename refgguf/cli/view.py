@@ -42,7 +42,7 @@ MOST_DECODED = 20_000_000  # weights that are decoded without being asked for
     "--save",
     metavar="FILE",
     type=click.Path(),
-    help="Draw a picture (.png, .jpg, .webp) instead of a window.",
+    help="Draw a picture (.png, .jpg, .webp) or a moving one (.gif, .mp4) instead of a window.",
 )
 @click.option(
     "--size", metavar="WxH", default="1920x1080", show_default=True, help="Size of the picture in pixels."
@@ -53,6 +53,13 @@ MOST_DECODED = 20_000_000  # weights that are decoded without being asked for
     default="overview",
     show_default=True,
     help="overview, front, left, right, top; layer:N or head:LAYER.HEAD to come close; or AZIMUTH,ELEVATION[,ZOOM].",
+)
+@click.option(
+    "--motion",
+    type=click.Choice(("steps", "turn")),
+    default="steps",
+    show_default=True,
+    help="What a moving picture shows: operation after operation, or the scene from changing sides.",
 )
 @click.option("--layers", metavar="LIST", help="Layers to show, such as 0-3,7; all by default.")
 @click.option(
@@ -77,6 +84,7 @@ def command(
     save: str | None,
     size: str,
     camera: str,
+    motion: str,
     layers: str | None,
     token: int | None,
     colour: str,
@@ -100,7 +108,7 @@ def command(
     check_drawing(save)
     shown = load_shown(model, prompt, wanted, numerics, token, theme, colour)
     look = compose(shown, pixels, view)
-    draw(look, save)
+    draw(look, save, motion)
 
 
 def show_window(
@@ -136,10 +144,12 @@ def show_window(
 
 def check_drawing(save: str) -> None:
     """Refuse what cannot be drawn or written, before the model is run."""
+    from refgguf.viz.render.animation import FORMATS, check_animation
     from refgguf.viz.render.offscreen import canvas
     from refgguf.viz.render.picture import check_picture
 
-    check_picture(save)
+    check = check_animation if Path(save).suffix.lower() in FORMATS else check_picture
+    check(save)
     canvas()
 
 
@@ -201,15 +211,21 @@ def compose(shown: Shown | ShownFile, size: tuple[int, int], view: tuple) -> Loo
     return look_at(build_scene(shown), size, camera, zoom, part)
 
 
-def draw(look: Look, save: str) -> None:
-    """Draw the picture and say where it is."""
+def draw(look: Look, save: str, motion: str) -> None:
+    """Draw the picture, still or moving, and say where it is."""
+    from refgguf.viz.render.animation import FORMATS, frames, save_animation
     from refgguf.viz.render.offscreen import render
     from refgguf.viz.render.picture import save_picture
 
     facts = look.scene.shown.facts
-    save_picture(render(look), save, f"{facts.name}: {facts.prompt}" if facts.prompt else facts.name)
+    moving = Path(save).suffix.lower() in FORMATS
+    if moving:
+        count = save_animation(frames(look, motion), save)
+    else:
+        save_picture(render(look), save, f"{facts.name}: {facts.prompt}" if facts.prompt else facts.name)
+    length = f", {count} frames" if moving else ""
     click.echo(
-        f"saved {save}: {look.size[0]} x {look.size[1]}, {len(look.scene.pieces.boxes):,} boxes"
+        f"saved {save}: {look.size[0]} x {look.size[1]}{length}, {len(look.scene.pieces.boxes):,} boxes"
     )
 
 

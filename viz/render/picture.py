@@ -22,7 +22,9 @@ def check_picture(path: str | os.PathLike[str]) -> None:
         OutputError: the name does not end like a picture's, or the file cannot be written.
     """
     if Path(path).suffix.lower() not in FORMATS:
-        raise OutputError(f"{path}: a picture's name ends in {', '.join(FORMATS)}")
+        raise OutputError(
+            f"{path}: a picture's name ends in {', '.join(FORMATS)}, a moving one's in .gif or .mp4"
+        )
     check_output(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -48,6 +49,13 @@ class Scene:
     mesh: Mesh
     shadows: Shadows
 
+    @cached_property
+    def room(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and the highest corner of the space that everything takes, with a margin for words."""
+        low, high = self.pieces.bounds()
+        margin = 0.1 * (high - low) + 5.0
+        return low - margin, high + margin
+
     def scale(self, box: Box) -> Scale:
         """Return the scale of a box's values."""
         return self.scales[box.scale]
@@ -77,9 +85,7 @@ class Look:
 
     def matrix(self) -> np.ndarray:
         """Return the (4, 4) matrix from world to clip space."""
-        low, high = self.scene.pieces.bounds()
-        margin = 0.1 * (high - low) + 5.0
-        near, far = self.camera.depth_range(low - margin, high + margin)
+        near, far = self.camera.depth_range(*self.scene.room)
         return self.camera.matrix(self.size[0] / self.size[1], near, far)
 
 
@@ -143,7 +149,7 @@ def look_at(
     """
     everything = scene.pieces.boxes
     room = [""] * len(
-        notes_on(everything, 1)
+        notes_on(scene, 1)
     )  # what they will say depends on the camera, how many there are does not
     overlay = make_overlay(scene.shown.facts, scene.scales, room, size)
     boxes = boxes_of(scene, part)
@@ -158,7 +164,7 @@ def look_at(
         camera = frame(camera, points, size, overlay)
     camera = replace(camera, zoom=camera.zoom * zoom, shift=(camera.shift[0] * zoom, camera.shift[1] * zoom))
     atlas = build_atlas(everything, steps_for(everything, camera, size))
-    notes = notes_on(everything, int(atlas.steps.prod(axis=1).max(initial=1)))
+    notes = notes_on(scene, int(atlas.steps.prod(axis=1).max(initial=1)))
     overlay = make_overlay(scene.shown.facts, scene.scales, notes, size)
     return Look(scene, size, camera, atlas, overlay)
 
@@ -223,20 +229,23 @@ def boxes_of(scene: Scene, part: str | None) -> Sequence[Box]:
     return [scene.pieces.boxes[i] for i in sorted(near)]
 
 
-def notes_on(boxes: Sequence[Box], most: int) -> list[str]:
-    """Say what a cell is, and what grey rows are.
+def notes_on(scene: Scene, most: int) -> list[str]:
+    """Say what a cell is, what grey rows are, and what the words above the stream are.
 
     Args:
-        boxes: what is shown.
+        scene: what is shown.
         most: how many values the largest cells stand for.
     """
-    notes = ["Every cell is one number."]
+    boxes = scene.pieces.boxes
     if any(box.scale.startswith("bits") for box in boxes):
         return ["Colour: bits for each weight. Boxes have their matrices' true shapes."]
+    notes = ["Every cell is one number."]
     if most > 1:
         notes = [
             f"A cell is one number; without a grid it stands for up to {most:,}: the one farthest from zero."
         ]
     if any(box.role == "expert" for box in boxes):
         notes.append("Grey rows: the token went to other experts.")
+    if isinstance(scene.shown, Shown) and scene.shown.lens is not None:
+        notes.append("Above the stream: the next token if the model ended there (logit lens).")
     return notes

@@ -20,7 +20,7 @@ from refgguf.viz.scene.heads import HeadsZone
 from refgguf.viz.scene.neurons import BEFORE, NeuronsZone
 from refgguf.viz.scene.parts import Pieces
 from refgguf.viz.scene.planes import cut
-from refgguf.viz.scene.predictions import place_predictions
+from refgguf.viz.scene.predictions import best_tokens, percent, place_predictions, quoted
 from refgguf.viz.scene.stage import THICK, Stage
 from refgguf.viz.scene.states import StatesZone
 from refgguf.viz.scene.units import Units, units_for
@@ -239,6 +239,21 @@ class _Layout:
         for part, node in zip(placed, nodes, strict=True):
             self.stage.node(node)
             part.drain(box, node)
+        if local(name) == "resid_post":
+            self._lens(name, box)
+
+    def _lens(self, name: str, number: int) -> None:
+        """Write above the stream which token it would predict if it went no further."""
+        if self.shown.lens is None:
+            return
+        token = self.shown.token_index
+        best = best_tokens(self.shown.lens(self.values[name][token : token + 1])[0], 1)
+        if best:
+            box, letter = self.stage[number], self.units.letter * 1.05
+            text = quoted(self.shown.text_of(best[0][0])) if self.shown.text_of else f"#{best[0][0]}"
+            x, y = box.right, box.top + letter * 0.5
+            self.stage.text(percent(best[0][1]), x, y, letter * 0.8, align="right", tone="logits")
+            self.stage.text(text, x, y + letter * 0.95, letter, align="right", tone="logits", bold=True)
 
     def _heads(self, layer: LayerAnatomy, heads):
         bottom = self.height / 2 + ABOVE

@@ -1,0 +1,119 @@
+"""Moving pictures: one frame for each operation, with what flows into it lit up; a camera that comes back."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from refgguf.cli import call
+from refgguf.errors import InputError
+from refgguf.viz.facts import shown_of_file
+from refgguf.viz.render.animation import frames
+from refgguf.viz.scene.build import build_scene, look_at
+from refgguf.viz.steps import steps_of
+from tests.support.models import FAMILIES
+from tests.support.scenes import tiny_scene, tiny_trace
+
+pytestmark = pytest.mark.render
+SIZE = (320, 200)
+
+
+@pytest.fixture
+def trace_file(tmp_path):
+    """A saved trace of a tiny transformer."""
+    return str(tiny_trace("one head").save(tmp_path / "trace.safetensors"))
+
+
+def test_every_operation_has_a_frame():
+    """There is a frame for each step and one of the whole scene at the end, which is the plain picture."""
+    from refgguf.viz.render.offscreen import render
+
+    scene = tiny_scene("one head")
+    look = look_at(scene, SIZE)
+    shots = [picture for picture, _ in frames(look, "steps")]
+    assert len(shots) == len(steps_of(scene)) + 1
+    assert np.array_equal(shots[-1], render(look))
+    accent = np.rint(np.array(scene.theme.accent) * 255)
+    for shot, step in zip(shots[:-1], steps_of(scene), strict=True):
+        lit = np.abs(shot - accent).max(axis=2) < 40
+        for number in step.boxes:
+            box = scene.pieces.boxes[number]
+            corners = [
+                (box.left, box.bottom),
+                (box.right, box.bottom),
+                (box.left, box.top),
+                (box.right, box.top),
+            ]
+            seen = look.camera.project(np.array([(*c, box.size[2]) for c in corners]), SIZE)[:, :2]
+            x0, y0 = np.floor(seen.min(axis=0)).astype(int) - 1
+            x1, y1 = np.ceil(seen.max(axis=0)).astype(int) + 2
+            assert lit[y0:y1, x0:x1].any(), step.tap
+
+
+def test_the_camera_swings_and_comes_back():
+    """The first frame of a turn is the picture itself, the others differ, and it moves evenly to both sides."""
+    look = look_at(tiny_scene("one head"), SIZE)
+    shots = [picture for picture, _ in frames(look, "turn")]
+    middle = len(shots) // 2
+    assert (shots[0] != shots[middle // 2]).any()
+    # half way round the camera is back where it was
+    assert (shots[0] != shots[middle]).any(axis=2).mean() < 0.001
+
+
+def test_a_gif_is_written(trace_file, tmp_path, capsys):
+    """The command writes a GIF with a frame for each step, of the size asked for."""
+    out = tmp_path / "steps.gif"
+    assert call(["view", trace_file, "--save", str(out), "--size", "320x200"]) == 0
+    with Image.open(out) as film:
+        assert film.size == SIZE
+        assert film.n_frames == len(steps_of(tiny_scene("one head"))) + 1
+    assert "frames" in capsys.readouterr().out
+
+
+def test_steps_need_a_run(tmp_path):
+    """A file that was not run has no steps; the message says what to do."""
+    import refgguf
+
+    file = refgguf.open(FAMILIES["llama"]().write(tmp_path / "llama.gguf"))
+    look = look_at(build_scene(shown_of_file(file, colour="bits")), SIZE)
+    with pytest.raises(InputError, match="--motion turn"):
+        next(frames(look, "steps"))
+
+
+def test_mp4_needs_ffmpeg(trace_file, tmp_path, capsys, monkeypatch):
+    """Without ffmpeg one sentence says so, before anything is drawn."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert call(["view", trace_file, "--save", str(tmp_path / "out.mp4")]) == 2
+    assert "ffmpeg" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def stand_in(folder, script: str) -> None:
+    """Put a program called ffmpeg into a folder."""
+    program = folder / "ffmpeg"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for ffmpeg is a shell script")
+def test_mp4_gets_every_frame(trace_file, tmp_path, monkeypatch):
+    """It is given raw frames of the size announced, each as often as it is long; what it writes is the file."""
+    stand_in(tmp_path, 'for last; do :; done; wc -c > "$last"')
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    out = tmp_path / "out.mp4"
+    assert call(["view", trace_file, "--save", str(out), "--size", "320x200", "--motion", "turn"]) == 0
+    assert int(out.read_text()) == 48 * 320 * 200 * 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for ffmpeg is a shell script")
+def test_mp4_that_fails_leaves_nothing(trace_file, tmp_path, capsys, monkeypatch):
+    """What ffmpeg complains of becomes the message, and no half file stays."""
+    stand_in(tmp_path, "cat > /dev/null; echo no such codec >&2; exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert call(["view", trace_file, "--save", str(tmp_path / "out.mp4"), "--size", "64x64"]) == 2
+    assert "no such codec" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()

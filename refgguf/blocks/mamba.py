@@ -52,19 +52,21 @@ WORDS = {
 }
 
 
-def _tap(name: str, layer: int, inputs: list[str], formula: str, *weights: str, **kwargs) -> Tap:
+def mamba_tap(name: str, layer: int, inputs: list[str], formula: str, *weights: str, **kwargs) -> Tap:
+    """Declare a tap of a state-space model by its local name; the rest as in `declare`."""
     word = kwargs.pop("word", None) or WORDS.get(name)
     return declare(name, inputs=inputs, formula=formula, weights=weights, layer=layer, word=word, **kwargs)
 
 
-def _conv_taps(layer: int) -> Iterator[Tap]:
-    yield _tap("ssm_conv_state", layer, ["ssm_conv_in"], "the last tokens of what the convolution reads")
+def conv_taps(layer: int) -> Iterator[Tap]:
+    """Declare the taps of `conv`."""
+    yield mamba_tap("ssm_conv_state", layer, ["ssm_conv_in"], "the last tokens of what the convolution reads")
     weights = ("ssm_conv1d.weight", "ssm_conv1d.bias")
-    yield _tap("ssm_conv1d", layer, ["ssm_conv_in"], "Σ over the last tokens: x · w, + b", *weights)
-    yield _tap("ssm_conv_act", layer, ["ssm_conv1d"], "silu(conv)")
+    yield mamba_tap("ssm_conv1d", layer, ["ssm_conv_in"], "Σ over the last tokens: x · w, + b", *weights)
+    yield mamba_tap("ssm_conv_act", layer, ["ssm_conv1d"], "silu(conv)")
 
 
-def _conv(x: np.ndarray, s: Scope) -> np.ndarray:
+def conv(x: np.ndarray, s: Scope) -> np.ndarray:
     """Mix each channel with the tokens just before: (token, channel) → (token, channel)."""
     y, kept = causal_conv(x, s.state["conv"], s.vector("ssm_conv1d.weight"))
     s.state["conv"] = s.tap("ssm_conv_state", kept)
@@ -73,14 +75,15 @@ def _conv(x: np.ndarray, s: Scope) -> np.ndarray:
     return s.tap("ssm_conv_act", activation("silu", s.numerics)(y))
 
 
-def _scan_taps(layer: int, x: str, b: str, c: str) -> Iterator[Tap]:
+def scan_taps(layer: int, x: str, b: str, c: str) -> Iterator[Tap]:
+    """Declare the taps of `scan`, which reads these."""
     formula = "state ← exp(Δ · A) · state + Δ · x · Bᵀ"
-    yield _tap("ssm_state", layer, [x, "ssm_delta", b], formula, "ssm_a")
-    yield _tap("ssm_scan", layer, [x, "ssm_delta", b, c], "state · C, token after token", "ssm_a")
-    yield _tap("ssm_skip", layer, ["ssm_scan", x], "y + D · x", "ssm_d")
+    yield mamba_tap("ssm_state", layer, [x, "ssm_delta", b], formula, "ssm_a")
+    yield mamba_tap("ssm_scan", layer, [x, "ssm_delta", b, c], "state · C, token after token", "ssm_a")
+    yield mamba_tap("ssm_skip", layer, ["ssm_scan", x], "y + D · x", "ssm_d")
 
 
-def _scan(x: np.ndarray, delta: np.ndarray, b: np.ndarray, c: np.ndarray, s: Scope) -> np.ndarray:
+def scan(x: np.ndarray, delta: np.ndarray, b: np.ndarray, c: np.ndarray, s: Scope) -> np.ndarray:
     """Write every token into the state and read from it: (token, head, d_head) → (token, head, d_head)."""
     a = s.vector("ssm_a").reshape(x.shape[1], -1)  # (head, d_state) or (head, 1)
     y, state = ssm_scan(x, delta, a, b, c, s.state["ssm"])
@@ -129,23 +132,23 @@ class Mamba(Block):
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
-        yield _tap("ssm_in", layer, [source], "x · Winᵀ", *linear_weights("ssm_in"))
-        yield _tap("ssm_conv_in", layer, ["ssm_in"], "first half of ssm_in")
-        yield _tap("ssm_z", layer, ["ssm_in"], "second half of ssm_in")
-        yield from _conv_taps(layer)
-        yield _tap("ssm_x", layer, ["ssm_conv_act"], "x · Wxᵀ", *linear_weights("ssm_x"))
+        yield mamba_tap("ssm_in", layer, [source], "x · Winᵀ", *linear_weights("ssm_in"))
+        yield mamba_tap("ssm_conv_in", layer, ["ssm_in"], "first half of ssm_in")
+        yield mamba_tap("ssm_z", layer, ["ssm_in"], "second half of ssm_in")
+        yield from conv_taps(layer)
+        yield mamba_tap("ssm_x", layer, ["ssm_conv_act"], "x · Wxᵀ", *linear_weights("ssm_x"))
         for name in (names := ["ssm_dt_in", "ssm_B", "ssm_C"]):
-            yield _tap(name, layer, ["ssm_x"], f"the {name.removeprefix('ssm_')[:2]} columns of ssm_x")
+            yield mamba_tap(name, layer, ["ssm_x"], f"the {name.removeprefix('ssm_')[:2]} columns of ssm_x")
         if self.norm:
             for i, name in enumerate(["ssm_dt_norm", "ssm_b_norm", "ssm_c_norm"]):
-                yield _tap(name, layer, [names[i]], self.norm.formula, *self.norm.weights(name))
+                yield mamba_tap(name, layer, [names[i]], self.norm.formula, *self.norm.weights(name))
                 names[i] = name
-        yield _tap("ssm_dt", layer, [names[0]], "dt · Wdtᵀ + b", *linear_weights("ssm_dt"))
-        yield _tap("ssm_delta", layer, ["ssm_dt"], "softplus(dt)")
+        yield mamba_tap("ssm_dt", layer, [names[0]], "dt · Wdtᵀ + b", *linear_weights("ssm_dt"))
+        yield mamba_tap("ssm_delta", layer, ["ssm_dt"], "softplus(dt)")
         # every channel is a head of its own here
-        yield from _scan_taps(layer, "ssm_conv_act", *names[1:])
-        yield _tap("ssm_gated", layer, ["ssm_skip", "ssm_z"], "y · silu(z)")
-        yield _tap(self.out, layer, ["ssm_gated"], "y · Woutᵀ", *linear_weights("ssm_out"))
+        yield from scan_taps(layer, "ssm_conv_act", *names[1:])
+        yield mamba_tap("ssm_gated", layer, ["ssm_skip", "ssm_z"], "y · silu(z)")
+        yield mamba_tap(self.out, layer, ["ssm_gated"], "y · Woutᵀ", *linear_weights("ssm_out"))
 
     def new_state(self) -> Memory:
         """Return an empty memory."""
@@ -157,10 +160,10 @@ class Mamba(Block):
         silu, softplus = activation("silu", s.numerics), activation("softplus", s.numerics)
         x, z = np.split(s.tap("ssm_in", s.linear(x, "ssm_in")), 2, axis=1)
         x, z = s.tap("ssm_conv_in", x.copy()), s.tap("ssm_z", z.copy())  # (token, d_inner)
-        x = _conv(x, s)
+        x = conv(x, s)
         dt, b, c = self._selection(x, s)
         delta = s.tap("ssm_delta", softplus(s.tap("ssm_dt", s.linear(dt, "ssm_dt"))))  # (token, d_inner)
-        y = _scan(x[:, :, None], delta, b, c, s)[:, :, 0]
+        y = scan(x[:, :, None], delta, b, c, s)[:, :, 0]
         y = s.tap("ssm_gated", y * silu(z))
         return s.tap(self.out, s.linear(y, "ssm_out"))
 
@@ -209,9 +212,9 @@ class Mamba2(Block):
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        inner, conv, _ = self._widths
-        needs = linear_needs("ssm_in", inner + conv + self.n_heads, self.d_model)
-        needs += [Need("ssm_conv1d.weight", (conv, self.d_conv)), Need("ssm_conv1d.bias", (conv,), True)]
+        inner, mixed, _ = self._widths
+        needs = linear_needs("ssm_in", inner + mixed + self.n_heads, self.d_model)
+        needs += [Need("ssm_conv1d.weight", (mixed, self.d_conv)), Need("ssm_conv1d.bias", (mixed,), True)]
         needs += [Need("ssm_dt.bias", (self.n_heads,))]
         needs += [Need("ssm_a", (self.n_heads, 1)), Need("ssm_d", (self.n_heads, 1))]
         if self.norm:
@@ -220,42 +223,42 @@ class Mamba2(Block):
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
-        yield _tap("ssm_in", layer, [source], "x · Winᵀ", *linear_weights("ssm_in"))
-        yield _tap("ssm_z", layer, ["ssm_in"], "the z columns of ssm_in")
-        yield _tap("ssm_conv_in", layer, ["ssm_in"], "the x, B and C columns of ssm_in")
-        yield _tap("ssm_dt", layer, ["ssm_in"], "the Δ columns of ssm_in + b", "ssm_dt.bias")
-        yield from _conv_taps(layer)
-        yield _tap("ssm_u", layer, ["ssm_conv_act"], "the x columns, split into heads")
-        yield _tap("ssm_B", layer, ["ssm_conv_act"], "the B columns, split into groups")
-        yield _tap("ssm_C", layer, ["ssm_conv_act"], "the C columns, split into groups")
-        yield _tap("ssm_delta", layer, ["ssm_dt"], "softplus(dt)")
-        yield from _scan_taps(layer, "ssm_u", "ssm_B", "ssm_C")
-        yield _tap("ssm_gated", layer, ["ssm_skip", "ssm_z"], "y · silu(z)")
+        yield mamba_tap("ssm_in", layer, [source], "x · Winᵀ", *linear_weights("ssm_in"))
+        yield mamba_tap("ssm_z", layer, ["ssm_in"], "the z columns of ssm_in")
+        yield mamba_tap("ssm_conv_in", layer, ["ssm_in"], "the x, B and C columns of ssm_in")
+        yield mamba_tap("ssm_dt", layer, ["ssm_in"], "the Δ columns of ssm_in + b", "ssm_dt.bias")
+        yield from conv_taps(layer)
+        yield mamba_tap("ssm_u", layer, ["ssm_conv_act"], "the x columns, split into heads")
+        yield mamba_tap("ssm_B", layer, ["ssm_conv_act"], "the B columns, split into groups")
+        yield mamba_tap("ssm_C", layer, ["ssm_conv_act"], "the C columns, split into groups")
+        yield mamba_tap("ssm_delta", layer, ["ssm_dt"], "softplus(dt)")
+        yield from scan_taps(layer, "ssm_u", "ssm_B", "ssm_C")
+        yield mamba_tap("ssm_gated", layer, ["ssm_skip", "ssm_z"], "y · silu(z)")
         y = "ssm_gated"
         if self.norm:
             formula = f"each group: {self.norm.formula}"
-            yield _tap("ssm_norm", layer, [y], formula, *self.norm.weights("ssm_norm"))
+            yield mamba_tap("ssm_norm", layer, [y], formula, *self.norm.weights("ssm_norm"))
             y = "ssm_norm"
-        yield _tap(self.out, layer, [y], "y · Woutᵀ", *linear_weights("ssm_out"))
+        yield mamba_tap(self.out, layer, [y], "y · Woutᵀ", *linear_weights("ssm_out"))
 
     def new_state(self) -> Memory:
         """Return an empty memory."""
-        inner, conv, _ = self._widths
+        inner, mixed, _ = self._widths
         ssm = np.zeros((self.n_heads, inner // self.n_heads, self.d_state), np.float32)
-        return Memory(conv=np.zeros((self.d_conv - 1, conv), np.float32), ssm=ssm)
+        return Memory(conv=np.zeros((self.d_conv - 1, mixed), np.float32), ssm=ssm)
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Mix tokens: (token, d_model) → (token, d_model) float32."""
-        n, (inner, conv, shared) = len(x), self._widths
+        n, (inner, mixed, shared) = len(x), self._widths
         silu, softplus = activation("silu", s.numerics), activation("softplus", s.numerics)
-        z, x, dt = np.split(s.tap("ssm_in", s.linear(x, "ssm_in")), [inner, inner + conv], axis=1)
+        z, x, dt = np.split(s.tap("ssm_in", s.linear(x, "ssm_in")), [inner, inner + mixed], axis=1)
         z, x = s.tap("ssm_z", z.copy()), s.tap("ssm_conv_in", x.copy())
         dt = s.tap("ssm_dt", dt + s.vector("ssm_dt.bias"))  # (token, head)
-        u, b, c = np.split(_conv(x, s), [inner, inner + shared], axis=1)
+        u, b, c = np.split(conv(x, s), [inner, inner + shared], axis=1)
         u = s.tap("ssm_u", u.copy().reshape(n, self.n_heads, -1))  # (token, head, d_head)
         b = s.tap("ssm_B", b.copy().reshape(n, self.n_groups, -1))  # (token, group, d_state)
         c = s.tap("ssm_C", c.copy().reshape(n, self.n_groups, -1))
-        y = _scan(u, s.tap("ssm_delta", softplus(dt)), b, c, s).reshape(n, -1)
+        y = scan(u, s.tap("ssm_delta", softplus(dt)), b, c, s).reshape(n, -1)
         y = s.tap("ssm_gated", y * silu(z))  # (token, d_inner)
         if self.norm:
             grouped = y.reshape(n, self.n_groups, -1)

@@ -19,6 +19,7 @@ NAMES = (
     "falcon-h1-dense",
     "lfm2-dense",
     "qwen35-dense",
+    "plamo2-dense",
 )
 
 

@@ -24,8 +24,8 @@ INSIDE = {
     "ffn_moe_logits", "ffn_moe_gate", "ffn_moe_up", "ffn_moe_down", "h_nextn", "kq", "attn_out", "kqv_mla",
     "lmhead_scaling", "ffn_out",
 }  # fmt: skip
-# norms that llama.cpp computes, or names, once more for a second reader
-INSIDE |= {"ssm_in", "h_nextn"}
+# tensors that llama.cpp computes, or names, once more for a second reader or in another shape
+INSIDE |= {"ssm_in", "mamba_in_proj_out"}
 CACHE_STEP = 256  # llama.cpp's cache holds multiples of so many tokens
 # nodes without a name of their own, and norms before their weight
 UNNAMED = re.compile(r"node_\d+|norm(_w)?(-\d+)?")

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import refgguf
-from refgguf.cli.demo import TRACE_FILE, command, inside
+from refgguf.cli.demo import PICTURE_FILE, PICTURE_SIZE, TRACE_FILE, command, inside
 from tests.support.speaking_model import speaking_llama
 
 
@@ -56,3 +56,26 @@ def test_the_table_shows_what_the_trace_holds(path: Path):
         assert abs(row.activation) == np.abs(neurons).max() == abs(neurons[row.neuron])
     # After the last layer the lens is the model itself.
     assert rows[-1].guess == model.token_text(int(step.logits.argmax()))
+
+
+@pytest.mark.render
+def test_without_a_screen_it_draws_the_picture(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where no window can be opened, the picture lies beside the trace and has the size of a screen."""
+    from PIL import Image
+
+    from refgguf.errors import NoDisplayError, NoGLError
+    from refgguf.viz.render.offscreen import canvas
+
+    try:
+        canvas()
+    except NoGLError as error:
+        pytest.skip(f"no OpenGL here: {error}")
+
+    def no_window() -> None:
+        raise NoDisplayError("there is no screen; draw a picture")
+
+    monkeypatch.setattr("refgguf.viz.app.launch.check_window", no_window)
+    arguments = ["--model", str(path), "-n", "3", "--seed", "3", "--folder", str(tmp_path)]
+    assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
+    with Image.open(tmp_path / PICTURE_FILE) as picture:
+        assert picture.size == PICTURE_SIZE

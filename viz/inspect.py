@@ -112,6 +112,28 @@ def hit_words(scene: Scene, hit: Hit) -> str:
     return f"{tensor.name}   {place_words(tensor, hit.index, scene.shown.trace.token_texts)}   =   {hit.value:.6g}"
 
 
+def attended(
+    tensor: TracedTensor, index: tuple[int, ...], token_texts: list[str], most: int = 6
+) -> list[Term]:
+    """Return which keys a query takes most from, by the row of the pattern that a place is in.
+
+    Args:
+        tensor: an attention pattern (head, query, key); nothing is returned for anything else.
+        index: a place in it.
+        token_texts: the tokens' texts.
+        most: how many keys to name.
+    """
+    if tensor.axes != ("head", "query", "key"):
+        return []
+    row = tensor.values[index[0], index[1]]
+    best = np.argsort(-row, kind="stable")[:most]
+    return [
+        Term(token_texts[k] if k < len(token_texts) else f"key {k}", float(row[k]))
+        for k in best
+        if row[k] > 0
+    ]
+
+
 @dataclass(frozen=True)
 class Term:
     """One term of a sum: what it is, and its value."""

@@ -9,7 +9,7 @@ import pytest
 
 import refgguf
 from refgguf.errors import NoDisplayError
-from refgguf.viz.inspect import names_of, place_words, shape_words, statistics, sum_of
+from refgguf.viz.inspect import attended, names_of, place_words, shape_words, statistics, sum_of
 from refgguf.viz.scene.build import build_scene
 from refgguf.viz.session import Ablation, CancelledError, Session
 from refgguf.viz.steps import around, steps_of
@@ -176,3 +176,16 @@ def test_no_screen_is_said_in_one_sentence(monkeypatch):
 def test_a_scene_of_a_run(session):
     """Whatever family runs, its scene can be built."""
     assert build_scene(session.run()).pieces.boxes
+
+
+def test_what_a_query_takes_from():
+    """The keys of a pattern's row come with their shares, the largest first; other tensors have none."""
+    trace = tiny_trace("grouped queries")
+    pattern = trace.tensor("blk.1.attn_probs")
+    found = attended(pattern, (2, 5, 0), trace.token_texts, most=3)
+    row = pattern.values[2, 5]
+    best = np.argsort(-row)[:3]
+    assert [t.name for t in found] == [trace.token_texts[k] for k in best]
+    assert [t.value for t in found] == [float(row[k]) for k in best]
+    assert [t.name for t in attended(pattern, (0, 0, 0), trace.token_texts)] == ["<s>"]
+    assert attended(trace.tensor("embed"), (0, 0), trace.token_texts) == []

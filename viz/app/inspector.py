@@ -11,11 +11,22 @@ from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from refgguf.errors import RefggufError
 from refgguf.trace import TracedTensor
-from refgguf.viz.inspect import Statistics, Sum, names_of, place_words, shape_words, statistics, sum_of
+from refgguf.viz.inspect import (
+    Statistics,
+    Sum,
+    Term,
+    attended,
+    names_of,
+    place_words,
+    shape_words,
+    statistics,
+    sum_of,
+)
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.colours import colour_of
 from refgguf.viz.scene.overlay import number
 from refgguf.viz.scene.picking import Hit
+from refgguf.viz.scene.predictions import percent, quoted
 from refgguf.viz.state import ShownFile
 
 WIDTH = 340
@@ -177,13 +188,27 @@ class Inspector(QScrollArea):
         tensor = trace.tensor(box.plane.tap)
         place = html.escape(place_words(tensor, hit.index, trace.token_texts))
         parts = sum_of(trace, tensor.name, hit.index, self.weights)
-        self.value.setText(
-            f"<p>{place}<br><b style='font-size:large'>{hit.value:.6g}</b></p>{_sum_words(parts)}"
-        )
+        keys = _keys_words(attended(tensor, hit.index, trace.token_texts), scene.theme.hues["attention"])
+        said = f"<b style='font-size:large'>{hit.value:.6g}</b>"
+        self.value.setText(f"<p>{place}<br>{said}</p>{keys}{_sum_words(parts)}")
 
 
 def _line(word: str, text: str) -> str:
     return f"<p style='margin:2px 0'>{word}: <code>{html.escape(text)}</code></p>" if text else ""
+
+
+def _keys_words(keys: list[Term], hue: tuple[float, float, float]) -> str:
+    """Write which tokens a query takes from, each with a bar as long as its share."""
+    if not keys:
+        return ""
+    colour = QColor.fromRgbF(*hue).name()
+    rows = "".join(
+        f"<tr><td align='right' style='padding-right:8px'>{html.escape(quoted(t.name))}</td>"
+        f"<td><span style='background-color:{colour}'>{'&nbsp;' * max(1, round(t.value * 30))}</span> "
+        f"{html.escape(percent(t.value))}</td></tr>"
+        for t in keys
+    )
+    return f"<p style='margin-bottom:0'>this token takes from</p><table>{rows}</table>"
 
 
 def _sum_words(parts: Sum | None) -> str:

@@ -129,16 +129,17 @@ def _layer(
     final = [n for n in ffn if not any(_feeds(taps, n, m) for m in ffn if m != n)]
     experts = tuple(n for n in final if own[n].axes == ("token", "slot", "d_ff"))
     neurons = tuple(n for n in final if own[n].axes == ("token", "d_ff"))
-    others = tuple(
-        n
-        for n, t in own.items()
-        if n not in taken
-        and t.axes[:1] == ("token",)
-        and (t.kind == "state" or (t.kind == "qkv" and not heads))
-    )
+    others = tuple(n for n in own if n not in taken and _stands_alone(own[n], taken, taps))
     if not topk:
         experts = ()
     return LayerAnatomy(layer, spine, heads, neurons, router, topk, experts, others)
+
+
+def _stands_alone(tap: Tap, taken: Collection[str], taps: Mapping[str, Tap]) -> bool:
+    """Tell whether a tap mixes tokens in another way than the heads do: it neither flows into them nor from them."""
+    if tap.kind not in ("state", "qkv") or len(tap.axes) < 2:
+        return False
+    return not any(_feeds(taps, tap.name, n) or _feeds(taps, n, tap.name) for n in taken)
 
 
 def local(name: str) -> str:
@@ -160,7 +161,8 @@ def _heads(own: Mapping[str, Tap], taps: Mapping[str, Tap]) -> Iterator[Heads]:
         k = next((n for n in before if local(n).startswith("attn_k") or "kv_head" in own[n].axes), None)
         q = next((n for n in before if n != k), None)
         z = next((n for n in qkv if pattern in nearest_of(taps, n, (*patterns, *qkv))), None)
-        v = next((n for n in nearest_of(taps, z, qkv) if n not in (q, k)), None) if z else None
+        before_z = nearest_of(taps, z, [n for n, t in own.items() if t.kind == "qkv"]) if z else ()
+        v = next((n for n in before_z if n not in (q, k)), None)  # may be shared by all heads: (token, rank)
         yield Heads(pattern, q, k, v, z)
 
 

@@ -64,12 +64,12 @@ def head_shape(heads: Heads, values: Mapping[str, np.ndarray], units: Units) -> 
     n_heads, n_queries, n_keys = values[heads.pattern].shape
 
     def width(name: str | None) -> float:
-        return values[name].shape[2] * units.head_channel if name else 0.0
+        return values[name].shape[-1] * units.head_channel if name else 0.0
 
     def rows(name: str | None) -> float:
         return len(values[name]) * units.cell if name else 0.0
 
-    counts = {values[n].shape[1] for n in (heads.k, heads.v) if n}
+    counts = {head_count(values[n]) for n in (heads.k, heads.v) if n}
     n_groups = max(counts, default=n_heads)
     if n_heads % n_groups:
         n_groups = n_heads
@@ -82,3 +82,8 @@ def head_shape(heads: Heads, values: Mapping[str, np.ndarray], units: Units) -> 
         v=(width(heads.v), rows(heads.v)),
         z=width(heads.z),
     )
+
+
+def head_count(values: np.ndarray) -> int:
+    """Return how many heads keys or values have; those without an axis of heads are shared by all."""
+    return values.shape[1] if values.ndim > 2 else 1

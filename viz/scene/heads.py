@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from refgguf.viz.scene.anatomy import Heads
-from refgguf.viz.scene.head_shape import head_shape
+from refgguf.viz.scene.head_shape import head_count, head_shape
 from refgguf.viz.scene.head_tubes import drain, feed
 from refgguf.viz.scene.planes import cut
 from refgguf.viz.scene.stage import THIN, Stage
@@ -123,7 +123,11 @@ class HeadsZone:
         transpose=False,
     ):
         kind = "attention" if role == "pattern" else "qkv"
-        plane = cut(name, self._axes(role), self.values[name], {axis: head}, transpose=transpose)
+        values = self.values[name]
+        if values.ndim == 2:  # shared by all heads
+            plane = cut(name, ("token", "rank"), values, transpose=transpose)
+        else:
+            plane = cut(name, self._axes(role), values, {axis: head}, transpose=transpose)
         return self.stage.box(
             plane, kind, role, x=x, y=y, size=size, layer=self.layer, head=head, title=f"{title} {head}"
         )
@@ -142,12 +146,12 @@ class HeadsZone:
         base = top - head_row
         k = v = None
         if heads.k:
-            at = min(group, self.values[heads.k].shape[1] - 1)
+            at = min(group, head_count(self.values[heads.k]) - 1)
             x_k = x_pattern + shape.pattern[0] - shape.k[0]  # the newest key stands over the last column
             k = self._box(heads.k, "k", at, 1, x_k, base, shape.k, "keys of head", transpose=True)
             placed.inputs.append(k)
         if heads.v:
-            at = min(group, self.values[heads.v].shape[1] - 1)
+            at = min(group, head_count(self.values[heads.v]) - 1)
             v = self._box(heads.v, "v", at, 1, x_z, base, shape.v, "values of head")
             placed.inputs.append(v)
         placed.k, placed.v = k, v

@@ -268,7 +268,7 @@ class _Layout:
     def _states(self, layer: LayerAnatomy, names):
         zone = StatesZone(
             self.stage, names, self.taps, self.values, layer.layer,
-            x=self.right_most + 2.0, bottom=self.height / 2 + ABOVE, height=min(self.height, 11.0),
+            x=self.right_most + 2.0, bottom=self.height / 2 + ABOVE, height=min(self.height, 9.0),
         )  # fmt: skip
         self.right_most = zone.bus_out
         return zone

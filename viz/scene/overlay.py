@@ -20,6 +20,7 @@ NAMES = {
     "residual": "residual stream",
     "qkv": "queries, keys",
     "values": "values",
+    "inner": "inside the mixer",
     "attention": "attention",
     "ffn": "feed-forward",
     "router": "router",

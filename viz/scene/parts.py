@@ -50,6 +50,8 @@ class Box:
         if self.role.startswith("weight"):
             bits = getattr(self.plane, "uniform", False)
             return f"{'bits' if bits else 'vectors' if self.plane.shape[0] == 1 else 'weights'} {self.kind}"
+        if self.role == "state" and self.kind == "qkv":
+            return "inner"
         return "values" if self.role in ("v", "z") else SCALE_OF.get(self.kind, self.kind)
 
     @property

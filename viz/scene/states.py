@@ -1,4 +1,4 @@
-"""Lay out what mixes tokens without a pattern, such as a recurrent state: slabs stacked from the spine upwards."""
+"""Lay out what mixes tokens without a pattern, such as a recurrent state: slabs in columns above the spine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from refgguf.viz.scene.anatomy import local
 from refgguf.viz.scene.planes import cut
 from refgguf.viz.scene.stage import MIDDLE, THIN, Stage
 
-BESIDE = 9.0  # room for tubes at the left of the stack
-GAP = 5.4  # between slabs, with their names
-WIDEST = 34.0
+BESIDE = 8.0  # room for tubes at the left of a column
+GAP = 4.4  # between slabs, with their names
+WIDEST, NARROWEST = 26.0, 1.6
+PER_COLUMN = 5
+LETTER = 1.6
+BEHIND = -0.5  # depth at which tubes pass columns in between
 
 
 class StatesZone:
-    """The stacked slabs of one layer in their place, in order of execution.
+    """The slabs of one layer in their place, in order of execution: up a column, then up the next.
 
     Args:
         stage: where to put them.
@@ -44,54 +47,58 @@ class StatesZone:
     ):
         self.stage, self.bottom = stage, bottom
         self.boxes: list[int] = []
+        self.columns: list[float] = []  # left sides
         widths = [float(np.prod(values[n].shape[1:])) * stage.units.channel for n in names]
-        shrink = min(1.0, WIDEST / max(widths, default=1.0))
-        self.left = x + BESIDE
-        y = bottom
-        for name, width in zip(names, widths, strict=True):
+        self.left = self.right = x + BESIDE
+        for place, (name, width) in enumerate(zip(names, widths, strict=True)):
+            row = place % PER_COLUMN
+            if row == 0:
+                self.columns.append(self.right if place == 0 else self.right + BESIDE)
+            y = bottom + row * (height + GAP)
             plane = cut(name, taps[name].axes, values[name])
-            size = (max(width * shrink, 1.2), height)
-            box = stage.box(
-                plane,
-                taps[name].kind,
-                "state",
-                x=self.left,
-                y=y,
-                size=size,
-                layer=layer,
-                title=taps[name].meaning,
+            size = (min(max(width, NARROWEST), WIDEST), height)
+            left = self.columns[-1]
+            kind = "state" if taps[name].kind == "state" else "qkv"
+            self.boxes.append(
+                stage.box(plane, kind, "state", x=left, y=y, size=size, layer=layer, title=taps[name].meaning)
             )
-            self.boxes.append(box)
-            stage.text(
-                local(name), self.left, y + height + 0.7, 1.7, align="left", tone=taps[name].kind, bold=True
-            )
-            y += height + GAP
-        self.right = self.left + max((stage[i].size[0] for i in self.boxes), default=0.0)
-        self.top = y - GAP
+            stage.text(local(name), left, y + height + 0.6, LETTER, align="left", tone=kind, bold=True)
+            self.right = max(self.right, left + size[0])
         self.bus_out = self.right + 4.0
 
     def feed(self, source: int, leave: float) -> None:
         """Run tubes from the spine to the slabs, and between them."""
         stage = self.stage
-        x = self.left - 4.0
-        direct = [i for i in self.boxes if stage.real([(source, i)])]
-        for i in direct:
-            y = self._middle(i)
-            path = [(leave, 0), (x, 0), (x, y), (self.left - 0.1, y)]
-            stage.connect([(source, i)], path, radius=MIDDLE if i == direct[0] else THIN, corner=4.0)
+        first = self.left - 5.0
+        for i in self.boxes:
+            place = self.boxes.index(i)
+            x, y = self._lane(place, 0.35), self._middle(i)
+            way = [(leave, 0), (first, 0)] if place < PER_COLUMN else [(leave, 0), (x, 0)]
+            path = [*way, (x if place >= PER_COLUMN else first, y), (stage[i].left - 0.1, y)]
+            stage.connect([(source, i)], path, radius=THIN, corner=4.0)
         for place, i in enumerate(self.boxes):
-            for j in self.boxes[place + 1 :]:
-                if j == self.boxes[place + 1]:
-                    at = self.left + min(stage[i].size[0], stage[j].size[0]) / 2
-                    stage.connect([(i, j)], [(at, stage[i].top), (at, stage[j].bottom - 0.1)])
-                else:
-                    out = self.right + 1.0 + 0.4 * place
-                    path = [
-                        (stage[i].right, self._middle(i)),
-                        (out, self._middle(i)),
-                        (out, self._middle(j) - 1),
-                    ]
-                    stage.connect([(i, j)], [*path, (stage[j].right + 0.1, self._middle(j) - 1)], corner=1.0)
+            for later in range(place + 1, len(self.boxes)):
+                self._join(place, later, i, self.boxes[later])
+
+    def _lane(self, place: int, share: float) -> float:
+        """Return an x in the free space at the left of a slab's column."""
+        return self.columns[place // PER_COLUMN] - BESIDE * share
+
+    def _join(self, place: int, later: int, i: int, j: int) -> None:
+        """Run a tube from one slab to a later one, if it flows into it."""
+        stage = self.stage
+        a, b = stage[i], stage[j]
+        same = place // PER_COLUMN == later // PER_COLUMN
+        if same and later == place + 1:
+            x = a.left + min(a.size[0], b.size[0]) * 0.8
+            stage.connect([(i, j)], [(x, a.top), (x, b.bottom - 0.1)])
+            return
+        x = self._lane(later, 0.12 + 0.05 * (place % PER_COLUMN))
+        y0, y1 = self._middle(i) + 0.25 * (later % 4), self._middle(j) - 0.25 * (place % 4)
+        start = (a.left, y0, BEHIND) if same else (a.right, y0, BEHIND)
+        depth = stage.units.depth / 2
+        path = [start, (x, y0, BEHIND), (x, y1, depth if same else BEHIND), (b.left - 0.1, y1, depth)]
+        stage.connect([(i, j)], path, radius=THIN * 0.8, corner=1.0)
 
     def drain(self, target: int, node: float) -> None:
         """Run a tube from the slabs to the disc where they are added to the stream."""
@@ -99,8 +106,9 @@ class StatesZone:
         real = [i for i in self.boxes if stage.real([(i, target)])]
         if real:
             y = self._middle(real[-1])
-            path = [(stage[real[-1]].right, y), (node, y), (node, 1.3)]
+            depth = stage.units.depth / 2
+            path = [(stage[real[-1]].right, y, BEHIND), (node, y, BEHIND), (node, 1.3, depth)]
             stage.connect([(i, target) for i in real], path, radius=MIDDLE, end="residual", corner=3.0)
 
     def _middle(self, number: int) -> float:
-        return self.stage[number].bottom + self.stage[number].size[1] / 2
+        return self.stage[number].middle[1]

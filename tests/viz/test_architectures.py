@@ -1,0 +1,83 @@
+"""Real architectures of many kinds: hybrids, recurrent ones, latent attention, experts; drawn truly, nothing hidden."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import refgguf
+from refgguf.errors import ModelError
+from refgguf.viz.facts import shown_of_file, shown_of_model
+from refgguf.viz.scene.anatomy import anatomy_of
+from refgguf.viz.scene.build import build_scene
+from refgguf.viz.scene.graph import drawn_sources
+from tests.support.testdata import data_file
+
+pytestmark = pytest.mark.testdata
+NAMES = [
+    "bloom-dense",
+    "deepseek2-moe",
+    "falcon-h1-dense",
+    "gemma2-dense",
+    "gpt2-dense",
+    "jamba-moe",
+    "lfm2-dense",
+    "mamba-dense",
+    "mamba2-dense",
+    "phi2-dense",
+    "qwen3moe-moe",
+    "rwkv7-dense",
+]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def path(request, tmp_path_factory):
+    """A small model of an architecture, written from its description."""
+    script, spec = (
+        data_file("archsuite/make_arch_model.py"),
+        data_file(f"archsuite/specs/{request.param}.json"),
+    )
+    out = tmp_path_factory.mktemp("arch") / f"{request.param}.gguf"
+    subprocess.run([sys.executable, str(script), str(spec), str(out)], check=True, capture_output=True)
+    yield out
+    out.unlink()
+
+
+def assert_nothing_hidden(boxes) -> None:
+    """No two fronts overlap."""
+    left, right = np.array([b.left for b in boxes]), np.array([b.right for b in boxes])
+    low, high = np.array([b.bottom for b in boxes]), np.array([b.top for b in boxes])
+    for i in range(len(boxes)):
+        hidden = (left < right[i] - 1e-6) & (left[i] < right - 1e-6)
+        hidden &= (low < high[i] - 1e-6) & (low[i] < high - 1e-6)
+        hidden[i] = False
+        found = np.flatnonzero(hidden)
+        assert not len(found), f"{boxes[i].plane.tap} {boxes[i].head} and {boxes[found[0]].plane.tap}"
+
+
+def test_a_run_is_drawn_truly(path):
+    """Nothing hides anything, every drawn flow is real, and every real flow between drawn tensors is drawn."""
+    try:
+        model = refgguf.load(path)
+    except ModelError as error:
+        pytest.skip(f"cannot be run yet: {error}")
+    trace = model.trace([1, 5, 9, 7])
+    scene = build_scene(shown_of_model(model, trace))
+    boxes = scene.pieces.boxes
+    assert_nothing_hidden(boxes)
+    anatomy = anatomy_of(model.taps)
+    assert {b.plane.tap for b in boxes} == set(anatomy.drawn())
+    sources = drawn_sources(model.taps, anatomy.drawn())
+    joined = {(boxes[a].plane.tap, boxes[b].plane.tap) for r in scene.pieces.routes for a, b in r.pairs}
+    assert joined == {(source, target) for target, names in sources.items() for source in names}
+
+
+def test_a_file_is_drawn_whole(path):
+    """Whatever the architecture, all tensors are in the picture of the file, and none hides another."""
+    file = refgguf.open(path)
+    boxes = build_scene(shown_of_file(file, colour="bits")).pieces.boxes
+    assert {b.plane.tap for b in boxes} == set(file.tensors)
+    assert_nothing_hidden(boxes)

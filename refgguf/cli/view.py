@@ -17,12 +17,15 @@ from refgguf.gguf.roles import layer_of
 from refgguf.viz.state import THEMES
 
 if TYPE_CHECKING:
+    from refgguf.model import Model
     from refgguf.viz.scene.build import Look
     from refgguf.viz.state import Shown, ShownFile
 
 TRACES = (".safetensors", ".npz")
 SMALLEST, LARGEST = 64, 16384
 MOST_PIXELS = 100_000_000
+SHORT = 64  # tokens that always fit
+MOST_BYTES = 6e9  # of traced tensors
 MOST_DECODED = 20_000_000  # weights that are decoded without being asked for
 
 
@@ -184,8 +187,29 @@ def load_shown(
     layers = checked_layers(layers, {t.layer for t in loaded.taps.values()})
     place = checked_token(token, len(ids))
     needed = anatomy_of(loaded.taps, layers).needed()
-    trace = trace_with_progress(loaded, ids, [name for name in loaded.taps if name in set(needed)])
+    names = [name for name in loaded.taps if name in set(needed)]
+    check_memory(loaded, names, ids)
+    trace = trace_with_progress(loaded, ids, names)
     return facts.shown_of_model(loaded, trace, prompt.text or "", layers=layers, token=place, **look)
+
+
+def check_memory(model: Model, names: Sequence[str], ids: Sequence[int]) -> None:
+    """Refuse a prompt whose tensors would not fit into memory, before it is run.
+
+    Raises:
+        InputError: they would take more than MOST_BYTES.
+    """
+    if len(ids) <= SHORT:
+        return
+    n_bytes = 0
+    for tensor in model.trace(ids[:1], taps=names).tensors:  # one token tells the shapes
+        per_token = sum(axis in ("token", "query", "key") for axis in tensor.axes)
+        n_bytes += tensor.values.nbytes * len(ids) ** per_token
+    if n_bytes > MOST_BYTES:
+        raise InputError(
+            f"the tensors of {len(ids):,} tokens would take {n_bytes / 1e9:,.1f} GB; "
+            "give a shorter prompt, or fewer layers with --layers 0-3"
+        )
 
 
 def load_file(model: str, layers: Sequence[int] | None, theme: str, colour: str) -> ShownFile:

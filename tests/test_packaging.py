@@ -16,7 +16,7 @@ import pytest
 from tests.support.source_tree import PACKAGES, ROOT, python_folders
 
 SETUPTOOLS_NEEDED = 77  # [build-system] requires; older ones do not know license = "MIT"
-DATA_SUFFIXES = {".json", ".npz", ".txt", ".glsl", ".gguf", ".ttf"}
+DATA_SUFFIXES = {".csv", ".json", ".npz", ".txt", ".glsl", ".gguf", ".ttf"}
 
 
 def pyproject() -> dict:

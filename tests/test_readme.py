@@ -71,7 +71,7 @@ def test_files_named_as_the_place_to_change_exist():
 
 def test_the_two_commands_install_what_they_run():
     """README's two marked commands are complete: they make an environment, install, and run something."""
-    for mark, last in (("main", "refgguf view "), ("tests", "pytest")):
+    for mark, last in (("main", "refgguf demo"), ("tests", "pytest")):
         found = re.search(rf"<!-- ci: {mark} -->\n```sh\n(.+)\n```", TEXT)
         assert found, f"README has no command marked 'ci: {mark}'"
         steps = found[1].split(" && ")

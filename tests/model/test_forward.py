@@ -7,14 +7,9 @@ import pytest
 
 import refgguf
 from refgguf import errors, forward
+from tests.support.archsuite import nmse
 from tests.support.models import CONTEXT, FAMILIES, N_VOCAB, TOKENS, llama
 from tests.support.reference_models import REFERENCES
-
-
-def nmse(found, expected) -> float:
-    """Return the squared error as a share of the squared size."""
-    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    return float(((found - expected) ** 2).sum() / (expected**2).sum())
 
 
 @pytest.mark.parametrize("family", REFERENCES)

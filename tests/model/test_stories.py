@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import refgguf
+from tests.support.archsuite import nmse
 from tests.support.testdata import data_file
 
 pytestmark = pytest.mark.testdata
@@ -65,9 +66,3 @@ def test_every_tap_is_llama_cpps(model):
         assert nmse(found.reshape(-1), expected.reshape(-1)) < TOLERANCE, key
         compared += 1
     assert compared >= 70
-
-
-def nmse(found, expected) -> float:
-    """Return the squared error as a share of the squared size."""
-    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    return float(((found - expected) ** 2).sum() / max((expected**2).sum(), 1e-30))

@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import refgguf
-from tests.oracle.test_variants_llama_cpp import QKV_BIASES, SLIDING, TIED, TOLERANCE, Variant, heads, scaling
-from tests.support import llama_cpp, made
+from tests.oracle.test_variants_llama_cpp import (
+    QKV_BIASES,
+    SLIDING,
+    TIED,
+    TOLERANCE,
+    Variant,
+    heads,
+    logits_of_both,
+    scaling,
+)
+from tests.support import llama_cpp
 from tests.support.archsuite import nmse
 
 pytestmark = pytest.mark.oracle
@@ -170,13 +178,6 @@ def _oracle_ends():
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_logits_equal_llama_cpp(variant, tmp_path):
     """A model with what real files have gives llama.cpp's logits, to float32 rounding."""
-    metadata = made.values_of(variant.architecture, variant.changes)
-    shapes = made.tensors_of(variant.architecture, metadata, variant.present, variant.absent, variant.extra)
-    path = made.write(tmp_path / "model.gguf", variant.architecture, metadata, shapes)
-    tokens = np.random.default_rng(1).integers(0, metadata[f"{variant.architecture}.vocab_size"], 80).tolist()
-    expected = llama_cpp.logits(path, tokens, n_ctx=variant.n_ctx)
-    numerics = "llama.cpp" if variant.gelu else "exact"
-    model = refgguf.load(path, numerics=numerics, context_length=variant.n_ctx)
-    found = model.logits(tokens)
+    found, expected = logits_of_both(variant, tmp_path)
     assert np.isfinite(found).all()
     assert nmse(found, expected) < (TOLERANCE_OF_TABLE if variant.gelu else TOLERANCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -222,6 +223,18 @@ VARIANTS = [
 ]  # fmt: skip
 
 
+def logits_of_both(variant: Variant, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Write a variant's file and run 80 tokens; returns our logits and llama.cpp's, (token, vocab) each."""
+    metadata = made.values_of(variant.architecture, variant.changes)
+    shapes = made.tensors_of(variant.architecture, metadata, variant.present, variant.absent, variant.extra)
+    path = made.write(folder / "model.gguf", variant.architecture, metadata, shapes)
+    tokens = np.random.default_rng(1).integers(0, metadata[f"{variant.architecture}.vocab_size"], 80).tolist()
+    expected = llama_cpp.logits(path, tokens, n_ctx=variant.n_ctx)
+    numerics = "llama.cpp" if variant.gelu else "exact"
+    model = refgguf.load(path, numerics=numerics, context_length=variant.n_ctx)
+    return model.logits(tokens), expected
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _oracle_ends():
     """End llama.cpp's process after the last test."""
@@ -232,14 +245,7 @@ def _oracle_ends():
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_logits_equal_llama_cpp(variant, tmp_path):
     """A model with what real files have gives llama.cpp's logits, to float32 rounding."""
-    metadata = made.values_of(variant.architecture, variant.changes)
-    shapes = made.tensors_of(variant.architecture, metadata, variant.present, variant.absent, variant.extra)
-    path = made.write(tmp_path / "model.gguf", variant.architecture, metadata, shapes)
-    tokens = np.random.default_rng(1).integers(0, metadata[f"{variant.architecture}.vocab_size"], 80).tolist()
-    expected = llama_cpp.logits(path, tokens, n_ctx=variant.n_ctx)
-    numerics = "llama.cpp" if variant.gelu else "exact"
-    model = refgguf.load(path, numerics=numerics, context_length=variant.n_ctx)
-    found = model.logits(tokens)
+    found, expected = logits_of_both(variant, tmp_path)
     finite = np.isfinite(expected)
     assert np.array_equal(np.isfinite(found), finite)
     assert nmse(found[finite], expected[finite]) < (TOLERANCE_OF_TABLE if variant.gelu else TOLERANCE)

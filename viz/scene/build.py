@@ -148,9 +148,23 @@ def look_at(
         part: "layer:3" to frame that layer, None for everything.
     """
     everything = scene.pieces.boxes
-    room = [""] * len(
-        notes_on(scene, 1)
-    )  # what they will say depends on the camera, how many there are does not
+    camera = camera_at(scene, size, camera, zoom, part)
+    atlas = build_atlas(everything, steps_for(everything, camera, size))
+    notes = notes_on(scene, int(atlas.steps.prod(axis=1).max(initial=1)))
+    overlay = make_overlay(scene.shown.facts, scene.scales, notes, size)
+    return Look(scene, size, camera, atlas, overlay)
+
+
+def camera_at(
+    scene: Scene,
+    size: tuple[int, int],
+    camera: Camera | None = None,
+    zoom: float = 1.0,
+    part: str | None = None,
+) -> Camera:
+    """Place and zoom a camera so that everything asked for is in the picture; arguments as for `look_at`."""
+    # what the notes will say depends on the camera, how many there are does not
+    room = [""] * len(notes_on(scene, 1))
     overlay = make_overlay(scene.shown.facts, scene.scales, room, size)
     boxes = boxes_of(scene, part)
     points = outline_points(scene.pieces, None if part is None else boxes)
@@ -162,11 +176,7 @@ def look_at(
         camera = max(framed, key=lambda c: visible_area(c, boxes, size))
     else:
         camera = frame(camera, points, size, overlay)
-    camera = replace(camera, zoom=camera.zoom * zoom, shift=(camera.shift[0] * zoom, camera.shift[1] * zoom))
-    atlas = build_atlas(everything, steps_for(everything, camera, size))
-    notes = notes_on(scene, int(atlas.steps.prod(axis=1).max(initial=1)))
-    overlay = make_overlay(scene.shown.facts, scene.scales, notes, size)
-    return Look(scene, size, camera, atlas, overlay)
+    return replace(camera, zoom=camera.zoom * zoom, shift=(camera.shift[0] * zoom, camera.shift[1] * zoom))
 
 
 def _ground_below(pieces: Pieces, boxes: Sequence[Box]) -> np.ndarray:

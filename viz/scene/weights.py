@@ -52,13 +52,16 @@ class WeightPlane:
         shape = -(-self.n_rows // row_step), -(-self.tensor.d_in // col_step)
         if self.as_bits:
             return np.full(shape, self.tensor.bits_per_value or 0.0, np.float32)
-        if (row_step, col_step) not in self._kept:
-            self._kept.clear()
+        # read once and returned as it is: another thread may pool the same plane for another view
+        cells = self._kept.get((row_step, col_step))
+        if cells is None:
             try:
-                self._kept[row_step, col_step] = self._decoded(row_step, col_step)
+                cells = self._decoded(row_step, col_step)
             except RefggufError:  # an unknown type, or a file that ends too early
-                self._kept[row_step, col_step] = np.full(shape, ABSENT, np.float32)
-        return self._kept[row_step, col_step]
+                cells = np.full(shape, ABSENT, np.float32)
+            self._kept.clear()
+            self._kept[row_step, col_step] = cells
+        return cells
 
     def _decoded(self, row_step: int, col_step: int) -> np.ndarray:
         groups = max(1, ROWS_AT_ONCE // max(self.tensor.d_in * row_step, 1)) * row_step

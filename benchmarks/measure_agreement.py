@@ -1,9 +1,9 @@
 """Measure how closely every architecture of the suite matches llama.cpp, for `refgguf archs`.
 
-    REFGGUF_TESTDATA=FOLDER python -m benchmarks.measure_agreement
+    REFGGUF_TESTDATA=FOLDER python -m benchmarks.measure_agreement [MODEL…]
 
 FOLDER holds `archsuite/`: small random models and what llama.cpp computes for them. Writes
-refgguf/arch/agreement.json; takes about a minute.
+refgguf/arch/agreement.json; takes about a minute for all, and changes only those named if some are.
 """
 
 from __future__ import annotations
@@ -46,17 +46,20 @@ def _short(value: float) -> float:
 
 
 def main() -> None:
-    """Measure all models that run, and write the figures."""
-    found = {}
+    """Measure the models named, or all that run, and write the figures."""
+    asked, running = sys.argv[1:], archsuite.names(that_run=True)
+    if unknown := sorted(set(asked) - set(running)):
+        sys.exit(f"no model of the suite that runs is called {', '.join(unknown)}")
+    found = json.loads(TARGET.read_text(encoding="utf-8")) if asked else {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in archsuite.names(that_run=True):
+        for name in asked or running:
             case = Case(name, Path(folder) / "model.gguf")
             found[name] = measured(case)
             print(name, found[name], file=sys.stderr)
             case.model.file.close()
     if not found:
         sys.exit("REFGGUF_TESTDATA names no folder with an archsuite")
-    lines = (f" {json.dumps(name)}: {json.dumps(values)}" for name, values in found.items())
+    lines = (f" {json.dumps(name)}: {json.dumps(values)}" for name, values in sorted(found.items()))
     TARGET.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 

@@ -186,6 +186,7 @@ LAYER_WORDS = {
 SUMMARY = (
     "embed", "blk.*.resid_post", "blk.*.attn_probs", "blk.*.attn_out", "blk.*.ffn_out",
     "blk.*.ssm_out", "blk.*.time_mix_out", "blk.*.shortconv.out", "blk.*.linear_attn_out",
+    "blk.*.kda_out", "blk.*.lightning_out",
     "blk.*.router_topk", "blk.*.router_weights", "final_norm", "logits",
 )  # fmt: skip
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from refgguf.arch.decoder import decoder
 from refgguf.arch.hyper import HyperParameters
 from refgguf.arch.mixture import (
-    LEAST_LIMIT,
     after_dense,
     deepseek_experts,
     experts,
     gating,
     shared_width,
+    swiglu_limits,
     with_shared,
 )
 from refgguf.arch.parts import feed_forward, head_sizes, qk_norm, rms_norm, sliding_masks
@@ -90,10 +90,7 @@ def laguna(hp: HyperParameters) -> Network:
 def step35(hp: HyperParameters) -> Network:
     """Build it (StepFun 2026)."""
     masks, n_layers = sliding_masks(hp, 4), hp.n_layers
-    limits, shared_limits = (
-        [x if x > LEAST_LIMIT else 0.0 for x in hp.per_layer_float(f"swiglu_clamp_{part}", 0.0)]
-        for part in ("exp", "shexp")
-    )
+    limits, shared_limits = swiglu_limits(hp, "exp"), swiglu_limits(hp, "shexp")
     d_shared = hp.int("expert_shared_feed_forward_length", 0)
 
     def turn(number: int):

@@ -39,12 +39,14 @@ UNFOLDED = {
 def latent_attention(
     hp: HyperParameters,
     number: int,
-    turn: Rope,
+    turn: Rope | None,
     *,
     d_head: int,
     d_value: int,
     scale: float,
     short: bool = True,
+    n_heads: int | None = None,
+    d_pe: int | None = None,
     **switches: Any,
 ) -> LatentAttention:
     """Return latent attention; absorbed where the file has head sizes of its own for that, as llama.cpp decides.
@@ -52,24 +54,24 @@ def latent_attention(
     Args:
         hp: hyper-parameters.
         number: of the layer.
-        turn: RoPE of the part that knows the position.
+        turn: RoPE of the part that knows the position; None where that part does not turn.
         d_head: channels of a head's query.
         d_value: channels of a head's value.
         scale: multiplies the scores.
         short: queries come from a short vector too, unless the file has their whole matrix.
+        n_heads: heads; what the file says of the layer if None.
+        d_pe: channels of that part; as many as turn if None.
         switches: as in `LatentAttention`.
     """
-    n_heads, rank = (
-        hp.per_layer("attention.head_count", least=1)[number],
-        hp.int("attention.kv_lora_rank", least=1),
-    )
-    d_nope = d_head - turn.n_rot
+    n_heads = n_heads or hp.per_layer("attention.head_count", least=1)[number]
+    rank, d_pe = hp.int("attention.kv_lora_rank", least=1), turn.n_rot if d_pe is None else d_pe
+    d_nope = d_head - d_pe
     if d_nope < 0:
-        raise hp.error("rope.dimension_count", f"is {turn.n_rot}, more than the head size {d_head}")
+        raise hp.error("rope.dimension_count", f"is {d_pe}, more than the head size {d_head}")
     whole = not short or hp.has(f"blk.{number}.attn_q.weight")
     q_rank = 0 if whole else hp.int("attention.q_lora_rank", least=1)
     absorbed = hp.int("attention.key_length_mla", 0) > 0 and hp.int("attention.value_length_mla", 0) > 0
-    kept = (1, rank + turn.n_rot, rank) if absorbed else (n_heads, d_head, d_value)
+    kept = (1, rank + d_pe, rank) if absorbed else (n_heads, d_head, d_value)
     return LatentAttention(
         hp.d_model,
         n_heads,
@@ -79,6 +81,7 @@ def latent_attention(
         rank=rank,
         q_rank=q_rank,
         d_nope=d_nope,
+        d_pe=d_pe,
         d_value=d_value,
         absorbed=absorbed,
         latent_norm=rms_norm(hp),

@@ -149,8 +149,19 @@ def shared_width(hp: HyperParameters, layer: int, n_shared: int = 0) -> int:
     return expert_width(hp, layer) * hp.int("expert_shared_count", n_shared)
 
 
+def swiglu_limits(hp: HyperParameters, part: str) -> list[float]:
+    """Return each layer's bound of what gate and up give, 0 for none; `part` is "exp" or "shexp"."""
+    return [x if x > LEAST_LIMIT else 0.0 for x in hp.per_layer_float(f"swiglu_clamp_{part}", 0.0)]
+
+
 def deepseek_experts(
-    hp: HyperParameters, layer: int, *, shares: str, d_shared: int | None = None, **switches: Any
+    hp: HyperParameters,
+    layer: int,
+    *,
+    shares: str,
+    d_shared: int | None = None,
+    shared_limit: float = 0.0,
+    **switches: Any,
 ) -> Block:
     """Return experts as DeepSeek has them since its second version, beside one that sees every token.
 
@@ -161,11 +172,13 @@ def deepseek_experts(
         layer: number of the layer.
         shares: how scores become shares where the file does not say.
         d_shared: neurons of the expert that sees every token; `shared_width` if None.
+        shared_limit: bounds what that one's gate and up give; 0 for not at all.
         switches: of `experts`.
     """
-    normed = hp.bool("expert_weights_norm", False)
-    chosen = experts(hp, layer, shares=gating(hp, shares), normed=normed, scaled=True, **switches)
-    return with_shared(hp, layer, chosen, shared_width(hp, layer) if d_shared is None else d_shared)
+    switches = {"normed": hp.bool("expert_weights_norm", False), **switches}
+    chosen = experts(hp, layer, shares=gating(hp, shares), scaled=True, **switches)
+    d_shared = shared_width(hp, layer) if d_shared is None else d_shared
+    return with_shared(hp, layer, chosen, d_shared, limit=shared_limit)
 
 
 def after_dense(

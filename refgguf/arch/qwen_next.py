@@ -47,11 +47,16 @@ def delta_net(hp: HyperParameters, **switches: Any) -> GatedDeltaNet:
     return GatedDeltaNet(hp.d_model, n_key_heads, n_heads, d_head, d_conv, rms_norm(hp), **switches)
 
 
-def linear_layers(hp: HyperParameters) -> list[bool]:
-    """Return which layers have linear attention."""
+def linear_layers(hp: HyperParameters, every: int = FULL_EVERY) -> list[bool]:
+    """Return which layers have linear attention.
+
+    Args:
+        hp: hyper-parameters.
+        every: every how many layers one has not, where the file does not say.
+    """
     if hp.given("attention.recurrent_layers"):
         return [bool(linear) for linear in hp.per_layer("attention.recurrent_layers", most=1)]
-    every = hp.int("full_attention_interval", FULL_EVERY, least=1)
+    every = hp.int("full_attention_interval", every, least=1)
     return [(number + 1) % every != 0 for number in range(hp.n_layers)]
 
 

@@ -345,7 +345,7 @@ class Attention(Block):
     def _gate(self, x: np.ndarray, s: Scope, full: np.ndarray | None) -> np.ndarray:
         """Return the gate of each head's values, (token, head, 1) or (token, head, d_head_v)."""
         gate = s.linear(x, "attn_gate") if full is None else full[:, :, self.d_head :].copy()
-        gate = gate if self.gate.per_head else gate.reshape(len(x), self.n_heads, self.d_head_v)
+        gate = gate if self.gate.per_head else gate.reshape(len(x), self.n_heads, -1)
         gate = s.tap("attn_gate_act", activation(self.gate.act, s.numerics)(s.tap("attn_gate", gate)))
         return gate[:, :, None] if self.gate.per_head else gate
 

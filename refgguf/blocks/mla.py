@@ -1,12 +1,13 @@
 """Multi-head latent attention: keys and values of all heads come from one short vector a token (DeepSeek-AI 2024).
 
 c       = norm(x Wkv_a)[: rank]             what is kept of a token, with
-k_pe    = RoPE(x Wkv_a [rank :])            one key for positions, which all heads share
+k_pe    = RoPE(x Wkv_a [rank :])            one key for positions, which all heads share; in some models not turned
 q       = x Wq, or norm(x Wq_a) Wq_b        split into heads, and each into q_nope and q_pe; q_pe turned by RoPE
 
 unfolded      k, v of each head = c Wkv_b   then attention as ever, with keys (k_nope, k_pe)
 absorbed      q_nope Wk_bᵀ                  in place of keys: queries against c itself, whose mix each head then
                                             turns into values: (Σ probs · c) Wv_bᵀ
+z       times a gate of x                   where the model has one
 
 The two give the same; the absorbed form keeps rank + d_pe numbers a token, whatever the number of heads.
 """
@@ -34,7 +35,8 @@ class LatentAttention(Attention):
     Attributes:
         rank: channels of what is kept of a token.
         q_rank: channels of the queries' short vector; 0 if they are computed at once.
-        d_nope: channels of a head's query that do not turn.
+        d_nope: channels of a head's query that meet the key unfolded from c.
+        d_pe: channels of a head's query that meet the key which all heads share; none if 0. RoPE turns them.
         d_value: channels of a head's value.
         absorbed: see above.
         latent_norm: norm of the short vectors.
@@ -43,33 +45,32 @@ class LatentAttention(Attention):
     rank: int = 0
     q_rank: int = 0
     d_nope: int = 0
+    d_pe: int = 0
     d_value: int = 0
     absorbed: bool = True
     latent_norm: Norm | None = None
 
-    @property
-    def _d_pe(self) -> int:
-        return self.rope.n_rot
-
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        d_queries = self.n_heads * (self.d_nope + self._d_pe)
+        d_queries = self.n_heads * (self.d_nope + self.d_pe)
         if self.q_rank:
             needs = linear_needs("attn_q_a", self.q_rank, self.d_model)
             needs += self.latent_norm.needs("attn_q_a_norm", self.q_rank)
             needs += linear_needs("attn_q_b", d_queries, self.q_rank)
         else:
             needs = linear_needs("attn_q", d_queries, self.d_model)
-        needs += linear_needs("attn_kv_a_mqa", self.rank + self._d_pe, self.d_model)
+        needs += linear_needs("attn_kv_a_mqa", self.rank + self.d_pe, self.d_model)
         needs += self.latent_norm.needs("attn_kv_a_norm", self.rank)
         if self.absorbed:
             needs.append(Need("attn_k_b.weight", (self.n_heads, self.rank, self.d_nope)))
             needs.append(Need("attn_v_b.weight", (self.n_heads, self.d_value, self.rank)))
         else:
             needs += linear_needs("attn_kv_b", self.n_heads * (self.d_nope + self.d_value), self.rank)
-        return (
-            needs + self.rope.needs() + linear_needs("attn_output", self.d_model, self.n_heads * self.d_value)
-        )
+        needs += self.rope.needs() if self.rope else []
+        d_z = self.n_heads * self.d_value
+        if self.gate:
+            needs += linear_needs("attn_gate", self.n_heads if self.gate.per_head else d_z, self.d_model)
+        return needs + linear_needs("attn_output", self.d_model, d_z)
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
@@ -115,8 +116,8 @@ class LatentAttention(Attention):
             yield linear("attn_q", "attn_q", [source], "x · Wqᵀ, split into heads")
         queries = {}
         yield linear("attn_kv_a", "attn_kv_a_mqa", [source], "x · Wkv_aᵀ")
-        formula = f"last {self._d_pe} channels: {self.rope.formula}"
-        rope = {"weights": self.rope.weights(), "formula": formula, "layer": layer}
+        turned, weights = (f": {self.rope.formula}", self.rope.weights()) if self.rope else ("", ())
+        rope = {"weights": weights, "formula": f"last {self.d_pe} channels{turned}", "layer": layer}
         yield declare("attn_k_pe", inputs=["attn_kv_a"], **rope)
         formula = f"first {self.rank} channels: {norm.formula}"
         weights = norm.weights("attn_kv_a_norm")
@@ -153,6 +154,8 @@ class LatentAttention(Attention):
         if self.absorbed:
             z = _by_head(s.tap("attn_z_latent", z), "attn_v_b", s)  # (token, head, d_value)
         z = s.tap("attn_z", z)
+        if self.gate:
+            z = s.tap("attn_gated", z * self._gate(x, s, None))  # (token, head, d_value)
         return s.tap(self.out, s.linear(z.reshape(len(z), -1), "attn_output"))  # (token, d_model)
 
     def _latents(self, x: np.ndarray, s: Scope) -> tuple[np.ndarray, ...]:
@@ -163,13 +166,18 @@ class LatentAttention(Attention):
         else:
             q = s.linear(x, "attn_q")
         q = s.tap("attn_q", q.reshape(len(x), self.n_heads, -1))
-        both, angles = s.tap("attn_kv_a", s.linear(x, "attn_kv_a_mqa")), self.rope.angles(s)
-        k_pe = self.rope(np.ascontiguousarray(both[:, None, self.rank :]), angles)  # (token, 1, d_pe)
+        both = s.tap("attn_kv_a", s.linear(x, "attn_kv_a_mqa"))
+        angles = self.rope.angles(s) if self.rope else None
+        k_pe = self._turned(both[:, None, self.rank :], angles)  # (token, 1, d_pe)
         k_pe = s.tap("attn_k_pe", k_pe[:, 0])[:, None]
         c = np.ascontiguousarray(both[:, : self.rank])
         c = s.tap("attn_kv_a_norm", self.latent_norm(c, s, "attn_kv_a_norm"))
-        q_pe = s.tap("attn_q_pe", self.rope(np.ascontiguousarray(q[:, :, self.d_nope :]), angles))
+        q_pe = s.tap("attn_q_pe", self._turned(q[:, :, self.d_nope :], angles))
         return q, c, q_pe, k_pe
+
+    def _turned(self, x: np.ndarray, angles: np.ndarray | None) -> np.ndarray:
+        x = np.ascontiguousarray(x)
+        return x if angles is None else self.rope(x, angles)
 
     def _absorb(
         self, q: np.ndarray, c: np.ndarray, q_pe: np.ndarray, k_pe: np.ndarray, s: Scope

@@ -83,12 +83,23 @@ def cache_need(metadata: Metadata, context: int) -> CacheNeed | None:
     slides, exact = _sliding_layers(keys)
     widths = {slide: _cached_width(keys, d_model // max(1, max(heads)), slide) for slide in (False, True)}
     window = min(keys.number("attention.sliding_window"), context)
+    recurrent = _recurrent_layers(keys, kv_heads)
     kv = sum(
-        n * (window if slide else context) * widths[slide] for n, slide in zip(kv_heads, slides, strict=True)
+        n * (window if slide else context) * widths[slide]
+        for n, slide, remembers in zip(kv_heads, slides, recurrent, strict=True)
+        if not remembers
     )
-    recurrent = sum(not n for n in kv_heads) if any(kv_heads) else keys.n_layers
-    state = _state_values(keys, d_model) * recurrent
+    state = _state_values(keys, d_model) * sum(recurrent)
     return CacheNeed(context, kv * CACHE_BYTES, state * STATE_BYTES, exact)
+
+
+def _recurrent_layers(keys: HyperKeys, kv_heads: Sequence[int]) -> list[bool]:
+    """Return which layers remember a state in place of keys and values."""
+    if isinstance(keys.get("attention.recurrent_layers"), MetadataArray):
+        return [bool(linear) for linear in keys.per_layer("attention.recurrent_layers")]
+    if every := keys.number("full_attention_interval"):
+        return [(layer + 1) % every != 0 for layer in range(keys.n_layers)]
+    return [not n for n in kv_heads] if any(kv_heads) else [True] * keys.n_layers
 
 
 def _sliding_layers(keys: HyperKeys) -> tuple[list[bool], bool]:
@@ -122,8 +133,12 @@ def _state_values(keys: HyperKeys, d_model: int) -> int:
     if d_state := keys.number("ssm.state_size"):
         d_inner, groups = keys.number("ssm.inner_size"), keys.number("ssm.group_count")
         return (keys.number("ssm.conv_kernel", 1) - 1) * (d_inner + 2 * groups * d_state) + d_state * d_inner
+    n_heads = max(keys.per_layer("attention.head_count"))
+    if d_head := keys.number("kda.head_dim"):
+        return n_heads * d_head * (3 * (keys.number("ssm.conv_kernel", 1) - 1) + d_head)
     if d_head := keys.number("wkv.head_size"):
         return d_model * (d_head + keys.number("token_shift_count", 2))
     if kernel := keys.number("shortconv.l_cache"):
         return d_model * (kernel - 1)
-    return 0
+    # lightning attention has no keys of its own
+    return n_heads * keys.number("attention.key_length", d_model // max(1, n_heads)) ** 2

@@ -20,6 +20,8 @@ NAMES = (
     "lfm2-dense",
     "qwen35-dense",
     "plamo2-dense",
+    "kimi-linear-moe",
+    "minimax-01-moe",
 )
 
 

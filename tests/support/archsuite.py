@@ -26,6 +26,10 @@ INSIDE = {
 }  # fmt: skip
 # tensors that llama.cpp computes, or names, once more for a second reader or in another shape
 INSIDE |= {"ssm_in", "mamba_in_proj_out"}
+# steps of a bounded gated unit
+INSIDE |= {f"ffn_{moe}{step}" for moe in ("", "moe_") for step in ("silu", "silu_clamped", "up_clamped")}
+# factors of lightning attention's form for many tokens at once, where ours goes token by token
+INSIDE |= {"q_decay", "q_s", "k_decay", "k_after_decay"}
 CACHE_STEP = 256  # llama.cpp's cache holds multiples of so many tokens
 # nodes without a name of their own, and norms before their weight
 UNNAMED = re.compile(r"node_\d+|norm(_w)?(-\d+)?")

@@ -152,6 +152,9 @@ LAYER_WORDS = {
     "ffn_dense": Word("token d_model", "ffn", "result of the dense network beside the experts", "ffn_out"),
     "ffn_norm_exps": Word("token d_model", "norm", "residual stream normed for the experts", "ffn_norm_exps"),
     "ffn_moe_out": Word("token d_model", "ffn", "weighted results of the chosen experts, summed", "ffn_moe_out"),
+    "ffn_adjugate_out": Word(
+        "token d_model", "ffn", "weighted results of the small experts, summed", "ffn_adj_moe_out"
+    ),
     "router_logits": Word("token expert", "router", "score of each expert", "ffn_moe_logits"),
     "router_probs": Word("token expert", "router", "share of each expert before selection", "ffn_moe_probs"),
     "router_choice": Word(

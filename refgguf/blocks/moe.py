@@ -18,7 +18,7 @@ from refgguf.blocks.gated import GatedUnit
 from refgguf.blocks.router import Router
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.kernels.ops.activation import activation
-from refgguf.taps import Tap, declare
+from refgguf.taps import LAYER_WORDS, Tap, Word, declare
 
 GATED_NAMES = {
     "silu": "ffn_moe_swiglu",
@@ -48,6 +48,7 @@ class MixtureOfExperts(Block):
         late: that bound comes after the activation.
         weight_first: the weight multiplies what an expert reads, not what it gives.
         biased: the file has biases of the experts' matrices.
+        suffix: what the names of its tensors and taps end in.
         out: name of the result's tap.
     """
 
@@ -60,6 +61,7 @@ class MixtureOfExperts(Block):
     late: bool = False
     weight_first: bool = False
     biased: bool = False
+    suffix: str = "_exps"
     out: str = "ffn_out"
 
     @property
@@ -75,15 +77,19 @@ class MixtureOfExperts(Block):
     def _inward(self) -> tuple[tuple[str, int], ...]:
         """Names and widths of the matrices that read the stream."""
         if self.gate == "merged":
-            return (("ffn_gate_up_exps", 2 * self.d_ff),)
-        names = ("ffn_up_exps",) if self.gate == "none" else ("ffn_gate_exps", "ffn_up_exps")
-        return tuple((name, self.d_ff) for name in names)
+            return ((self._name("gate_up"), 2 * self.d_ff),)
+        parts = ("up",) if self.gate == "none" else ("gate", "up")
+        return tuple((self._name(part), self.d_ff) for part in parts)
+
+    def _name(self, part: str) -> str:
+        """Name of a part's tensor and tap."""
+        return f"ffn_{part}{self.suffix}"
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
         n = self.router.n_experts
         inward = [need for name, width in self._inward for need in linear_needs(name, width, self.d_model, n)]
-        return [*self.router.needs(), *inward, *linear_needs("ffn_down_exps", self.d_model, self.d_ff, n)]
+        return [*self.router.needs(), *inward, *linear_needs(self._name("down"), self.d_model, self.d_ff, n)]
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
@@ -91,45 +97,58 @@ class MixtureOfExperts(Block):
         def tap(
             name: str, inputs: list[str], formula: str, *weights: str, llama_cpp: str | None = None
         ) -> Tap:
-            weights = linear_weights(*weights)
+            weights, word = linear_weights(*weights), self._word(name)
             return declare(
-                name, inputs=inputs, formula=formula, weights=weights, layer=layer, llama_cpp=llama_cpp
+                name,
+                inputs=inputs,
+                formula=formula,
+                weights=weights,
+                layer=layer,
+                word=word,
+                llama_cpp=llama_cpp,
             )
 
+        topk, shares = self.router.outputs
         yield from self.router.taps(layer, source)
         if self.weight_first:
-            yield tap("ffn_in_exps", [source, "router_weights"], "weight · x")
-            source = "ffn_in_exps"
+            yield tap(self._name("in"), [source, shares], "weight · x")
+            source = self._name("in")
         bias = " + b" if self.biased else ""
         for name, _ in self._inward:
-            sign = name.removeprefix("ffn_").removesuffix("_exps")
+            sign = name.removeprefix("ffn_").removesuffix(self.suffix)
             foreign = f"ffn_moe_{sign}_biased" if self.biased else None
             formula = f"x · W{sign}[expert]ᵀ{bias}"
-            yield tap(name, [source, "router_topk"], formula, name, llama_cpp=foreign)
+            yield tap(name, [source, topk], formula, name, llama_cpp=foreign)
         if self.gate == "merged":
-            for name, half in (("ffn_gate_exps", "first"), ("ffn_up_exps", "second")):
-                yield tap(name, ["ffn_gate_up_exps"], f"{half} half of ffn_gate_up_exps", llama_cpp="")
+            both = self._name("gate_up")
+            for part, half in (("gate", "first"), ("up", "second")):
+                yield tap(self._name(part), [both], f"{half} half of {both}", llama_cpp="")
         yield self._act_tap(layer)
         foreign = "ffn_moe_down_biased" if self.biased else None
         formula = f"act · Wdown[expert]ᵀ{bias}"
-        yield tap(
-            "ffn_down_exps", ["ffn_act_exps", "router_topk"], formula, "ffn_down_exps", llama_cpp=foreign
-        )
-        results = "ffn_down_exps"
+        results = self._name("down")
+        yield tap(results, [self._name("act"), topk], formula, results, llama_cpp=foreign)
         if not self.weight_first:
-            yield tap("ffn_weighted_exps", [results, "router_weights"], "weight · result")
-            results = "ffn_weighted_exps"
-        yield tap(self.out, [results], "Σ over chosen experts", llama_cpp="ffn_moe_out")
+            yield tap(self._name("weighted"), [results, shares], "weight · result")
+            results = self._name("weighted")
+        foreign = None if self.suffix != "_exps" else "ffn_moe_out"
+        yield tap(self.out, [results], "Σ over chosen experts", llama_cpp=foreign)
+
+    def _word(self, name: str) -> Word:
+        """What a tap's name means: the same, whatever it ends in."""
+        return LAYER_WORDS.get(name) or LAYER_WORDS[name.removesuffix(self.suffix) + "_exps"]
 
     def _act_tap(self, layer: int) -> Tap:
         plain = self.gate == "none"
         names = PLAIN_NAMES if plain else GATED_NAMES
         limited = self.limit and self.act != "swiglu_oai"
+        name = self._name("act")
         return declare(
-            "ffn_act_exps",
-            inputs=["ffn_up_exps"] if plain else ["ffn_gate_exps", "ffn_up_exps"],
+            name,
+            inputs=[self._name(part) for part in (("up",) if plain else ("gate", "up"))],
             formula=f"{self.act}(up)" if plain else self._unit.formula,
             layer=layer,
+            word=self._word(name),
             llama_cpp="ffn_moe_swiglu_limited" if limited else names.get(self.act, ""),
         )
 
@@ -137,12 +156,12 @@ class MixtureOfExperts(Block):
         """Send each token to its experts: (token, d_model) → (token, d_model) float32."""
         topk, weights = self.router(x, s)  # (token, slot) each
         if self.weight_first:
-            x = s.tap("ffn_in_exps", x[:, None, :] * weights[:, :, None])  # (token, slot, d_model)
-        neurons = s.tap("ffn_act_exps", self._neurons(x, topk, s))  # (token, slot, d_ff)
-        down = _by_expert(neurons, topk, "ffn_down_exps", s)
-        down = s.tap("ffn_down_exps", down)  # (token, slot, d_model)
+            x = s.tap(self._name("in"), x[:, None, :] * weights[:, :, None])  # (token, slot, d_model)
+        neurons = s.tap(self._name("act"), self._neurons(x, topk, s))  # (token, slot, d_ff)
+        down = _by_expert(neurons, topk, self._name("down"), s)
+        down = s.tap(self._name("down"), down)  # (token, slot, d_model)
         if not self.weight_first:
-            down = s.tap("ffn_weighted_exps", down * weights[:, :, None])  # (token, slot, d_model)
+            down = s.tap(self._name("weighted"), down * weights[:, :, None])  # (token, slot, d_model)
         total = down[:, 0]
         for slot in range(1, self.router.n_used):  # in order of rank, as llama.cpp adds them
             total = total + down[:, slot]
@@ -155,9 +174,7 @@ class MixtureOfExperts(Block):
             return activation(self.act, s.numerics)(parts[0])
         if self.gate == "merged":
             halves = (np.ascontiguousarray(half) for half in np.split(parts[0], 2, axis=2))
-            parts = [
-                s.tap(name, half) for name, half in zip(("ffn_gate_exps", "ffn_up_exps"), halves, strict=True)
-            ]
+            parts = [s.tap(self._name(part), half) for part, half in zip(("gate", "up"), halves, strict=True)]
         return self._unit(*parts, s.numerics)
 
 

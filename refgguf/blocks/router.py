@@ -40,6 +40,7 @@ class Router:
         n_used: how many each token goes to.
         shares: how scores become shares: a key of SHARES, or "chosen" for softmax over the chosen experts' scores.
         by_score: experts are chosen by their scores, not by their shares.
+        choice_shares: how scores become what experts are chosen by, where that is not what they are weighted by.
         bias: name of the tensor that is added for the choice alone, or None.
         n_groups: groups of experts; 1 for none.
         n_groups_used: groups that a token may choose from.
@@ -54,6 +55,7 @@ class Router:
     n_used: int
     shares: str = "softmax"
     by_score: bool = False
+    choice_shares: str | None = None
     bias: str | None = None
     n_groups: int = 1
     n_groups_used: int = 1
@@ -61,6 +63,11 @@ class Router:
     scale: float = 1.0
     biased: bool = False
     reads: str | None = None
+
+    @property
+    def outputs(self) -> tuple[str, str]:
+        """Local names of the taps of the chosen experts and of their weights."""
+        return "router_topk", "router_weights"
 
     @property
     def _late(self) -> bool:
@@ -74,7 +81,7 @@ class Router:
     @property
     def _choice(self) -> str:
         """Name of the tap by which experts are chosen."""
-        if self.bias:
+        if self.bias or self.choice_shares:
             return "router_choice"
         return "router_logits" if self.by_score else self._shares
 
@@ -106,6 +113,8 @@ class Router:
         if self.bias:
             formula = f"{'logits' if self._late else 'probs'} + b"
             yield tap("router_choice", [self._shares], formula, self.bias)
+        elif self.choice_shares:
+            yield tap("router_choice", ["router_logits"], f"{self.choice_shares}(logits)")
         choice = [self._choice]
         if self.n_groups > 1:
             formula = f"the {self.n_groups_used} of {self.n_groups} groups with the best two experts together"
@@ -147,9 +156,12 @@ class Router:
         choice = logits if self.by_score else probs  # (token, expert)
         if self.bias:
             choice = s.tap("router_choice", choice + s.vector(self.bias))
+        elif self.choice_shares:
+            choice = s.tap("router_choice", SHARES[self.choice_shares](logits))
         if self.n_groups > 1:
             choice = self._within_groups(choice, s)
         topk = s.tap("router_topk", top_k(choice, self.n_used))  # (token, slot)
+        s.common.update(router_probs=probs, router_topk=topk)  # for blocks that choose by it once more
         return topk, s.tap("router_weights", self._weights(probs, topk))
 
     def _within_groups(self, choice: np.ndarray, s: Scope) -> np.ndarray:
@@ -168,9 +180,14 @@ class Router:
         if self._late:
             weights = softmax(weights)
         if self.normed:
-            total = weights.sum(axis=1, keepdims=True, dtype=np.float32)
-            weights = weights / np.maximum(total, LEAST_WEIGHT_SUM)
+            weights = over_their_sum(weights)
         return weights if self.scale == 1 else weights * np.float32(self.scale)
+
+
+def over_their_sum(weights: np.ndarray) -> np.ndarray:
+    """Return weights (token, slot) scaled to a sum of 1 for each token."""
+    total = weights.sum(axis=1, keepdims=True, dtype=np.float32)
+    return weights / np.maximum(total, LEAST_WEIGHT_SUM)
 
 
 def top_k(values: np.ndarray, k: int) -> np.ndarray:

@@ -25,7 +25,7 @@ INSIDE = {
     "lmhead_scaling", "ffn_out",
 }  # fmt: skip
 # tensors that llama.cpp computes, or names, once more for a second reader or in another shape
-INSIDE |= {"ssm_in", "mamba_in_proj_out"}
+INSIDE |= {"ssm_in", "mamba_in_proj_out", "stack_norm"}
 # steps of a bounded gated unit
 INSIDE |= {f"ffn_{moe}{step}" for moe in ("", "moe_") for step in ("silu", "silu_clamped", "up_clamped")}
 # factors of lightning attention's form for many tokens at once, where ours goes token by token

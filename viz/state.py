@@ -35,6 +35,21 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class ArcChoice:
+    """Which attention is drawn as arcs between tokens.
+
+    Attributes:
+        layer: number of the layer; None for every layer.
+        head: number of the head; None for the mean over heads.
+        by_value: what is taken is weighed by the length of the value that is mixed in.
+    """
+
+    layer: int | None = None
+    head: int | None = None
+    by_value: bool = False
+
+
+@dataclass(frozen=True)
 class Shown:
     """What is shown; never changes, a new one replaces it.
 
@@ -50,6 +65,7 @@ class Shown:
         lens: scores of the vocabulary that a residual stream (token, d_model) would give if it were the last layer's
             (the logit lens), or None where the model is not at hand.
         theme: one of THEMES.
+        arcs: which attention is drawn as arcs between tokens; None for none.
     """
 
     trace: Trace
@@ -61,6 +77,7 @@ class Shown:
     text_of: Callable[[int], str] | None = None
     lens: Callable[[np.ndarray], np.ndarray] | None = None
     theme: str = "light"
+    arcs: ArcChoice | None = None
 
     @property
     def graph(self) -> Mapping[str, Tap]:

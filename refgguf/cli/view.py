@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-import refgguf
 from refgguf.cli import options
-from refgguf.cli.trace import trace_with_progress
+from refgguf.cli.view_request import Request, read_ranges
 from refgguf.errors import InputError, ModelError
-from refgguf.gguf.roles import layer_of
 from refgguf.viz.state import THEMES
 
 if TYPE_CHECKING:
-    from refgguf.model import Model
     from refgguf.viz.scene.build import Look
     from refgguf.viz.state import Shown, ShownFile
 
-TRACES = (".safetensors", ".npz")
 SMALLEST, LARGEST = 64, 16384
 MOST_PIXELS = 100_000_000
-SHORT = 64  # tokens that always fit
-MOST_BYTES = 6e9  # of traced tensors
-MOST_DECODED = 20_000_000  # weights that are decoded without being asked for
 
 
 @click.command(
@@ -78,6 +70,12 @@ MOST_DECODED = 20_000_000  # weights that are decoded without being asked for
     show_default=True,
     help="Without a prompt: colour weights by their values or by their bits; auto takes values for small files.",
 )
+@click.option(
+    "--arcs",
+    metavar="WHICH",
+    help="Draw attention as arcs between tokens: mean (over heads, every layer), LAYER or LAYER.HEAD; "
+    "with :value behind it, weighed by the length of the value.",
+)
 @click.option("--theme", type=click.Choice(THEMES), default="light", show_default=True)
 @options.numerics_option
 @options.threads_option
@@ -91,6 +89,7 @@ def command(
     layers: str | None,
     token: int | None,
     colour: str,
+    arcs: str | None,
     theme: str,
     numerics: str,
 ) -> None:
@@ -100,29 +99,29 @@ def command(
     tensors are shown, whatever its architecture. With --save the picture is drawn without a screen;
     otherwise a window opens.
     """
+    from refgguf.viz.scene.arcs import read_arcs
     from refgguf.viz.scene.camera import parse_camera
 
     pixels = read_size(size)
-    wanted = None if layers is None else read_ranges(layers)
+    request = Request(
+        model,
+        prompt,
+        None if layers is None else read_ranges(layers),
+        token,
+        theme,
+        colour,
+        numerics,
+        None if arcs is None else read_arcs(arcs),
+    )
     view = parse_camera(camera)
     if save is None:
-        show_window(model, prompt, wanted, numerics, token, theme, colour)
+        show_window(request)
         return
     check_drawing(save)
-    shown = load_shown(model, prompt, wanted, numerics, token, theme, colour)
-    look = compose(shown, pixels, view)
-    draw(look, save, motion)
+    draw(compose(request.load(), pixels, view), save, motion)
 
 
-def show_window(
-    model: str,
-    prompt: options.Prompt,
-    layers: Sequence[int] | None,
-    numerics: str,
-    token: int | None,
-    theme: str,
-    colour: str,
-) -> None:
+def show_window(request: Request) -> None:
     """Open the window; the model runs when it is there. What cannot be run is shown as a file, and why is said."""
     from refgguf.viz.app.launch import check_window
 
@@ -130,19 +129,16 @@ def show_window(
     from refgguf.viz.app.window import open_window
     from refgguf.viz.session import Session
 
-    if Path(model).suffix in TRACES or not prompt.given:
-        open_window(shown=load_shown(model, prompt, layers, numerics, token, theme, colour))
+    if request.is_trace or not request.prompt.given:
+        open_window(shown=request.load())
         return
     try:
-        loaded = refgguf.load(model, numerics=numerics)
+        model, ids = request.loaded()
     except ModelError as error:
-        open_window(shown=load_file(model, layers, theme, colour), remark=str(error))
+        open_window(shown=request.file(), remark=str(error))
         return
-    ids = prompt.ids_for(loaded)
-    layers = checked_layers(layers, {t.layer for t in loaded.taps.values()})
-    place = -1 if token is None else checked_token(token, len(ids))
-    look = {"theme": theme, "layers": layers, "token": place, "marked": token is not None}
-    open_window(session=Session(loaded, ids, prompt.text or "", options=look))
+    look = request.look(len(ids), {t.layer for t in model.taps.values()})
+    open_window(session=Session(model, ids, request.prompt.text or "", options=look))
 
 
 def check_drawing(save: str) -> None:
@@ -154,77 +150,6 @@ def check_drawing(save: str) -> None:
     check = check_animation if Path(save).suffix.lower() in FORMATS else check_picture
     check(save)
     canvas()
-
-
-def load_shown(
-    model: str,
-    prompt: options.Prompt,
-    layers: Sequence[int] | None,
-    numerics: str,
-    token: int | None,
-    theme: str,
-    colour: str,
-) -> Shown | ShownFile:
-    """Run the prompt, or read the trace, or open the file, and say what to show of it."""
-    from refgguf.viz import facts
-    from refgguf.viz.scene.anatomy import anatomy_of
-
-    look = {"theme": theme, "marked": token is not None}
-    if Path(model).suffix in TRACES:
-        if prompt.given:
-            raise InputError(f"{model} is a trace, which has its prompt in it; leave the prompt away")
-        trace = refgguf.load_trace(model)
-        layers = checked_layers(layers, {t.layer for t in trace.tensors})
-        return facts.shown_of_trace(
-            trace, layers=layers, token=checked_token(token, len(trace.tokens)), **look
-        )
-    if not prompt.given:
-        if token is not None:
-            raise InputError(f"--token needs a prompt: {options.NO_PROMPT}")
-        return load_file(model, layers, theme, colour)
-    loaded = refgguf.load(model, numerics=numerics)
-    ids = prompt.ids_for(loaded)
-    layers = checked_layers(layers, {t.layer for t in loaded.taps.values()})
-    place = checked_token(token, len(ids))
-    needed = anatomy_of(loaded.taps, layers).needed()
-    names = [name for name in loaded.taps if name in set(needed)]
-    check_memory(loaded, names, ids)
-    trace = trace_with_progress(loaded, ids, names)
-    return facts.shown_of_model(loaded, trace, prompt.text or "", layers=layers, token=place, **look)
-
-
-def check_memory(model: Model, names: Sequence[str], ids: Sequence[int]) -> None:
-    """Refuse a prompt whose tensors would not fit into memory, before it is run.
-
-    Raises:
-        InputError: they would take more than MOST_BYTES.
-    """
-    if len(ids) <= SHORT:
-        return
-    n_bytes = 0
-    for tensor in model.trace(ids[:1], taps=names).tensors:  # one token tells the shapes
-        per_token = sum(axis in ("token", "query", "key") for axis in tensor.axes)
-        n_bytes += tensor.values.nbytes * len(ids) ** per_token
-    if n_bytes > MOST_BYTES:
-        raise InputError(
-            f"the tensors of {len(ids):,} tokens would take {n_bytes / 1e9:,.1f} GB; "
-            "give a shorter prompt, or fewer layers with --layers 0-3"
-        )
-
-
-def load_file(model: str, layers: Sequence[int] | None, theme: str, colour: str) -> ShownFile:
-    """Open a file to show its tensors, whether or not it can be run."""
-    from refgguf.viz import facts
-
-    file = refgguf.open(model)
-    try:
-        taps = refgguf.load(model).taps
-    except ModelError:
-        taps = {}
-    layers = checked_layers(layers, {layer_of(name) for name in file.tensors})
-    if colour == "auto":
-        colour = "values" if file.n_values <= MOST_DECODED else "bits"
-    return facts.shown_of_file(file, taps, layers=layers, theme=theme, colour=colour)
 
 
 def compose(shown: Shown | ShownFile, size: tuple[int, int], view: tuple) -> Look:
@@ -267,37 +192,3 @@ def read_size(text: str) -> tuple[int, int]:
             f"and together at most {MOST_PIXELS // 10**6} million"
         )
     return size
-
-
-def read_ranges(text: str) -> tuple[int, ...]:
-    """Read numbers and ranges such as "0-3,7".
-
-    Raises:
-        InputError: it is something else.
-    """
-    numbers: set[int] = set()
-    for word in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", word)
-        if not match or int(match[2] or match[1]) < int(match[1]):
-            raise InputError(f"--layers {text!r}: give numbers and ranges, such as 0-3,7")
-        numbers.update(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return tuple(sorted(numbers))
-
-
-def checked_layers(layers: Sequence[int] | None, have: set[int | None]) -> tuple[int, ...] | None:
-    """Return the layers, or say which one the model lacks."""
-    if layers is None:
-        return None
-    known = sorted(layer for layer in have if layer is not None)
-    missing = [layer for layer in layers if layer not in known]
-    if missing:
-        raise InputError(f"--layers: there is no layer {missing[0]}; the model has {known[0]} to {known[-1]}")
-    return tuple(layers)
-
-
-def checked_token(token: int | None, n_tokens: int) -> int:
-    """Return the position counted from the start, or say that there is no such."""
-    place = -1 if token is None else token
-    if not -n_tokens <= place < n_tokens:
-        raise InputError(f"--token {token}: the prompt has {n_tokens} tokens, 0 to {n_tokens - 1}")
-    return place % n_tokens

@@ -10,10 +10,11 @@ import pytest
 from refgguf.trace import Trace
 from refgguf.viz.render import offscreen
 from refgguf.viz.scene import colours
-from refgguf.viz.scene.build import Look, build_scene, look_at
+from refgguf.viz.scene.build import Look, build_scene, look_at, with_arcs
 from refgguf.viz.scene.camera import parse_camera
 from refgguf.viz.scene.framing import outline_points
 from refgguf.viz.scene.parts import Label
+from refgguf.viz.state import ArcChoice
 from tests.support.scenes import SHAPES, shown, tiny_scene, tiny_trace
 
 pytestmark = pytest.mark.render
@@ -144,6 +145,47 @@ def test_values_that_are_no_numbers_are_striped():
     assert (cell_pixels(look, picture, box, 0, 3) == table[colours.ABOVE]).all()
     assert (cell_pixels(look, picture, box, 1, 0) == table[colours.BELOW]).all()
     assert (scale.n_nan, scale.n_infinite, scale.n_beyond >= 2) == (1, 2, True)
+
+
+def test_a_bent_scale_colours_cells_as_its_legend_does():
+    """Where one token's values are a thousand times the others', cells still have exactly the colours of their values."""
+    trace = tiny_trace("grouped queries")
+    values = {n: v * 1000.0 ** (np.arange(len(v)) == 0)[:, None] if ".resid" in n or n == "embed" else v
+              for n, v in trace.items()}  # fmt: skip
+    values = {n: np.asarray(v, np.asarray(trace[n]).dtype) for n, v in values.items()}
+    scene = build_scene(shown(Trace(values, trace.taps, trace.tokens, trace.token_texts)))
+    assert scene.scales["residual"].knee > 0
+    look = look_from(scene, "front:layer:0", (1600, 1000))
+    picture = offscreen.render(look, samples=1)
+    stream = scene.scales["residual"]
+    right = wrong = 0
+    for x, y, colour, value in cells(look):
+        if (picture[y, x] == colour).all(axis=1).any():
+            right += 1
+        elif not covered(look, x, y):
+            wrong += 1
+    assert right > 200
+    assert not wrong, f"{wrong} cells; stream {stream}"
+
+
+def test_arcs_are_drawn_and_taken_away():
+    """Arcs change the picture where they run, in their hue; without them it is the picture of before, bit for bit."""
+    from refgguf.viz.render.renderer import Renderer
+
+    scene = tiny_scene("grouped queries")
+    look = look_from(scene, "front:layer:0", (1000, 700))
+    plain = offscreen.render(look, samples=1)
+    renderer = Renderer(look)
+    renderer.set_arcs(with_arcs(scene, ArcChoice(0, 1)))
+    renderer.slabs.set_styles(renderer.plain_styles())
+    picture = offscreen.draw_tiles(renderer, 1)
+    arc = renderer.look.scene.arcs.arcs[-1]
+    x, y = look.camera.project(arc.points[11:12], look.size)[0, :2].astype(int)
+    hue = np.array(scene.theme.hues["attention"]) * 255
+    assert np.abs(picture[y, x] - hue).max() < 60 < np.abs(plain[y, x] - hue).max()
+    renderer.set_arcs(with_arcs(scene, None))
+    renderer.slabs.set_styles(renderer.plain_styles())
+    assert np.array_equal(offscreen.draw_tiles(renderer, 1), plain)
 
 
 def test_a_picture_is_the_same_every_time():

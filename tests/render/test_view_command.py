@@ -120,7 +120,7 @@ def test_nothing_is_run_for_a_picture_that_cannot_be_written(tmp_path, capsys):
 def test_a_prompt_that_would_not_fit_is_refused(model_file, tmp_path, capsys, monkeypatch):
     """The memory that a long prompt's tensors need is known from one token, to the byte, and is limited."""
     import refgguf
-    from refgguf.cli import view
+    from refgguf.cli import view_request as view
     from refgguf.viz.scene.anatomy import anatomy_of
 
     model = refgguf.load(model_file)

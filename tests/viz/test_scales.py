@@ -55,6 +55,50 @@ def test_a_scale_does_not_depend_on_the_order_of_tensors():
     assert scale_of("residual", parts) == scale_of("residual", parts[::-1])
 
 
+def growing_stream() -> list[np.ndarray]:
+    """Return layers whose values grow tenfold each, with a first token a hundred times as large as the others."""
+    random = np.random.default_rng(0)
+    layers = [random.standard_normal((12, 64)) * 10.0**layer for layer in range(4)]
+    for values in layers:
+        values[0] *= 100
+    return layers
+
+
+def test_a_stream_that_grows_gets_a_bent_scale():
+    """Where a usual layer would be pale the scale bends: every layer has colours apart from zero's, outliers marked."""
+    layers = [a.astype(np.float32) for a in growing_stream()]
+    scale = scale_of("residual", layers)
+    assert 0 < scale.knee < 2
+    middle = (colours.N_GRADIENT - 1) // 2
+    for values in layers:
+        away = np.abs(colours.entry_of(values[1:], scale) - middle)
+        assert np.median(away) > 0.05 * middle
+    even = Scale("residual", scale.low, scale.high)
+    assert np.median(np.abs(colours.entry_of(layers[0][1:], even) - middle)) == 0
+    assert scale.n_beyond > 0
+    assert scale_of("attention", [np.abs(a) for a in layers]).knee == 0
+
+
+def test_a_bent_scale_keeps_order_sign_and_ends():
+    """Larger values never stand lower, zero stays in the middle, and all that is no value keeps its own colour."""
+    scale = Scale("residual", -50.0, 50.0, knee=0.5)
+    values = np.concatenate([-np.geomspace(50, 1e-3, 400), [0], np.geomspace(1e-3, 50, 400)]).astype(
+        np.float32
+    )
+    entries = colours.entry_of(values, scale)
+    assert (np.diff(entries) >= 0).all()
+    assert (entries[0], entries[400], entries[-1]) == (
+        0,
+        (colours.N_GRADIENT - 1) // 2,
+        colours.N_GRADIENT - 1,
+    )
+    assert np.array_equal(entries + entries[::-1], np.full(801, colours.N_GRADIENT - 1))
+    odd = np.array([-50.1, 50.1, np.nan, np.inf, ABSENT], np.float32)
+    marks = [colours.BELOW, colours.ABOVE, colours.NAN, colours.INFINITE, colours.NOTHING]
+    assert colours.entry_of(odd, scale).tolist() == marks
+    np.testing.assert_allclose(scale.unbend(scale.bend(values)), values, rtol=1e-5)
+
+
 @given(st.floats(1e-20, 1e20))
 def test_rounding_up_never_rounds_down(value):
     """The printed limit has two digits, holds the value, and exceeds it by a tenth at most."""

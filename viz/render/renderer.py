@@ -11,8 +11,9 @@ from refgguf.viz.render.labels import Labels
 from refgguf.viz.render.panels import Panels, bar_quads, card_quads, veil_quads
 from refgguf.viz.render.slabs import Slabs
 from refgguf.viz.render.tubes import Tubes
+from refgguf.viz.scene.arcs import heads_chosen
 from refgguf.viz.scene.atlas import Atlas, build_atlas
-from refgguf.viz.scene.build import Look
+from refgguf.viz.scene.build import Look, Scene
 from refgguf.viz.scene.camera import Camera
 from refgguf.viz.scene.overlay import Overlay
 from refgguf.viz.state import Shown
@@ -40,7 +41,14 @@ class Renderer:
         cards = card_quads(scene.pieces, scene.shadows, theme)
         self.panels = Panels([*cards, *bar_quads(scene.pieces.bars, theme)], theme, scene.shadows)
         self.labels = Labels(scene.pieces.labels, theme)
+        self.set_arcs(scene)
         self._lay_over(look.overlay)
+
+    def set_arcs(self, scene: Scene) -> None:
+        """Draw the arcs of a scene that is the same but for them (`with_arcs`)."""
+        self.look = replace(self.look, scene=scene)
+        self.arcs = Tubes(scene.arcs.mesh, scene.theme)
+        self.arc_labels = Labels(scene.arcs.labels, scene.theme)
 
     def _lay_over(self, overlay: Overlay) -> None:
         theme = self.look.scene.theme
@@ -59,6 +67,8 @@ class Renderer:
             for i, box in enumerate(boxes):
                 if box.plane.axes[0] in ("token", "query"):
                     styles[i, :2] = shown.token_index, shown.token_index + 1
+        if isinstance(shown, Shown):
+            styles[list(heads_chosen(self.look.scene.pieces, shown.arcs)), 2] = 1.0
         return styles
 
     def set_camera(self, camera: Camera) -> None:
@@ -91,8 +101,10 @@ class Renderer:
         self.panels.draw(world, sharpness)
         self.slabs.draw(world, sharpness, self.focus)
         self.tubes.draw(world, THINNEST * self.look.pixel(), self.focus)
+        self.arcs.draw(world, THINNEST * self.look.pixel())
         # sizes of letters are judged in pixels of the whole picture
         self.labels.draw(world, (width / zoom[0], height / zoom[1]))
+        self.arc_labels.draw(world, (width / zoom[0], height / zoom[1]))
         gloo.clear(color=False, depth=True)
         flat = part @ _pixels(width, height)
         self.veil.draw(flat, sharpness, depth_test=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from vispy import gloo
@@ -30,6 +31,19 @@ def _cube() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             corners.append(face)
             normals.append(np.tile(normal, (4, 1)))
     return np.concatenate(corners), np.concatenate(normals), np.concatenate(triangles)
+
+
+def bent(atlas: Atlas, scales: Sequence[Scale]) -> Atlas:
+    """Put the values of boxes with bent scales where they stand on the even axis of colours."""
+    numbers = [i for i, scale in enumerate(scales) if scale.knee]
+    if not numbers:
+        return atlas
+    values = atlas.values.copy()
+    for i in numbers:
+        left, top, cols, rows = (int(np.ceil(n - 1e-4)) for n in atlas.rects[i])
+        part = values[top : top + rows, left : left + cols]
+        part[...] = scales[i].bend(part)
+    return replace(atlas, values=values)
 
 
 CUBE = _cube()
@@ -68,7 +82,8 @@ class Slabs:
         self.program["u_colours"] = gloo.Texture2D(table, interpolation="nearest")
         self.program["u_colours_size"] = table.shape[1], table.shape[0]
         row = {kind: i for i, kind in enumerate(kinds)}
-        scale = np.array([(s.low, s.high, row[s.kind, s.signed]) for s in own])
+        scale = np.array([(*s.ends, row[s.kind, s.signed]) for s in own])
+        atlas = bent(atlas, own)
         self._upload(boxes, scale, atlas)
 
     def _upload(self, boxes: Sequence[Box], scale: np.ndarray, atlas: Atlas) -> None:

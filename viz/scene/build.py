@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from refgguf.errors import InputError
+from refgguf.viz.scene.arcs import Arcs, arcs_of
 from refgguf.viz.scene.atlas import Atlas, build_atlas, steps_for
 from refgguf.viz.scene.camera import NAMED, Camera, aim
 from refgguf.viz.scene.colours import Theme, hue_kind, theme_of
@@ -22,7 +23,7 @@ from refgguf.viz.scene.predictions import outcome_of
 from refgguf.viz.scene.scales import CELLS, Scale, scale_of
 from refgguf.viz.scene.shadows import Shadows, shadows_of
 from refgguf.viz.scene.structure import lay_out_file
-from refgguf.viz.state import Shown, ShownFile
+from refgguf.viz.state import ArcChoice, Shown, ShownFile
 
 NEARNESS = 1.15  # how strong the perspective is
 MORE_BITS = 1.5  # the dark end of the bits, over the most that a matrix has
@@ -40,6 +41,7 @@ class Scene:
         theme: colours.
         mesh: surfaces of edges and nodes.
         shadows: on the floor.
+        arcs: between tokens.
     """
 
     shown: Shown | ShownFile
@@ -48,6 +50,7 @@ class Scene:
     theme: Theme
     mesh: Mesh
     shadows: Shadows
+    arcs: Arcs = field(default_factory=Arcs)
 
     @cached_property
     def room(self) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +100,20 @@ def build_scene(shown: Shown | ShownFile) -> Scene:
         return Scene(shown, pieces, weight_scales(pieces), theme, mesh_of(pieces, theme), shadows_of(pieces))
     pieces = lay_out(shown)
     shown = replace(shown, facts=replace(shown.facts, outcome=outcome_of(shown)))
-    return Scene(shown, pieces, scales_of(pieces, shown), theme, mesh_of(pieces, theme), shadows_of(pieces))
+    arcs = arcs_of(pieces, shown, shown.arcs, theme)
+    return Scene(
+        shown, pieces, scales_of(pieces, shown), theme, mesh_of(pieces, theme), shadows_of(pieces), arcs
+    )
+
+
+def with_arcs(scene: Scene, choice: ArcChoice | None) -> Scene:
+    """Return a scene of a trace with other arcs, everything else as it is.
+
+    Raises:
+        InputError: there is no such layer or head.
+    """
+    shown = replace(scene.shown, arcs=choice)
+    return replace(scene, shown=shown, arcs=arcs_of(scene.pieces, shown, choice, scene.theme))
 
 
 def scales_of(pieces: Pieces, shown: Shown) -> dict[str, Scale]:
@@ -254,8 +270,14 @@ def notes_on(scene: Scene, most: int) -> list[str]:
         notes = [
             f"A cell is one number; without a grid it stands for up to {most:,}: the one farthest from zero."
         ]
+    if any(scale.knee for scale in scene.scales.values()):
+        notes.append(
+            "A scale with five numbers is bent: even near zero, each further step of colour a factor."
+        )
     if any(box.role == "expert" for box in boxes):
         notes.append("Grey rows: the token went to other experts.")
     if isinstance(scene.shown, Shown) and scene.shown.lens is not None:
         notes.append("Above the stream: the next token if the model ended there (logit lens).")
+    if scene.arcs.note:
+        notes.append(scene.arcs.note)
     return notes

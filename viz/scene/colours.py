@@ -247,8 +247,8 @@ def entry_of(values: np.ndarray, scale: Scale) -> np.ndarray:
         values: any shape, float32.
         scale: the scale of its kind.
     """
-    values = np.asarray(values, np.float32)
-    low, high = np.float32(scale.low), np.float32(scale.high)
+    values = scale.bend(np.asarray(values, np.float32))
+    low, high = (np.float32(end) for end in scale.ends)
     with np.errstate(invalid="ignore", over="ignore"):
         share = (values - low) / (high - low)
         entry = np.floor(np.clip(share, 0, 1) * np.float32(N_GRADIENT - 1) + np.float32(0.5))

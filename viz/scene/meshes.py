@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,22 +37,40 @@ class Mesh:
     routes: np.ndarray
 
 
+_NOTHING = np.zeros((0, 3), np.float32)
+EMPTY = Mesh(_NOTHING, _NOTHING, _NOTHING[:, :2], _NOTHING, np.zeros((0, 3), np.uint32), np.zeros(0, int))
+# middle line, radius, whether it ends in an arrow head, colours of its start and its end
+TubeSpec = tuple[np.ndarray, float, bool, np.ndarray, np.ndarray]
+
+
 def mesh_of(pieces: Pieces, theme: Theme) -> Mesh:
     """Build the surfaces of all routes and nodes."""
     parts = []
     for number, route in enumerate(pieces.routes):
-        if route.radius <= 0 or len(route.points) < 2:
-            continue
-        middles, normals, radii, share, triangles = tube(route.points, route.radius, route.arrow)
-        ends = np.array([theme.hues[hue_kind(route.start)], theme.hues[hue_kind(route.end)]])
-        colours = ends[0] + (ends[1] - ends[0]) * share[:, None]
-        radii = np.stack([radii, np.full(len(radii), route.radius)], axis=1)
-        parts.append((middles, normals, radii, colours, triangles, np.full(len(middles), number)))
+        if route.radius > 0 and len(route.points) > 1:
+            ends = (np.array(theme.hues[hue_kind(kind)]) for kind in (route.start, route.end))
+            parts.append(_tube((route.points, route.radius, route.arrow, *ends), number))
     for node in pieces.nodes:
         parts.append(_disc(node, theme))
+    return _joined(parts)
+
+
+def tubes_mesh(tubes: Sequence[TubeSpec]) -> Mesh:
+    """Build the surfaces of tubes; in the mesh, their numbers stand for routes."""
+    return _joined([_tube(spec, number) for number, spec in enumerate(tubes)])
+
+
+def _tube(spec: TubeSpec, number: int) -> tuple[np.ndarray, ...]:
+    points, radius, arrow, start, end = spec
+    middles, normals, radii, share, triangles = tube(points, radius, arrow)
+    colours = start + (end - start) * share[:, None]
+    radii = np.stack([radii, np.full(len(radii), radius)], axis=1)
+    return middles, normals, radii, colours, triangles, np.full(len(middles), number)
+
+
+def _joined(parts: Sequence[tuple[np.ndarray, ...]]) -> Mesh:
     if not parts:
-        empty = np.zeros((0, 3), np.float32)
-        return Mesh(empty, empty, empty[:, :2], empty, np.zeros((0, 3), np.uint32), np.zeros(0, int))
+        return EMPTY
     starts = np.cumsum([0] + [len(p[0]) for p in parts[:-1]])
     columns = (np.concatenate([p[i] for p in parts]).astype(np.float32) for i in range(4))
     triangles = np.concatenate([p[4] + s for p, s in zip(parts, starts, strict=True)]).astype(np.uint32)

@@ -174,7 +174,8 @@ def _legend(pen: _Pen, name: str, scale: Scale, x: float, y: float) -> None:
     s = pen.scale
     width, height, cap = 150.0, 13.0, 9.0
     pen.text(NAMES[name], x, y + 24 * s, 15.5, align="left", tone="ink")
-    values = np.linspace(scale.low, scale.high, STEPS if scale.signed else STEPS - 1)
+    values = scale.unbend(np.linspace(*scale.ends, STEPS if scale.signed else STEPS - 1))
+    values[[0, -1]] = scale.low, scale.high
     pen.bar(values, name, scale.kind, x, y, width, height)
     below, above = scale.minimum < scale.low, scale.maximum > scale.high
     if below:
@@ -189,6 +190,11 @@ def _legend(pen: _Pen, name: str, scale: Scale, x: float, y: float) -> None:
     pen.text(high, x + width * s, y - 17 * s, 13, align="right")
     if scale.signed:
         pen.text("0", x + width / 2 * s, y - 17 * s, 13)
+    if scale.knee:  # what stands half way to the end, since it is no half of it
+        half = scale.unbend(np.array(scale.ends[1] / 2))
+        for side in (-1, 1) if scale.signed else (1,):
+            at = x + width * (0.5 + side * 0.25 if scale.signed else 0.5) * s
+            pen.text(number(side * float(half), plus=True), at, y - 17 * s, 13)
     words = beyond(scale)
     if words:
         pen.text(words, x, y - 35 * s, 12, align="left")
@@ -207,9 +213,9 @@ def beyond(scale: Scale) -> str:
     return " · ".join(words)
 
 
-def number(value: float) -> str:
-    """Write a number in few digits, with a real minus sign."""
-    text = f"{value:.3g}"
+def number(value: float, *, plus: bool = False) -> str:
+    """Write a number in few digits, with a real minus sign, and a plus sign if wanted."""
+    text = f"{value:+.2g}" if plus else f"{value:.3g}"
     if "e" in text:
         mantissa, exponent = text.split("e")
         text = f"{mantissa}e{int(exponent)}"

@@ -5,6 +5,11 @@ the magnitudes, since a few outliers would leave everything else pale; what lies
 of its own and named in the legend. Large tensors are seen pooled, as the value farthest from zero in each group, so
 the percentile is taken after such a pooling, always of the same size: a scale depends on the values alone, not on
 how they are looked at.
+
+Some models keep a few huge values all the time: the first token's row of the residual stream is often a thousand
+times larger than any other, and the stream itself grows from layer to layer. On an even scale everything else would
+be as pale as zero. Such a kind gets a bent scale: even near zero, each further step of colour a factor rather than a
+sum (the inverse hyperbolic sine). The legend shows the values at equal steps of colour, and says that it is bent.
 """
 
 from __future__ import annotations
@@ -15,11 +20,20 @@ from math import ceil, floor, log10
 
 import numpy as np
 
+from refgguf.viz.scene.planes import ABSENT
+
 PERCENTILE = 99.5
 # when the largest magnitude is this close to the percentile, the scale simply reaches to it
 NEAR = 1.5
 # cells that rows and columns of a tensor are pooled to before the percentile is taken
 CELLS = 64
+# probabilities are read by their size: their scales are always even
+EVEN = ("attention", "router")
+# a scale is bent where it reaches this many times farther than the large values of a usual tensor; it stays even up
+# to about this share of those, so that they stand well apart from zero
+UNEVEN, EVEN_SHARE = 9.0, 0.4
+LARGE = 90.0  # percentile of the magnitudes of one tensor
+USUAL = 25.0  # percentile of that over the tensors: a few tensors may be pale, most must not
 # percentiles come from at most this many cells, evenly spaced, of each tensor
 SAMPLE = 200_000
 
@@ -38,6 +52,7 @@ class Scale:
         n_beyond: how many finite ones lie outside low … high.
         n_nan: how many are NaN.
         n_infinite: how many are infinite.
+        knee: where the scale bends: about even up to it, by factors beyond; 0 for an even scale.
     """
 
     kind: str
@@ -49,11 +64,33 @@ class Scale:
     n_beyond: int = 0
     n_nan: int = 0
     n_infinite: int = 0
+    knee: float = 0.0
 
     @property
     def signed(self) -> bool:
         """Whether the scale has a negative half."""
         return self.low < 0
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lower and the upper end on the even axis of colours."""
+        low, high = self.bend(np.array([self.low, self.high], np.float32))
+        return float(low), float(high)
+
+    def bend(self, values: np.ndarray) -> np.ndarray:
+        """Return where values stand on the even axis of colours: the values themselves on an even scale.
+
+        Args:
+            values: any shape, float32; what was not computed (ABSENT) stays as it is.
+        """
+        if not self.knee:
+            return values
+        values = np.asarray(values, np.float32)
+        return np.where(values == ABSENT, ABSENT, np.arcsinh(values / np.float32(self.knee)))
+
+    def unbend(self, places: np.ndarray) -> np.ndarray:
+        """Return the values that stand at places of the even axis of colours."""
+        return np.sinh(places) * self.knee if self.knee else places
 
 
 def scale_of(kind: str, arrays: Iterable[np.ndarray]) -> Scale:
@@ -78,6 +115,7 @@ def scale_of(kind: str, arrays: Iterable[np.ndarray]) -> Scale:
     high = largest if largest <= usual * NEAR else usual
     high = round_up(high) if high > 0 else 1.0
     low = -high if minimum < 0 else 0.0
+    typical = typical_of(cells)
     return Scale(
         kind,
         low,
@@ -88,7 +126,19 @@ def scale_of(kind: str, arrays: Iterable[np.ndarray]) -> Scale:
         n_beyond=sum(int(((n < low) | (n > high)).sum()) for n in numbers),
         n_nan=sum(int(np.isnan(a).sum()) for a, ok in zip(arrays, whole, strict=True) if not ok),
         n_infinite=sum(int(np.isinf(a).sum()) for a, ok in zip(arrays, whole, strict=True) if not ok),
+        knee=round_up(EVEN_SHARE * typical) if kind not in EVEN and 0 < typical < high / UNEVEN else 0.0,
     )
+
+
+def typical_of(cells: Iterable[np.ndarray]) -> float:
+    """Return how large the large values of a usual tensor are, from each tensor's pooled magnitudes; 0 if all are zero."""
+    large = []
+    for magnitudes in cells:
+        sample = magnitudes[:: max(1, magnitudes.size // SAMPLE)]
+        sample = sample[np.isfinite(sample) & (sample > 0)]
+        if sample.size:
+            large.append(float(np.percentile(sample, LARGE)))
+    return float(np.percentile(large, USUAL)) if large else 0.0
 
 
 def pooled_magnitudes(values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,173 @@
+"""What `refgguf view` was asked for, read and checked, and how it becomes something to show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import refgguf
+from refgguf.cli import options
+from refgguf.cli.trace import trace_with_progress
+from refgguf.errors import InputError, ModelError
+from refgguf.gguf.roles import layer_of
+
+if TYPE_CHECKING:
+    from refgguf.model import Model
+    from refgguf.viz.state import ArcChoice, Shown, ShownFile
+
+TRACES = (".safetensors", ".npz")
+SHORT = 64  # tokens that always fit
+MOST_BYTES = 6e9  # of traced tensors
+MOST_DECODED = 20_000_000  # weights that are decoded without being asked for
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be shown.
+
+    Attributes:
+        model: a GGUF file, or a saved trace.
+        prompt: what to run.
+        layers: numbers of the layers to show; None for all.
+        token: position whose predictions are shown and whose row is marked; None for the last, unmarked.
+        theme: "light" or "dark".
+        colour: of weights: "auto", "values" or "bits".
+        numerics: with which the prompt runs.
+        arcs: which attention is drawn as arcs; None for none.
+    """
+
+    model: str
+    prompt: options.Prompt
+    layers: tuple[int, ...] | None = None
+    token: int | None = None
+    theme: str = "light"
+    colour: str = "auto"
+    numerics: str = "exact"
+    arcs: ArcChoice | None = None
+
+    @property
+    def is_trace(self) -> bool:
+        """Whether it is a saved trace rather than a model."""
+        return Path(self.model).suffix in TRACES
+
+    def load(self) -> Shown | ShownFile:
+        """Run the prompt, or read the trace, or open the file, and say what to show of it."""
+        if self.is_trace:
+            return self._trace()
+        if not self.prompt.given:
+            return self.file()
+        model, ids = self.loaded()
+        return self._run(model, ids)
+
+    def loaded(self) -> tuple[Model, list[int]]:
+        """Return the model and the ids of the prompt's tokens; nothing has run yet."""
+        model = refgguf.load(self.model, numerics=self.numerics)
+        return model, self.prompt.ids_for(model)
+
+    def look(self, n_tokens: int, layers: set[int | None]) -> dict[str, Any]:
+        """Return the options of what is shown, checked against what there is.
+
+        Args:
+            n_tokens: how many tokens the trace has.
+            layers: the layers that the model has.
+        """
+        return {
+            "theme": self.theme,
+            "layers": checked_layers(self.layers, layers),
+            "token": checked_token(self.token, n_tokens),
+            "marked": self.token is not None,
+            "arcs": self.arcs,
+        }
+
+    def _trace(self) -> Shown:
+        from refgguf.viz import facts
+
+        if self.prompt.given:
+            raise InputError(f"{self.model} is a trace, which has its prompt in it; leave the prompt away")
+        trace = refgguf.load_trace(self.model)
+        return facts.shown_of_trace(trace, **self.look(len(trace.tokens), {t.layer for t in trace.tensors}))
+
+    def _run(self, model: Model, ids: list[int]) -> Shown:
+        from refgguf.viz import facts
+        from refgguf.viz.scene.anatomy import anatomy_of
+
+        look = self.look(len(ids), {t.layer for t in model.taps.values()})
+        needed = set(anatomy_of(model.taps, look["layers"]).needed())
+        names = [name for name in model.taps if name in needed]
+        check_memory(model, names, ids)
+        trace = trace_with_progress(model, ids, names)
+        return facts.shown_of_model(model, trace, self.prompt.text or "", **look)
+
+    def file(self) -> ShownFile:
+        """Open a file to show its tensors, whether or not it can be run."""
+        from refgguf.viz import facts
+
+        for name, value in (("--token", self.token), ("--arcs", self.arcs)):
+            if value is not None and not self.prompt.given:
+                raise InputError(f"{name} needs a prompt: {options.NO_PROMPT}")
+        file = refgguf.open(self.model)
+        try:
+            taps = refgguf.load(self.model).taps
+        except ModelError:
+            taps = {}
+        layers = checked_layers(self.layers, {layer_of(name) for name in file.tensors})
+        colour = self.colour
+        if colour == "auto":
+            colour = "values" if file.n_values <= MOST_DECODED else "bits"
+        return facts.shown_of_file(file, taps, layers=layers, theme=self.theme, colour=colour)
+
+
+def check_memory(model: Model, names: Sequence[str], ids: Sequence[int]) -> None:
+    """Refuse a prompt whose tensors would not fit into memory, before it is run.
+
+    Raises:
+        InputError: they would take more than MOST_BYTES.
+    """
+    if len(ids) <= SHORT:
+        return
+    n_bytes = 0
+    for tensor in model.trace(ids[:1], taps=names).tensors:  # one token tells the shapes
+        per_token = sum(axis in ("token", "query", "key") for axis in tensor.axes)
+        n_bytes += tensor.values.nbytes * len(ids) ** per_token
+    if n_bytes > MOST_BYTES:
+        raise InputError(
+            f"the tensors of {len(ids):,} tokens would take {n_bytes / 1e9:,.1f} GB; "
+            "give a shorter prompt, or fewer layers with --layers 0-3"
+        )
+
+
+def read_ranges(text: str) -> tuple[int, ...]:
+    """Read numbers and ranges such as "0-3,7".
+
+    Raises:
+        InputError: it is something else.
+    """
+    numbers: set[int] = set()
+    for word in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", word)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise InputError(f"--layers {text!r}: give numbers and ranges, such as 0-3,7")
+        numbers.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return tuple(sorted(numbers))
+
+
+def checked_layers(layers: Sequence[int] | None, have: set[int | None]) -> tuple[int, ...] | None:
+    """Return the layers, or say which one the model lacks."""
+    if layers is None:
+        return None
+    known = sorted(layer for layer in have if layer is not None)
+    missing = [layer for layer in layers if layer not in known]
+    if missing:
+        raise InputError(f"--layers: there is no layer {missing[0]}; the model has {known[0]} to {known[-1]}")
+    return tuple(layers)
+
+
+def checked_token(token: int | None, n_tokens: int) -> int:
+    """Return the position counted from the start, or say that there is no such."""
+    place = -1 if token is None else token
+    if not -n_tokens <= place < n_tokens:
+        raise InputError(f"--token {token}: the prompt has {n_tokens} tokens, 0 to {n_tokens - 1}")
+    return place % n_tokens

@@ -148,7 +148,7 @@ def test_values_that_are_no_numbers_are_striped():
 
 
 def test_a_bent_scale_colours_cells_as_its_legend_does():
-    """Where one token's values are a thousand times the others', cells still have exactly the colours of their values."""
+    """Where one token is a thousand times as large as the others, cells still have the colours of their values."""
     trace = tiny_trace("grouped queries")
     values = {n: v * 1000.0 ** (np.arange(len(v)) == 0)[:, None] if ".resid" in n or n == "embed" else v
               for n, v in trace.items()}  # fmt: skip
@@ -159,7 +159,7 @@ def test_a_bent_scale_colours_cells_as_its_legend_does():
     picture = offscreen.render(look, samples=1)
     stream = scene.scales["residual"]
     right = wrong = 0
-    for x, y, colour, value in cells(look):
+    for x, y, colour, _ in cells(look):
         if (picture[y, x] == colour).all(axis=1).any():
             right += 1
         elif not covered(look, x, y):

@@ -56,9 +56,9 @@ def test_a_scale_does_not_depend_on_the_order_of_tensors():
 
 
 def growing_stream() -> list[np.ndarray]:
-    """Return layers whose values grow tenfold each, with a first token a hundred times as large as the others."""
+    """Return layers whose values grow threefold each, with a first token a hundred times as large as the others."""
     random = np.random.default_rng(0)
-    layers = [random.standard_normal((12, 64)) * 10.0**layer for layer in range(4)]
+    layers = [random.standard_normal((12, 64)) * 3.0**layer for layer in range(4)]
     for values in layers:
         values[0] *= 100
     return layers

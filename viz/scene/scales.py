@@ -33,7 +33,7 @@ EVEN = ("attention", "router")
 # to about this share of those, so that they stand well apart from zero
 UNEVEN, EVEN_SHARE = 9.0, 0.4
 LARGE = 90.0  # percentile of the magnitudes of one tensor
-USUAL = 25.0  # percentile of that over the tensors: a few tensors may be pale, most must not
+USUAL = 10.0  # percentile of that over the tensors: a few tensors may be pale, most must not
 # percentiles come from at most this many cells, evenly spaced, of each tensor
 SAMPLE = 200_000
 
@@ -131,7 +131,7 @@ def scale_of(kind: str, arrays: Iterable[np.ndarray]) -> Scale:
 
 
 def typical_of(cells: Iterable[np.ndarray]) -> float:
-    """Return how large the large values of a usual tensor are, from each tensor's pooled magnitudes; 0 if all are zero."""
+    """Return how large the large values of a usual tensor are, from pooled magnitudes; 0 if all are zero."""
     large = []
     for magnitudes in cells:
         sample = magnitudes[:: max(1, magnitudes.size // SAMPLE)]

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from random import Random
 
-from refgguf.demo.scenes_reason import plain_sums
+from refgguf.demo.scenes import early_fact, give, names_again, where, words_again
+from refgguf.demo.scenes_reason import compare, plain_sums
 from refgguf.demo.split import plain
 from refgguf.demo.stories import story
 from refgguf.demo.tasks import TASKS
@@ -41,6 +43,19 @@ def document(rng: Random, test: bool = False) -> str:
     if kind < STORY_SHARE + PLAIN_SUMS_SHARE:
         return plain_sums(rng, test)
     return " ".join(scene(rng, test) for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 4))))
+
+
+# Told thoroughly in drills, where every question that the facts allow is asked: relations between people and
+# things are learned several times faster when each telling is asked about from all sides.
+DRILLS = {give: 35, early_fact: 30, where: 15, compare: 20, names_again: 8}
+WORDS_DRILL = 4
+
+
+def drill(rng: Random) -> str:
+    """A page of one or two scenes of the training part with all their questions, for the training text alone."""
+    scenes = [partial(told, thorough=True) for told in DRILLS] + [words_again]
+    weights = [*DRILLS.values(), WORDS_DRILL]
+    return " ".join(told(rng, False) for told in rng.choices(scenes, weights, k=rng.choice((1, 1, 2))))
 
 
 def long_document(rng: Random, test: bool = False) -> str:

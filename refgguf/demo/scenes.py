@@ -77,7 +77,7 @@ def _give_ask(rng: Random, giver: str, taker: str, look: str, noun: str, questio
     ))  # fmt: skip
 
 
-def give(rng: Random, test: bool) -> str:
+def give(rng: Random, test: bool, thorough: bool = False) -> str:
     """Who gave what to whom: one to three gifts, then who has it, who gave it, or what it was."""
     people, nouns = rng.sample(NAMES, 6), list(THINGS)
     gifts = []
@@ -90,9 +90,13 @@ def give(rng: Random, test: bool) -> str:
         nouns.remove(noun)
         gifts.append((giver, taker, look, noun))
     told = [_give_one(rng, giver, taker, f"{look} {noun}") for giver, taker, look, noun in gifts]
-    asked = list(gifts)
-    rng.shuffle(asked)
-    asks = [_give_ask(rng, *gift, rng.randrange(3)) for gift in asked[: rng.choice((1, 1, 2))]]
+    if thorough:
+        asked = [(gift, question) for gift in gifts for question in range(3)]
+        rng.shuffle(asked)
+        asks = [_give_ask(rng, *gift, question) for gift, question in asked]
+    else:
+        rng.shuffle(gifts)
+        asks = [_give_ask(rng, *gift, rng.randrange(3)) for gift in gifts[: rng.choice((1, 1, 2))]]
     return " ".join(told) + " " + filler(rng, 0, 1) + " ".join(asks)
 
 
@@ -117,7 +121,7 @@ def words_again(rng: Random, test: bool) -> str:
     ))  # fmt: skip
 
 
-def names_again(rng: Random, test: bool) -> str:
+def names_again(rng: Random, test: bool, thorough: bool = False) -> str:
     """Names that come back: a creature with a name never heard before, called again later."""
     one, two = (draw(rng, test, "names", lambda rng: (a_name(rng),))[0] for _ in range(2))
     kind, kind2 = rng.sample(CREATURES, 2)
@@ -126,8 +130,9 @@ def names_again(rng: Random, test: bool) -> str:
     second = rng.choice(
         (f"There was also a {kind2} called {two}. ", f"A {kind2} named {two} lived there too. ")
     )
-    asked, asked_kind = rng.choice(((one, kind), (two, kind2))) if other else (one, kind)
-    return (
+    both = ((one, kind), (two, kind2)) if other else ((one, kind),)
+    asked, asked_kind = rng.choice(both) if other else both[0]
+    told = (
         rng.choice((
             f"Near {place} lived a {kind} named {one}. ",
             f"There was once a {kind} called {one}. ",
@@ -136,13 +141,19 @@ def names_again(rng: Random, test: bool) -> str:
         ))
         + (second if other else "")
         + filler(rng, 0, 2)
-        + rng.choice((
-            f"Everyone liked the {asked_kind}. Its name was{mark(' ' + asked)}.",
-            f"{who} called the {asked_kind} by its name:{mark(' ' + asked)}.",
-            f"The name of the {asked_kind} was{mark(' ' + asked)}.",
-            f'"What is the name of the {asked_kind}?" asked {who}. It was{mark(" " + asked)}.',
-        ))
     )  # fmt: skip
+    if thorough:
+        return told + " ".join(_name_ask(rng, who, *pair) for pair in rng.sample(both * 2, 2 * len(both)))
+    return told + _name_ask(rng, who, asked, asked_kind)
+
+
+def _name_ask(rng: Random, who: str, name: str, kind: str) -> str:
+    return rng.choice((
+        f"Everyone liked the {kind}. Its name was{mark(' ' + name)}.",
+        f"{who} called the {kind} by its name:{mark(' ' + name)}.",
+        f"The name of the {kind} was{mark(' ' + name)}.",
+        f'"What is the name of the {kind}?" asked {who}. It was{mark(" " + name)}.',
+    ))  # fmt: skip
 
 
 def _fact(rng: Random, kind: str, name: str, value: str) -> str:
@@ -173,7 +184,7 @@ def _fact_ask(rng: Random, kind: str, name: str, value: str) -> str:
 FACT_VALUES = {"colour": COLOURS, "pet": ANIMALS, "food": FOODS, "job": JOBS, "home": HOMES, "gift": THINGS}
 
 
-def early_fact(rng: Random, test: bool) -> str:
+def early_fact(rng: Random, test: bool, thorough: bool = False) -> str:
     """Facts stated early and needed later: two people, one kind of fact, some sentences between."""
 
     def facts(rng: Random) -> tuple:
@@ -184,7 +195,8 @@ def early_fact(rng: Random, test: bool) -> str:
 
     rows = draw_row(rng, test, "fact", facts)
     told = " ".join(_fact(rng, *row) for row in rows)
-    asks = " ".join(_fact_ask(rng, *row) for row in rng.sample(rows, rng.choice((1, 2))))
+    asked = rng.sample(rows * 2, 2 * len(rows)) if thorough else rng.sample(rows, rng.choice((1, 2)))
+    asks = " ".join(dict.fromkeys(_fact_ask(rng, *row) for row in asked))  # the same one but once
     return f"{told} {filler(rng, 1, 4)}{asks}"
 
 
@@ -194,7 +206,7 @@ def _put(rng: Random, name: str, thing: str, spot: str) -> str:
     )
 
 
-def where(rng: Random, test: bool) -> str:
+def where(rng: Random, test: bool, thorough: bool = False) -> str:
     """What is where: two or three things in their places, perhaps one of them moved, then where one is."""
 
     def facts(rng: Random) -> tuple:
@@ -214,7 +226,8 @@ def where(rng: Random, test: bool) -> str:
             ))
         )  # fmt: skip
     asks = []
-    for thing in rng.sample(things, rng.choice((1, 2))):
+    asked = rng.sample(things * 2, 2 * len(things)) if thorough else rng.sample(things, rng.choice((1, 2)))
+    for thing in asked:
         asks.append(
             rng.choice((
                 f"Where is the {thing} now? It is{mark(' ' + at[thing])}.",
@@ -222,4 +235,4 @@ def where(rng: Random, test: bool) -> str:
                 f"So {rng.choice(NAMES)} found the {thing}{mark(' ' + at[thing])}.",
             ))
         )  # fmt: skip
-    return " ".join(told) + " " + filler(rng, 0, 1) + " ".join(asks)
+    return " ".join(told) + " " + filler(rng, 0, 1) + " ".join(dict.fromkeys(asks))

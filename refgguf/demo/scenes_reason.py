@@ -122,7 +122,7 @@ def count(rng: Random, test: bool) -> str:
     ))  # fmt: skip
 
 
-def compare(rng: Random, test: bool) -> str:
+def compare(rng: Random, test: bool, thorough: bool = False) -> str:
     """Comparisons: a chain of people, or two numbers of things."""
 
     def facts(rng: Random) -> tuple:
@@ -141,7 +141,7 @@ def compare(rng: Random, test: bool) -> str:
             f"The one with fewer {things} is{mark(' ' + fewer)}.",
         ]
         rng.shuffle(asks)
-        return f"{one} has {say(a)} {things} and {two} has {say(b)}. " + " ".join(asks[: rng.choice((1, 2))])
+        return f"{one} has {say(a)} {things} and {two} has {say(b)}. " + " ".join(asks[: 2 if thorough else rng.choice((1, 2))])
     which, *people = rest
     up, down, most, least = COMPARATIVES[which]
     told = []
@@ -155,7 +155,7 @@ def compare(rng: Random, test: bool) -> str:
     else:
         asks = [f"Of the three, the {most} is{mark(' ' + people[0])}.", f"The {least} of them is{mark(' ' + people[-1])}.",
                 f"The {most} of them is{mark(' ' + people[0])}.", f"Of the three, the {least} is{mark(' ' + people[-1])}."]  # fmt: skip
-    return " ".join(told) + " " + " ".join(rng.sample(asks, rng.choice((1, 1, 2))))
+    return " ".join(told) + " " + " ".join(rng.sample(asks, 4 if thorough else rng.choice((1, 1, 2))))
 
 
 def opposite(rng: Random, test: bool) -> str:

@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 from tokenizers import Tokenizer
 
-from refgguf.demo.corpus import document, long_document
+from refgguf.demo.corpus import document, drill, long_document
 from refgguf.demo.split import CLOSE, OPEN
 from refgguf.demo.training.bpe import BOS_ID, EOS_ID
 
@@ -54,14 +54,24 @@ class Batches:
     """Makes batch after batch from a seed."""
 
     def __init__(
-        self, tokenizer: Tokenizer, seed: int | str, *, test: bool = False, answer_weight: float = 3.0
+        self,
+        tokenizer: Tokenizer,
+        seed: int | str,
+        *,
+        test: bool = False,
+        answer_weight: float = 3.0,
+        drills: float = 0.0,
     ) -> None:
         self.tokenizer, self.seed, self.test, self.answer_weight = tokenizer, seed, test, answer_weight
+        self.drills = drills  # share of documents that are drills; another share, other batches
         self.vocab = tokenizer.get_vocab_size()
 
     def _document(self, rng: Random, width: int) -> tuple[list[int], list[float]]:
         if rng.random() < REPEATS_SHARE:
             return repeated_tokens(rng, self.vocab, width)
+        if self.drills and rng.random() < self.drills:
+            ids, weights = marked_tokens(self.tokenizer, drill(rng), self.answer_weight)
+            return ids[:width], weights[:width]
         make = long_document if width > 256 and rng.random() < 0.3 else document
         ids, weights = marked_tokens(self.tokenizer, make(rng, self.test), self.answer_weight)
         return ids[:width], weights[:width]

@@ -20,11 +20,12 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+import refgguf
 from refgguf.demo.corpus import program_hash
 from refgguf.demo.training.batches import Batch, Batches
 from refgguf.demo.training.bpe import load_bpe
 from refgguf.demo.training.evaluate import document_bias, head_scores, held_out_loss, task_accuracy, write
-from refgguf.demo.training.muon import Optimiser
+from refgguf.demo.training.muon import Optimiser, matrix_dtype
 from refgguf.demo.training.net import Net, Shape
 from refgguf.demo.training.start import start
 
@@ -42,6 +43,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--muon", type=float, default=0.02, help="learning rate of the matrices")
     parser.add_argument("--adam", type=float, default=0.004, help="learning rate of embedding and norms")
     parser.add_argument("--weight-decay", type=float, default=0.1)
+    parser.add_argument("--drills", type=float, default=0.0, help="share of documents asked about thoroughly")
+    parser.add_argument("--begin-with", type=Path, help="a GGUF file exported earlier whose weights to start from")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -62,7 +65,8 @@ def loss_of(
     net: Net, ids: torch.Tensor, bias: torch.Tensor, weight: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The weighted loss to learn from, and the plain mean loss per counted token."""
-    with torch.autocast(ids.device.type, torch.bfloat16):
+    dtype = matrix_dtype(ids.device.type)
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
         logits = net(ids[:, :-1], bias)
     each = functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     counted = (weight > 0).float()
@@ -73,6 +77,12 @@ def tensors(batch: Batch, device: str) -> tuple[torch.Tensor, torch.Tensor, torc
     """The ids, the attention bias and the weights of a batch."""
     ids, weight = torch.from_numpy(batch.ids), torch.from_numpy(batch.weight)[:, 1:].flatten()
     return ids.to(device), document_bias(batch.document[:, :-1]).to(device), weight.to(device)
+
+
+def begin_with(net: Net, path: Path) -> None:
+    """Copy the weights of a file that `export` wrote; it names them as the network does."""
+    file = refgguf.open(path)
+    net.load_state_dict({name: torch.from_numpy(file[name].dequantize()) for name in net.state_dict()})
 
 
 def save(path: Path, net: Net, optimiser: Optimiser, facts: dict) -> None:
@@ -101,10 +111,10 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     tokenizer = load_bpe(args.folder / "tokenizer.json")
     net = Net(Shape(vocab=tokenizer.get_vocab_size(), n_layers=args.layers))
-    start(net)
+    start(net) if args.begin_with is None else begin_with(net, args.begin_with)
     net.to(args.device)
     optimiser = Optimiser(net, args.muon, args.adam, args.weight_decay)
-    batches = Batches(tokenizer, args.seed)
+    batches = Batches(tokenizer, args.seed, drills=args.drills)
     step_loss = torch.compile(loss_of, dynamic=False) if args.compile else loss_of
     checkpoint, log = args.folder / "checkpoint.pt", args.folder / "log.csv"
     facts = {"step": 0, "tokens": 0, "seconds": 0.0, "shape": asdict(net.shape), "loss": float("nan")}

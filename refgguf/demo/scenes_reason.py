@@ -141,7 +141,9 @@ def compare(rng: Random, test: bool, thorough: bool = False) -> str:
             f"The one with fewer {things} is{mark(' ' + fewer)}.",
         ]
         rng.shuffle(asks)
-        return f"{one} has {say(a)} {things} and {two} has {say(b)}. " + " ".join(asks[: 2 if thorough else rng.choice((1, 2))])
+        return f"{one} has {say(a)} {things} and {two} has {say(b)}. " + " ".join(
+            asks[: 2 if thorough else rng.choice((1, 2))]
+        )
     which, *people = rest
     up, down, most, least = COMPARATIVES[which]
     told = []

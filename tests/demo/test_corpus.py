@@ -8,10 +8,11 @@ from random import Random
 
 import pytest
 
-from refgguf.demo.corpus import document, documents, long_document, program_hash
+from refgguf.demo.corpus import document, documents, drill, long_document, program_hash
 from refgguf.demo.grammar import expand, tell
 from refgguf.demo.lexicon import NAMES, pronouns
 from refgguf.demo.plots import PLOTS
+from refgguf.demo.scenes import give
 from refgguf.demo.split import CLOSE, OPEN, draw_row, is_test, last_answer, mark, plain
 from refgguf.demo.stories import story
 from refgguf.demo.tasks import TASKS, prompts
@@ -75,6 +76,25 @@ def test_training_documents_hold_no_test_facts():
         text = plain(document(rng))
         for name in re.findall(r"(?:called|named|name was) ([A-Z][a-z]+)", text):
             assert name in NAMES or not is_test("names", name), text
+
+
+def test_drills_hold_no_test_prompt():
+    """None of 300 fresh prompts per task occurs anywhere in 5,000 drills, which are training text too."""
+    rng = Random(8)
+    drilled = "\n".join(plain(drill(rng)) for _ in range(5000))
+    asked = [item.prompt for task in TASKS for item in prompts(task, 300, seed=9)]
+    assert not [prompt for prompt in asked if prompt in drilled]
+
+
+def test_a_drill_asks_for_everything():
+    """A thorough telling of a gift asks who has it, who gave it and what it was, once each for every gift."""
+    rng = Random(6)
+    for _ in range(200):
+        text = give(rng, False, thorough=True)
+        answers = re.findall(f"{OPEN} ([^{CLOSE}]*){CLOSE}", text)
+        people = [answer for answer in answers if answer in NAMES]
+        assert len(answers) in (3, 6, 9) and len(set(answers)) == len(answers)
+        assert len(people) == 2 * len(answers) // 3
 
 
 def test_a_long_document_is_several():

@@ -17,6 +17,7 @@ from refgguf.demo.training.evaluate import document_bias, head_scores  # noqa: E
 from refgguf.demo.training.muon import orthogonal  # noqa: E402
 from refgguf.demo.training.net import Net, Shape  # noqa: E402
 from refgguf.demo.training.start import start  # noqa: E402
+from refgguf.demo.training.train import begin_with  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,14 @@ def test_a_batch_depends_on_seed_and_number_alone(tokenizer):
     for name in ("ids", "document", "weight"):
         assert np.array_equal(getattr(one.make(7, 4, 128), name), getattr(other.make(7, 4, 128), name))
     assert not np.array_equal(one.make(7, 4, 128).ids, Batches(tokenizer, 2).make(7, 4, 128).ids)
+
+
+def test_drills_change_the_batches_and_leave_the_plain_ones_as_they_were(tokenizer):
+    """A share of drills gives other rows with more to answer; a share of zero gives the very rows as before."""
+    plain = Batches(tokenizer, 1).make(7, 8, 128)
+    drilled = Batches(tokenizer, 1, drills=1.0).make(7, 8, 128)
+    assert np.array_equal(plain.ids, Batches(tokenizer, 1, drills=0.0).make(7, 8, 128).ids)
+    assert (drilled.weight == 3).sum() > 1.5 * (plain.weight == 3).sum()
 
 
 def test_rows_are_whole_documents(tokenizer):
@@ -93,7 +102,7 @@ def test_the_start_has_the_circuit_it_promises():
 
 
 def test_the_exported_file_has_the_logits_of_the_network(tokenizer, tmp_path: Path):
-    """An exported file is read by refgguf, which cuts text as the trainer does and gives the same logits."""
+    """An exported file gives refgguf the same tokens and logits, and training can go on from its weights."""
     import refgguf
     from refgguf.demo.training.export import export, round_to_bf16
 
@@ -112,3 +121,8 @@ def test_the_exported_file_has_the_logits_of_the_network(tokenizer, tmp_path: Pa
     # two orders of float32 sums over rows of at most 512 values, logits of size one
     assert np.abs(model.logits(ids) - theirs).max() < 1e-4
     assert "sums" in model.file.metadata["general.description"]
+
+    other = Net(net.shape)
+    assert begin_with(other, tmp_path / "out.gguf") == {"earlier_steps": 1, "tokens": 2}
+    for name, weight in net.state_dict().items():
+        assert torch.equal(weight, other.state_dict()[name]), name

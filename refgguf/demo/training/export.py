@@ -123,7 +123,7 @@ def export(
     writer.add_file_type(gguf.LlamaFileType[{"BF16": "MOSTLY_BF16", "F32": "ALL_F32"}[type_name]])
     add_tokenizer(writer, tokenizer)
     writer.add_string("refgguf.demo.corpus_sha256", facts["corpus"])
-    writer.add_uint32("refgguf.demo.training_steps", facts["step"])
+    writer.add_uint32("refgguf.demo.training_steps", facts["step"] + facts.get("earlier_steps", 0))
     writer.add_uint64("refgguf.demo.training_tokens", facts["tokens"])
     writer.add_float32("refgguf.demo.training_loss", facts["loss"])
     for name, value in found.items():

@@ -44,7 +44,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--adam", type=float, default=0.004, help="learning rate of embedding and norms")
     parser.add_argument("--weight-decay", type=float, default=0.1)
     parser.add_argument("--drills", type=float, default=0.0, help="share of documents asked about thoroughly")
-    parser.add_argument("--begin-with", type=Path, help="a GGUF file exported earlier whose weights to start from")
+    parser.add_argument(
+        "--begin-with", type=Path, help="a GGUF file exported earlier whose weights to start from"
+    )
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -79,10 +81,12 @@ def tensors(batch: Batch, device: str) -> tuple[torch.Tensor, torch.Tensor, torc
     return ids.to(device), document_bias(batch.document[:, :-1]).to(device), weight.to(device)
 
 
-def begin_with(net: Net, path: Path) -> None:
-    """Copy the weights of a file that `export` wrote; it names them as the network does."""
-    file = refgguf.open(path)
-    net.load_state_dict({name: torch.from_numpy(file[name].dequantize()) for name in net.state_dict()})
+def begin_with(net: Net, path: Path) -> dict[str, int]:
+    """Copy the weights of a file that `export` wrote, and return the steps and tokens that went into it."""
+    with refgguf.open(path) as file:  # it names the weights as the network does
+        net.load_state_dict({name: torch.from_numpy(file[name].dequantize()) for name in net.state_dict()})
+        steps, tokens = (file.metadata[f"refgguf.demo.training_{what}"] for what in ("steps", "tokens"))
+    return {"earlier_steps": int(steps), "tokens": int(tokens)}
 
 
 def save(path: Path, net: Net, optimiser: Optimiser, facts: dict) -> None:
@@ -111,13 +115,20 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     tokenizer = load_bpe(args.folder / "tokenizer.json")
     net = Net(Shape(vocab=tokenizer.get_vocab_size(), n_layers=args.layers))
-    start(net) if args.begin_with is None else begin_with(net, args.begin_with)
+    start(net)
+    earlier = {} if args.begin_with is None else begin_with(net, args.begin_with)
     net.to(args.device)
     optimiser = Optimiser(net, args.muon, args.adam, args.weight_decay)
     batches = Batches(tokenizer, args.seed, drills=args.drills)
     step_loss = torch.compile(loss_of, dynamic=False) if args.compile else loss_of
     checkpoint, log = args.folder / "checkpoint.pt", args.folder / "log.csv"
-    facts = {"step": 0, "tokens": 0, "seconds": 0.0, "shape": asdict(net.shape), "loss": float("nan")}
+    facts = {
+        "step": 0,
+        "tokens": 0,
+        "seconds": 0.0,
+        "shape": asdict(net.shape),
+        "loss": float("nan"),
+    } | earlier
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         net.load_state_dict(saved.pop("net"))

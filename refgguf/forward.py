@@ -90,7 +90,7 @@ def _scores(
             if start + at_once < len(tokens):
                 continue
             x = x[-1:]
-        logits.append(network.head(x, Scope(weights, record, _positions(part, n_past + start), part)))
+        logits.append(network.score(x, Scope(weights, record, _positions(part, n_past + start), part)))
     return logits
 
 
@@ -103,7 +103,7 @@ def _residual(
 ) -> np.ndarray:
     """Return the residual stream that leaves the last layer, (token, d_model) float32."""
     s = Scope(weights, record, _positions(tokens, n_past), tokens, n_past=n_past)
-    x = s.common["embed"] = network.embedding(s)
+    x = network.enter(s)
     for number, layer in enumerate(network.layers):
         prefix, weight_prefix = network.prefixes(number)
         x = layer(x, replace(s, prefix=prefix, weight_prefix=weight_prefix, state=cache.states[number]))

@@ -98,6 +98,7 @@ LAYER_WORDS = {
     "attn_q_gate": Word("token head channel", "qkv", "queries and the gates of the values", "Qcur_full"),
     "attn_q_norm": Word("token head d_head", "qkv", "queries, normed", "Qcur_normed"),
     "attn_k_norm": Word("token kv_head d_head", "qkv", "keys, normed", "Kcur_normed"),
+    "attn_v_norm": Word("token kv_head d_head", "qkv", "values, normed", "Vcur_normed"),
     "attn_q_rope": Word("token head d_head", "qkv", "queries turned by their position", "Qcur", "attn.hook_rot_q"),
     "attn_k_rope": Word("token kv_head d_head", "qkv", "keys turned by their position", "Kcur", "attn.hook_rot_k"),
     "attn_q_a": Word("token rank", "qkv", "short vector that the queries of all heads come from", "q"),
@@ -149,12 +150,15 @@ LAYER_WORDS = {
     "shexp_gate": Word("token expert", "router", "score of the expert that sees every token", "ffn_shexp_gate_inp"),
     "shexp_gate_act": Word("token expert", "router", "how much of that expert counts", "ffn_shexp_gate"),
     "ffn_shexp_gated": Word("token d_model", "ffn", "result of that expert, as much as counts", "ffn_shexp_out"),
+    "ffn_dense_raw": Word("token d_model", "ffn", "that network's result before its norm", "ffn_out"),
+    "ffn_exps": Word("token d_model", "ffn", "result of the chosen experts, normed", "ffn_moe"),
     "ffn_dense": Word("token d_model", "ffn", "result of the dense network beside the experts", "ffn_out"),
     "ffn_norm_exps": Word("token d_model", "norm", "residual stream normed for the experts", "ffn_norm_exps"),
     "ffn_moe_out": Word("token d_model", "ffn", "weighted results of the chosen experts, summed", "ffn_moe_out"),
     "ffn_adjugate_out": Word(
         "token d_model", "ffn", "weighted results of the small experts, summed", "ffn_adj_moe_out"
     ),
+    "router_in": Word("token d_model", "router", "residual stream normed for the router", ""),
     "router_logits": Word("token expert", "router", "score of each expert", "ffn_moe_logits"),
     "router_probs": Word("token expert", "router", "share of each expert before selection", "ffn_moe_probs"),
     "router_choice": Word(
@@ -179,6 +183,12 @@ LAYER_WORDS = {
         "token slot d_model", "ffn", "result of each chosen expert, weighted", "ffn_moe_weighted"
     ),
     "ffn_out": Word("token d_model", "residual", "what the feed-forward network adds", "ffn_out", "hook_mlp_out"),
+    "resid_late": Word("token d_model", "residual", "residual stream after the feed-forward network", "pe_in"),
+    "resid_unscaled": Word("token d_model", "residual", "residual stream before the layer's scale", ""),
+    "layer_embd_raw": Word("token d_model", "ffn", "a layer's own input in all channels, before its norm"),
+    "layer_embd": Word(
+        "token d_model", "residual", "what a layer's own input adds to the residual stream", "per_layer_embd_out"
+    ),
     "embed_skip": Word("token d_model", "residual", "the embedding, scaled, added once more", "embd_skip"),
     "resid_post": Word(
         "token d_model", "residual", "residual stream leaving the block", "l_out", "hook_resid_post"

@@ -27,6 +27,8 @@ class Agreement:
         llama_cpp: error in llama.cpp numerics, where it was measured.
         taps: how many intermediate tensors were compared.
         worst_tap: the largest error among them, in exact numerics.
+        noise: what the logits change by when every number in the model moves to its neighbour in float32; measured
+            where the model makes more of a rounding than others do, so that no two programs agree more closely.
     """
 
     model: str
@@ -34,6 +36,7 @@ class Agreement:
     llama_cpp: float | None
     taps: int
     worst_tap: float
+    noise: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from refgguf.arch.hyper import MAX_CONTEXT, NOTHING, HyperParameters
 from refgguf.blocks.attention import Attention
 from refgguf.blocks.block import Block
+from refgguf.blocks.borrowed import BorrowingAttention
 from refgguf.blocks.branch import Branch
 from refgguf.blocks.ffn import FeedForward
 from refgguf.blocks.layer import Layer
@@ -31,10 +33,15 @@ def qk_norm(norm: Norm, over: str = "head") -> dict[str, HeadNorm]:
     return {"q_norm": HeadNorm(norm, over), "k_norm": HeadNorm(norm, over)}
 
 
-def head_sizes(hp: HyperParameters, layer: int) -> tuple[int, int, int, int]:
+def head_sizes(hp: HyperParameters, layer: int, *, local: bool = False) -> tuple[int, int, int, int]:
     """Return n_heads, n_kv_heads, d_head and d_head_v of a layer, checked against each other.
 
     Head sizes follow from the first layer's heads where the file does not say, as in llama.cpp.
+
+    Args:
+        hp: hyper-parameters.
+        layer: number of the layer.
+        local: it has a sliding window; the file may have head sizes of their own for such layers.
     """
     heads = hp.per_layer("attention.head_count")
     kv_heads = hp.per_layer("attention.head_count_kv", None) if hp.given("attention.head_count_kv") else heads
@@ -48,19 +55,30 @@ def head_sizes(hp: HyperParameters, layer: int) -> tuple[int, int, int, int]:
     if not hp.given("attention.key_length") and hp.d_model % first:
         raise hp.error("embedding_length", f"{hp.d_model} is no multiple of head_count {first}")
     d_head = hp.int("attention.key_length", hp.d_model // first, least=1)
-    return n_heads, n_kv_heads, d_head, hp.int("attention.value_length", hp.d_model // first, least=1)
+    d_head_v = hp.int("attention.value_length", hp.d_model // first, least=1)
+    if local:
+        d_head = hp.int("attention.key_length_swa", d_head, least=1)
+        d_head_v = hp.int("attention.value_length_swa", d_head_v, least=1)
+    return n_heads, n_kv_heads, d_head, d_head_v
 
 
 def attention(
     hp: HyperParameters, layer: int, *, rope: Rope | None, scale: float | None = None, **switches: Any
 ) -> Attention:
     """Return the attention of a layer, with the head sizes of the file; switches as in `Attention`."""
-    n_heads, n_kv_heads, d_head, d_head_v = head_sizes(hp, layer)
+    mask = switches.get("mask")
+    n_heads, n_kv_heads, d_head, d_head_v = head_sizes(hp, layer, local=bool(mask and mask.window))
     fused = hp.has(f"blk.{layer}.attn_qkv.weight")
     biased = hp.has(f"blk.{layer}.attn_qkv.bias") or hp.has(f"blk.{layer}.attn_q.bias")
     sizes = (hp.d_model, n_heads, n_kv_heads, d_head, d_head_v)
     scale = d_head**-0.5 if scale is None else scale
     return Attention(*sizes, scale, rope, fused_qkv=fused, biased=biased, **switches)
+
+
+def borrowing(attention: Attention, number: int, lender: Attention) -> BorrowingAttention:
+    """Return attention that reads the keys and values of another layer, of this number."""
+    same = {field.name: getattr(attention, field.name) for field in fields(attention)}
+    return BorrowingAttention(**same, lender=number, lent=(lender.keys, lender.values))
 
 
 def feed_forward(

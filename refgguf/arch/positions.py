@@ -22,6 +22,7 @@ def rope(
     base: float | None = None,
     stretched: bool = True,
     yarn_log: float = 0.0,
+    local: bool = False,
 ) -> Rope:
     """Return the position embedding that the metadata describes.
 
@@ -33,8 +34,9 @@ def rope(
         base: frequency base; the file's if None.
         stretched: angles are multiplied by the file's scaling factor.
         yarn_log: as in `rope_scaling`.
+        local: the layer has a sliding window.
     """
-    d_head = head_sizes(hp, layer)[2]
+    d_head = head_sizes(hp, layer, local=local)[2]
     n_rot = hp.int("rope.dimension_count", d_head, least=2) if n_rot is None else n_rot
     if n_rot > d_head or n_rot % 2:
         raise hp.error(
@@ -71,7 +73,7 @@ def local_rope(
     """
     base = hp.float("rope.freq_base_swa", rope_base(hp) if base is None else base, positive=True)
     n_rot = hp.int("rope.dimension_count_swa", least=2) if hp.given("rope.dimension_count_swa") else None
-    return rope(hp, style, layer, n_rot=n_rot, base=base, stretched=stretched)
+    return rope(hp, style, layer, n_rot=n_rot, base=base, stretched=stretched, local=True)
 
 
 def multi_axis_rope(

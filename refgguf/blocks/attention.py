@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from refgguf.blocks.attention_switches import Gate, Temperature
 from refgguf.blocks.block import Block
 from refgguf.blocks.keyvalues import KeyValues
 from refgguf.blocks.mask import Mask
@@ -31,35 +32,6 @@ PARTS = (("attn_q", "q"), ("attn_k", "k"), ("attn_v", "v"))
 
 
 @dataclass(frozen=True)
-class Temperature:
-    """Queries grow with their position: q · (1 + scale · log(⌊(position + offset) / step⌋ + 1))."""
-
-    scale: float
-    step: int
-    offset: float = 0.0
-
-    def factors(self, positions: np.ndarray) -> np.ndarray:
-        """Return (token,) float32 that multiply the queries."""
-        steps = np.floor((positions.astype(np.float32) + np.float32(self.offset)) / np.float32(self.step))
-        return (np.log(steps.astype(np.float64) + 1.0) * self.scale + 1.0).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Gate:
-    """Mixed values are multiplied by act(x · Wgateᵀ).
-
-    Attributes:
-        act: name of the activation function.
-        per_head: one number a head; otherwise one a channel.
-        joint: the matrix of the queries gives it too, after each head's query.
-    """
-
-    act: str = "sigmoid"
-    per_head: bool = False
-    joint: bool = False
-
-
-@dataclass(frozen=True)
 class Attention(Block):
     """Multi-head attention.
 
@@ -73,6 +45,8 @@ class Attention(Block):
         rope: position embedding of queries and keys, or None.
         q_norm: norm of the queries, or None.
         k_norm: norm of the keys, or None.
+        v_norm: norm of the values, or None.
+        values_from_keys: the file has no matrix of values; what the matrix of keys gives serves as values too.
         norm_after_rope: those norms come after RoPE.
         fused_qkv: the file has one matrix attn_qkv instead of three.
         biased: the file has biases for queries, keys and values.
@@ -96,6 +70,8 @@ class Attention(Block):
     rope: Rope | None = None
     q_norm: HeadNorm | None = None
     k_norm: HeadNorm | None = None
+    v_norm: HeadNorm | None = None
+    values_from_keys: bool = False
     norm_after_rope: bool = False
     fused_qkv: bool = False
     biased: bool = False
@@ -115,6 +91,18 @@ class Attention(Block):
         return self.n_heads * self.d_head, self.n_kv_heads * self.d_head, self.n_kv_heads * self.d_head_v
 
     @property
+    def keys(self) -> str:
+        """Local name of the tap of the keys that queries meet."""
+        steps = [("attn_k_norm", self.k_norm), ("attn_k_rope", self.rope)]
+        names = [name for name, there in (reversed(steps) if self.norm_after_rope else steps) if there]
+        return names[-1] if names else "attn_k"
+
+    @property
+    def values(self) -> str:
+        """Local name of the tap of the values that are mixed."""
+        return "attn_v_norm" if self.v_norm else "attn_v"
+
+    @property
     def _joint(self) -> bool:
         return bool(self.gate and self.gate.joint)
 
@@ -125,12 +113,14 @@ class Attention(Block):
             n
             for name, d in zip(PARTS, self.widths, strict=True)
             for n in linear_needs(name[0], d * (2 if self._joint and name[1] == "q" else 1), self.d_model)
+            if not (self.values_from_keys and name[1] == "v")
         ]
         if self.fused_qkv:  # an old file may have biases of their own for the three parts
             biases = [Need(n.name, n.shape, optional=True) for n in needs if n.name.endswith(".bias")]
             needs = linear_needs("attn_qkv", sum(self.widths), self.d_model) + biases
         needs += self.q_norm.needs("attn_q_norm", self.n_heads, self.d_head) if self.q_norm else []
         needs += self.k_norm.needs("attn_k_norm", self.n_kv_heads, self.d_head) if self.k_norm else []
+        needs += self.v_norm.needs("attn_v_norm", self.n_kv_heads, self.d_head_v) if self.v_norm else []
         needs += self.rope.needs() if self.rope else []
         needs += [Need("attn_sinks.weight", (self.n_heads,))] if self.sinks else []
         if self.gate and not self._joint:
@@ -150,6 +140,9 @@ class Attention(Block):
             formula = f"q · (1 + {self.temperature.scale:g} · log(⌊position / {self.temperature.step}⌋ + 1))"
             yield declare("attn_q_temp", inputs=[names["q"]], formula=formula, layer=layer)
             names["q"] = "attn_q_temp"
+        if self.v_norm:
+            weights, formula = self.v_norm.weights("attn_v_norm"), self.v_norm.formula
+            yield declare("attn_v_norm", inputs=["attn_v"], weights=weights, formula=formula, layer=layer)
         yield from self._mix_taps(layer, names)
         yield from self._output_taps(layer, source)
 
@@ -180,6 +173,8 @@ class Attention(Block):
                 source = "attn_qkv_clamped" if self.clamp else "attn_qkv"
                 formula = f"the {sign} columns of qkv, split into heads"
                 yield declare(name, inputs=[source], formula=formula, layer=layer)
+            elif self.values_from_keys and sign == "v":
+                yield declare(name, inputs=["attn_k"], formula="k, as it comes", layer=layer, llama_cpp="")
             else:
                 formula = f"x · W{sign}ᵀ{bias}, split into heads" + cut
                 foreign = f"{sign.upper()}cur_clamped" if self.clamp else None
@@ -231,7 +226,7 @@ class Attention(Block):
             layer=layer,
         )
         yield declare(
-            "attn_z", inputs=["attn_probs", "attn_v"], formula="Σ over keys: probs · v", layer=layer
+            "attn_z", inputs=["attn_probs", self.values], formula="Σ over keys: probs · v", layer=layer
         )
 
     def _output_taps(self, layer: int, source: str) -> Iterator[Tap]:
@@ -284,7 +279,10 @@ class Attention(Block):
             q, k = step(q, k, s)
         if self.temperature:
             q = s.tap("attn_q_temp", q * self.temperature.factors(s.positions)[:, None, None])
+        if self.v_norm:
+            v = s.tap("attn_v_norm", self.v_norm(v, s, "attn_v_norm"))
         n_keys = s.state.store(s.n_past, k, v)
+        s.common[f"{s.prefix}keyvalues"] = s.state  # for later layers without keys and values of their own
         z = s.tap("attn_z", self._attend(q, n_keys, s))  # (token, head, d_head_v)
         if self.gate:
             z = s.tap("attn_gated", z * self._gate(x, s, full))  # (token, head, d_head_v)
@@ -304,17 +302,21 @@ class Attention(Block):
         if self.fused_qkv:
             parts = np.split(self._fused(x, s), np.cumsum(self.widths)[:2], axis=1)
         else:
-            parts = [self._clamped(s.linear(x, name)) for name, _ in PARTS[full is not None :]]
+            names = PARTS[full is not None : 2 if self.values_from_keys else 3]
+            parts = [self._clamped(s.linear(x, name)) for name, _ in names]
             parts = parts if full is None else [full[:, :, : self.d_head], *parts]
         heads = (
             (self.n_heads, self.d_head),
             (self.n_kv_heads, self.d_head),
             (self.n_kv_heads, self.d_head_v),
         )
-        return tuple(
+        found = [
             s.tap(name, np.ascontiguousarray(part).reshape(len(x), *shape))
-            for (name, _), part, shape in zip(PARTS, parts, heads, strict=True)
-        )
+            for (name, _), part, shape in zip(PARTS, parts, heads, strict=not self.values_from_keys)
+        ]
+        if self.values_from_keys:
+            found.append(s.tap("attn_v", found[1]))
+        return tuple(found)
 
     def _fused(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Return queries, keys and values of each token side by side, (token, qkv)."""

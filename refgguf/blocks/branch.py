@@ -18,7 +18,7 @@ from refgguf.blocks.scope import Need, Scope
 from refgguf.taps import Tap, declare
 
 # what a block's result is called while a norm or a scale still follows
-RAW_NAMES = {"attn_out": "attn_output", "ffn_out": "ffn_down"}
+RAW_NAMES = {"attn_out": "attn_output", "ffn_out": "ffn_down", "ffn_exps": "ffn_moe_out"}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
     parallel       x ← x + mixer(norm(x)) + ffn(norm'(x))
     shared norm    x ← x + mixer(n) + ffn(n),      n = norm(x)
 
-Either branch may be absent.
+Either branch may be absent; a third may follow, and a scale of what leaves.
 """
 
 from __future__ import annotations
@@ -107,6 +107,8 @@ class Layer:
         shared_norm: the second branch reads what the first one's norm gives.
         skip: what is added to the stream besides, or None.
         after: what changes the stream that leaves, or None.
+        late: a branch that reads the stream after the others, or None.
+        scaled: the stream that leaves is multiplied by a number of the file.
         llama_cpp: llama.cpp's names of taps (by local name) that differ from the table's; "" for none, and with a
             leading / for one that llama.cpp gives without the layer's number.
     """
@@ -117,6 +119,8 @@ class Layer:
     shared_norm: bool = False
     skip: EmbeddingSkip | None = None
     after: LoopNorm | Halved | None = None
+    late: Branch | None = None
+    scaled: bool = False
     llama_cpp: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -127,15 +131,16 @@ class Layer:
     @property
     def blocks(self) -> list[Block]:
         """Its token mixer and its feed-forward network, those that it has, each followed by its parts."""
-        found = [branch.block for branch in (self.mixer, self.ffn) if branch]
+        found = [branch.block for branch in (self.mixer, self.ffn, self.late) if branch]
         for block in found:  # which grows
             found.extend(getattr(block, "parts", ()))
         return found
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        parts = (self.mixer, self.ffn, self.skip, self.after)
-        return [need for part in parts if part for need in part.needs()]
+        parts = (self.mixer, self.ffn, self.skip, self.late, self.after)
+        scale = [Need("layer_output_scale.weight", (1,))] if self.scaled else []
+        return [need for part in parts if part for need in part.needs()] + scale
 
     def taps(self, layer: int, sources: list[str]) -> Iterator[Tap]:
         """Declare its taps, in order of execution.
@@ -176,7 +181,21 @@ class Layer:
         if self.skip:
             yield from self.skip.taps(layer)
             terms.append(self.skip.out)
-        yield _sum("resid_post", [stream, *terms], layer)
+        if self.late:
+            yield _sum("resid_late", [stream, *terms], layer)
+            yield from self.late.taps(layer, "resid_late")
+            stream, terms = "resid_late", [self.late.out]
+        if self.scaled:
+            yield _sum("resid_unscaled", [stream, *terms], layer)
+            yield declare(
+                "resid_post",
+                inputs=["resid_unscaled"],
+                weights=["layer_output_scale.weight"],
+                formula="x · scale",
+                layer=layer,
+            )
+        else:
+            yield _sum("resid_post", [stream, *terms], layer)
         if self.after:
             yield from self.after.taps(layer, "resid_post")
 
@@ -194,12 +213,18 @@ class Layer:
         if self.ffn:
             if terms and not (self.parallel or self.shared_norm):
                 stream, terms = s.tap("resid_mid", stream + terms[0]), []
+                s.common["resid_mid"] = stream
             source = normed if self.shared_norm and self.mixer else stream
             terms.append(self.ffn.run(self.ffn.enter(source, s), s.with_state(s.state[1])))
         if self.skip:
             terms.append(self.skip(s))
         for term in terms:
             stream = stream + term
+        if self.late:
+            stream = s.tap("resid_late", stream)
+            stream = stream + self.late.run(self.late.enter(stream, s), s.with_state(None))
+        if self.scaled:
+            stream = s.tap("resid_unscaled", stream) * s.vector("layer_output_scale.weight")
         stream = s.tap("resid_post", stream)
         return self.after(stream, s) if self.after else stream
 

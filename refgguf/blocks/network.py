@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from refgguf.blocks.ends import Embedding, Head
 from refgguf.blocks.layer import Layer
-from refgguf.blocks.scope import Need
+from refgguf.blocks.scope import Need, Scope
+from refgguf.blocks.step import Step
 from refgguf.taps import Tap
 
 
@@ -23,6 +26,8 @@ class Network:
         blocks: for each layer the number of the file's block whose tensors it works with; () if that is its own.
         causal: no token sees a later one, so that a text can be run in pieces.
         llama_cpp: llama.cpp's names of taps outside the layers that differ from the table's; "" for none.
+        before: steps between the embedding and the first layer.
+        after: steps between the last layer and the head.
     """
 
     embedding: Embedding
@@ -31,6 +36,8 @@ class Network:
     blocks: tuple[int, ...] = ()
     causal: bool = True
     llama_cpp: Mapping[str, str] = field(default_factory=dict)
+    before: tuple[Step, ...] = ()
+    after: tuple[Step, ...] = ()
 
     def prefixes(self, layer: int) -> tuple[str, str]:
         """Return what stands before the names of a layer's taps and of its tensors."""
@@ -39,6 +46,7 @@ class Network:
     def needs(self) -> Iterator[Need]:
         """Return every tensor that the model works with, by its full name in the file."""
         yield from self.embedding.needs()
+        yield from (need for step in (*self.before, *self.after) for need in step.needs())
         for number, layer in enumerate(self.layers):
             for need in layer.needs():
                 outside = need.name.startswith("/")
@@ -55,6 +63,9 @@ class Network:
     def _taps(self) -> Iterator[Tap]:
         yield from self.embedding.taps()
         sources = self.embedding.outputs
+        for step in self.before:
+            yield from step.taps(sources)
+            sources = [step.out] if step.out else sources
         for number, layer in enumerate(self.layers):
             own, stored = self.prefixes(number)
             for tap in layer.taps(number, sources):
@@ -64,7 +75,23 @@ class Network:
                     weights = (stored + w.removeprefix(own) if w.startswith(own) else w for w in tap.weights)
                     yield replace(tap, weights=tuple(weights))
             sources = [own + layer.out]
+        for step in self.after:
+            yield from step.taps(sources)
+            sources = [step.out] if step.out else sources
         yield from self.head.taps(sources[0])
+
+    def enter(self, s: Scope) -> np.ndarray:
+        """Return what enters the first layer, (token, …) float32."""
+        x = s.common["embed"] = self.embedding(s)
+        for step in self.before:
+            x = step(x, s)
+        return x
+
+    def score(self, x: np.ndarray, s: Scope) -> np.ndarray:
+        """Score every vocabulary entry by what leaves the last layer: (token, vocab) float32."""
+        for step in self.after:
+            x = step(x, s)
+        return self.head(x, s)
 
     def new_states(self) -> list[Any]:
         """Return what each layer keeps between calls, empty."""

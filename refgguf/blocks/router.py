@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refgguf.blocks.norm import Norm
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.kernels.ops.activation import sigmoid, softplus
 from refgguf.kernels.ops.attention import softmax
@@ -48,6 +49,7 @@ class Router:
         scale: multiplies the weights.
         biased: the file has a bias of the scores.
         reads: local name of the tap that it reads, where that is not what the experts read.
+        norm: norm of what it reads, over √d_model, before a scale of each channel; or None.
     """
 
     d_model: int
@@ -63,6 +65,7 @@ class Router:
     scale: float = 1.0
     biased: bool = False
     reads: str | None = None
+    norm: Norm | None = None
 
     @property
     def outputs(self) -> tuple[str, str]:
@@ -87,7 +90,11 @@ class Router:
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        needs = linear_needs("ffn_gate_inp", self.n_experts, self.d_model)
+        if self.norm:
+            shapes = {"weight": (self.n_experts, self.d_model), "scale": (self.d_model,)}
+            needs = [Need(f"ffn_gate_inp.{part}", shape) for part, shape in shapes.items()]
+        else:
+            needs = linear_needs("ffn_gate_inp", self.n_experts, self.d_model)
         return needs + ([Need(self.bias, (self.n_experts,))] if self.bias else [])
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
@@ -101,13 +108,12 @@ class Router:
             )
 
         named = "ffn_moe_probs" if self._late else "ffn_moe_logits_biased" if self.biased else None
-        yield tap(
-            "router_logits",
-            [self.reads or source],
-            "x · Wrouterᵀ" + (" + b" if self.biased else ""),
-            *linear_weights("ffn_gate_inp"),
-            llama_cpp=named,
-        )
+        read, weights = self.reads or source, linear_weights("ffn_gate_inp")
+        if self.norm:
+            yield tap("router_in", [read], f"{self.norm.formula} / √d_model · scale", "ffn_gate_inp.scale")
+            read, weights = "router_in", ("ffn_gate_inp.weight",)
+        formula = "x · Wrouterᵀ" + (" + b" if self.biased else "")
+        yield tap("router_logits", [read], formula, *weights, llama_cpp=named)
         if not self._late:
             yield tap("router_probs", ["router_logits"], f"{self.shares}(logits)")
         if self.bias:
@@ -151,7 +157,7 @@ class Router:
             their numbers, (token, slot) int32, the best first, and their weights, (token, slot) float32.
         """
         x = s.common[self.reads] if self.reads else x
-        logits = s.tap("router_logits", s.linear(x, "ffn_gate_inp"))  # (token, expert)
+        logits = s.tap("router_logits", self._scores(x, s))  # (token, expert)
         probs = logits if self._late else s.tap("router_probs", SHARES[self.shares](logits))
         choice = logits if self.by_score else probs  # (token, expert)
         if self.bias:
@@ -163,6 +169,12 @@ class Router:
         topk = s.tap("router_topk", top_k(choice, self.n_used))  # (token, slot)
         s.common.update(router_probs=probs, router_topk=topk)  # for blocks that choose by it once more
         return topk, s.tap("router_weights", self._weights(probs, topk))
+
+    def _scores(self, x: np.ndarray, s: Scope) -> np.ndarray:
+        if not self.norm:
+            return s.linear(x, "ffn_gate_inp")
+        x = self.norm(x, s, "") * np.float32(self.d_model**-0.5) * s.vector("ffn_gate_inp.scale")
+        return s.weights.linear(s.tap("router_in", x), f"{s.weight_prefix}ffn_gate_inp.weight")
 
     def _within_groups(self, choice: np.ndarray, s: Scope) -> np.ndarray:
         """Return the choice with the experts outside the best groups ruled out."""

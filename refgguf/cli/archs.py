@@ -60,12 +60,13 @@ def row(entry: Entry) -> tuple[str, ...]:
     """Return an architecture's line of the table; of several models the worst figures."""
     exact = [a.exact for a in entry.agreement]
     table = [a.llama_cpp for a in entry.agreement if a.llama_cpp is not None]
+    noise = [a.noise for a in entry.agreement if a.noise is not None]
     return (
         entry.name,
         "yes" if entry.runs else "no",
         entry.blocks or entry.missing or "",
         f"{max(exact):.0e}" if exact else "-",
-        f"{max(table):.0e}" if table else "-",
+        (f"{max(table):.0e}" if table else "-") + (f", noise {max(noise):.0e}" if noise else ""),
     )
 
 

@@ -21,6 +21,9 @@ TOLERANCE = 1e-10
 TOLERANCE_WITHOUT_TABLE = 1e-6
 # with the same table, an input that differs in its last bit may fall to the neighbouring entry: 2^-11 of one neuron
 TOLERANCE_OF_TABLE = 1e-8
+# llama.cpp rounds once more or less than a few tries of moving each number by one rounding, at fewer tokens
+NOISE_MARGIN = 10
+LARGEST_NOISE = 1e-3  # beyond it, agreement would say nothing
 SHAKES = 8  # times that a tensor is replaced by another before it counts as without effect
 
 
@@ -42,14 +45,22 @@ def case(request, tmp_path_factory) -> Case:
 
 
 def test_logits_equal_llama_cpp(case):
-    """Logits of all tokens agree with llama.cpp's to float32 rounding; where it looks GELU up, with its table."""
-    expected = case.golden["logits"]
+    """Logits of all tokens agree with llama.cpp's to float32 rounding; where it looks GELU up, with its table.
+
+    Where a model makes more of a rounding than that, they agree as closely as it agrees with itself once every
+    number in it has moved to its neighbour in float32.
+    """
+    expected, ours = case.golden["logits"], case.table_trace["logits"]
     assert case.trace["logits"].shape == expected.shape
-    if not case.by_table:
-        assert nmse(case.trace["logits"], expected) < TOLERANCE
+    if case.by_table:
+        if (
+            nmse(case.trace["logits"], expected) < TOLERANCE_WITHOUT_TABLE
+            and nmse(ours, expected) < TOLERANCE_OF_TABLE
+        ):
+            return
+    elif nmse(ours, expected) < TOLERANCE:
         return
-    assert nmse(case.trace["logits"], expected) < TOLERANCE_WITHOUT_TABLE
-    assert nmse(case.model.logits(case.tokens, numerics="llama.cpp"), expected) < TOLERANCE_OF_TABLE
+    assert nmse(ours, expected) < min(NOISE_MARGIN * case.noise["logits"], LARGEST_NOISE)
 
 
 def test_taps_equal_llama_cpp(case):
@@ -68,7 +79,8 @@ def test_taps_equal_llama_cpp(case):
             (tap, number)
             for tap, values in ours.items()
             for number, expected in enumerate(theirs)
-            if expected.shape == values.shape and nmse(values, expected) < tolerance
+            if expected.shape == values.shape
+            and (nmse(values, expected) < tolerance or _within_noise(case, tap, expected))
         }
         compared |= {tap for tap, _ in same}
         if len(theirs) >= len(ours):  # views, such as queries cut from a fused matrix, are not among theirs
@@ -80,6 +92,14 @@ def test_taps_equal_llama_cpp(case):
         case
     )
     assert len(compared) > min(7 * last, len(case.named()) - 1)  # it names but few in recurrent models
+
+
+def _within_noise(case, tap: str, expected: np.ndarray) -> bool:
+    """Tell whether a tap is as near to llama.cpp's as to itself after a rounding of every number."""
+    if nmse(case.at_tapped_tokens(tap), expected) > LARGEST_NOISE:
+        return False
+    limit = min(NOISE_MARGIN * case.noise[tap], LARGEST_NOISE)
+    return nmse(case.at_tapped_tokens(tap, table=True), expected) < limit
 
 
 def _unnamed(case) -> set[str]:

@@ -14,6 +14,7 @@ import numpy as np
 import refgguf
 from refgguf.arch import architectures
 from refgguf.model import Model
+from refgguf.taps import Tap
 from refgguf.trace import Trace
 
 # tensors that llama.cpp names and that are steps inside one of ours: before a bias, a scale, a clamp, a square, a sort
@@ -30,6 +31,7 @@ INSIDE |= {"ssm_in", "mamba_in_proj_out", "stack_norm"}
 INSIDE |= {f"ffn_{moe}{step}" for moe in ("", "moe_") for step in ("silu", "silu_clamped", "up_clamped")}
 # factors of lightning attention's form for many tokens at once, where ours goes token by token
 INSIDE |= {"q_decay", "q_s", "k_decay", "k_after_decay"}
+NOISE_TRIES = 4
 CACHE_STEP = 256  # llama.cpp's cache holds multiples of so many tokens
 # nodes without a name of their own, and norms before their weight
 UNNAMED = re.compile(r"node_\d+|norm(_w)?(-\d+)?")
@@ -60,6 +62,24 @@ def nmse(found: np.ndarray, expected: np.ndarray) -> float:
     """Return the squared error as a share of the squared size."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     return float(((found - expected) ** 2).sum() / max((expected**2).sum(), 1e-300))
+
+
+def _finite(x: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(x), x, 0)
+
+
+class Jitter:
+    """A hook that moves every number of a tensor to one of its neighbours in float32, up or down at random."""
+
+    def __init__(self, seed: int):
+        self.random = np.random.default_rng(seed)
+
+    def __call__(self, x: np.ndarray, tap: Tap) -> np.ndarray | None:
+        """Return the tensor so moved; None for whole numbers, which stay."""
+        if x.dtype.kind == "i":
+            return None
+        towards = np.where(self.random.random(x.shape) < 0.5, -np.inf, np.inf).astype(np.float32)
+        return np.where(np.isfinite(x), np.nextafter(x, towards), x)
 
 
 @cache
@@ -105,6 +125,26 @@ class Case:
         """What we compute."""
         return self.model.trace(self.tokens)
 
+    @cached_property
+    def table_trace(self) -> Trace:
+        """What we compute with llama.cpp's table of GELU, where the model uses it."""
+        return self.model.trace(self.tokens, numerics="llama.cpp") if self.by_table else self.trace
+
+    @cached_property
+    def noise(self) -> dict[str, float]:
+        """How much each tap changes when every number of every tensor moves to a neighbouring float32, squared.
+
+        That is what two programs can differ by that round differently; the largest change of a few tries.
+        """
+        numerics, found = "llama.cpp" if self.by_table else "exact", dict.fromkeys(self.model.taps, 0.0)
+        for seed in range(NOISE_TRIES):
+            with self.model.hooks(dict.fromkeys(self.model.taps, Jitter(seed))):
+                moved = self.model.trace(self.tokens, numerics=numerics)
+            for name in found:
+                change = nmse(_finite(moved[name]), _finite(self.table_trace[name]))
+                found[name] = max(found[name], change)
+        return found
+
     @property
     def by_table(self) -> bool:
         """Whether it uses GELU, for which llama.cpp has a half-precision table."""
@@ -121,15 +161,16 @@ class Case:
                     found.setdefault(name, []).append(values.reshape(len(values), -1))
         return found
 
-    def at_tapped_tokens(self, tap: str) -> np.ndarray | None:
+    def at_tapped_tokens(self, tap: str, *, table: bool = False) -> np.ndarray | None:
         """Return our tensor at the tokens that llama.cpp's were kept for; None if it has no token axis in front.
 
-        The pattern of a single head has one; llama.cpp fills its rows up to the length of its cache.
+        With `table`, as computed with llama.cpp's table of GELU. The pattern of a single head has one; llama.cpp fills its rows up to the length of its cache.
         """
-        if self.trace.taps[tap].axes == ("head", "query", "key") and len(self.trace[tap]) == 1:
-            rows = self.trace[tap][0, self.golden["tap_positions"]]
+        trace = self.table_trace if table else self.trace
+        if trace.taps[tap].axes == ("head", "query", "key") and len(trace[tap]) == 1:
+            rows = trace[tap][0, self.golden["tap_positions"]]
             return np.pad(rows, ((0, 0), (0, -rows.shape[1] % CACHE_STEP)))
-        if self.trace.taps[tap].axes[0] != "token":
+        if trace.taps[tap].axes[0] != "token":
             return None
-        rows = self.trace[tap][self.golden["tap_positions"]]
+        rows = trace[tap][self.golden["tap_positions"]]
         return rows.reshape(len(rows), -1)

@@ -1,4 +1,4 @@
-"""Gemma 3n and 4 (Gemma Team 2025, 2026): embeddings for every layer, late layers without keys and values of their own."""
+"""Gemma 4 (Gemma Team 2026): embeddings for every layer, late layers without keys and values of their own."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from refgguf.blocks.attention import Attention
 from refgguf.blocks.scope import Need, Scope
-from refgguf.taps import Tap, declare
+from refgguf.taps import Tap
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,7 @@ class BorrowingAttention(Attention):
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Mix tokens: (token, d_model) → (token, d_model) float32."""
-        if self.fused_qkv:
-            q = self._fused(x, s)[:, : self.widths[0]]
-        else:
-            q = s.linear(x, "attn_q")
+        q = self._fused(x, s)[:, : self.widths[0]] if self.fused_qkv else s.linear(x, "attn_q")
         q = s.tap("attn_q", np.ascontiguousarray(q).reshape(len(x), self.n_heads, self.d_head))
         if self.q_norm:
             q = s.tap("attn_q_norm", self.q_norm(q, s, "attn_q_norm"))

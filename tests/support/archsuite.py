@@ -164,7 +164,9 @@ class Case:
     def at_tapped_tokens(self, tap: str, *, table: bool = False) -> np.ndarray | None:
         """Return our tensor at the tokens that llama.cpp's were kept for; None if it has no token axis in front.
 
-        With `table`, as computed with llama.cpp's table of GELU. The pattern of a single head has one; llama.cpp fills its rows up to the length of its cache.
+        With `table`, as computed with llama.cpp's table of GELU.
+
+        The pattern of a single head has one; llama.cpp fills its rows up to the length of its cache.
         """
         trace = self.table_trace if table else self.trace
         if trace.taps[tap].axes == ("head", "query", "key") and len(trace[tap]) == 1:

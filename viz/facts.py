@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from refgguf.gguf.roles import layer_of
 from refgguf.taps import Tap
 from refgguf.trace import Trace
+from refgguf.viz.contributions import reader_of
 from refgguf.viz.scene.anatomy import anatomy_of
 from refgguf.viz.state import Facts, Shown, ShownFile
 
@@ -37,6 +38,8 @@ def shown_of_model(model: Model, trace: Trace, prompt: str = "", **options) -> S
         taps=model.taps,
         text_of=model.token_text,
         lens=model.lens,
+        reads=reader_of(model),
+        weights=model.file.tensors,
         **options,
     )
 

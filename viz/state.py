@@ -13,8 +13,10 @@ from refgguf.trace import Trace
 
 if TYPE_CHECKING:
     from refgguf.gguf.reader import GGUFFile
+    from refgguf.tensor import Tensor
 
 THEMES = ("light", "dark")
+FLOWS = ("stream", "logit")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ class Shown:
             (the logit lens), or None where the model is not at hand.
         theme: one of THEMES.
         arcs: which attention is drawn as arcs between tokens; None for none.
+        flow: what the edges into the residual stream are weighed by: what they add to its length ("stream") or to the
+            score of the most likely next token ("logit"); None for not at all.
+        reads: from `contributions.reader_of`, or None where the model is not at hand.
+        weights: the file's tensors by name.
     """
 
     trace: Trace
@@ -78,6 +84,9 @@ class Shown:
     lens: Callable[[np.ndarray], np.ndarray] | None = None
     theme: str = "light"
     arcs: ArcChoice | None = None
+    flow: str | None = None
+    reads: Callable[[np.ndarray, int], tuple[np.ndarray, float]] | None = None
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def graph(self) -> Mapping[str, Tap]:

@@ -151,3 +151,34 @@ class Head:
         if self.n_unscored:
             logits = np.pad(logits, ((0, 0), (self.n_unscored, 0)), constant_values=-np.inf)
         return s.tap("logits", logits)
+
+    def reads(self, x: np.ndarray, s: Scope, entry: int) -> tuple[np.ndarray, float]:
+        """Return what the score of one vocabulary entry reads from the stream, the norm's divisor held at that of x.
+
+        Args:
+            x: (d_model,) residual stream of one token.
+            s: the weights.
+            entry: number of the vocabulary entry.
+
+        Returns:
+            direction (d_model,) float64 and constant, so that direction · x + constant is the score before any cap.
+        """
+        x = np.asarray(x, np.float64)
+        row = s.weights.rows(f"{self.matrix}.weight", np.array([entry - self.n_unscored]))[0].astype(
+            np.float64
+        )
+        constant = 0.0
+        if self.norm.bias != "none" and (bias := s.optional(f"{self.norm_tensor}.bias")) is not None:
+            constant += float(bias.astype(np.float64) @ row)
+        if self.norm.weight:
+            row = row * s.vector(f"{self.norm_tensor}{self.norm.suffix}")
+        centred = x - x.mean() if self.norm.kind == "layer" else x
+        direction = row / np.sqrt((centred**2).mean() + self.norm.eps)
+        if self.norm.kind == "layer":
+            direction = direction - direction.mean()
+        scale = self.scale
+        if (own := s.optional("output.scale")) is not None:
+            scale = scale * float(own[0])
+        if (bias := s.optional("output.bias")) is not None:
+            constant += float(bias[entry - self.n_unscored]) / (scale / self.scale)
+        return direction * scale, constant * scale

@@ -11,7 +11,7 @@ import click
 from refgguf.cli import options
 from refgguf.cli.view_request import Request, read_ranges
 from refgguf.errors import InputError, ModelError
-from refgguf.viz.state import THEMES
+from refgguf.viz.state import FLOWS, THEMES
 
 if TYPE_CHECKING:
     from refgguf.viz.scene.build import Look
@@ -76,6 +76,11 @@ MOST_PIXELS = 100_000_000
     help="Draw attention as arcs between tokens: mean (over heads, every layer), LAYER or LAYER.HEAD; "
     "with :value behind it, weighed by the length of the value.",
 )
+@click.option(
+    "--flow",
+    type=click.Choice(FLOWS),
+    help="Weigh the edges into the residual stream: by what they add to it, or to the score of the best next token.",
+)
 @click.option("--theme", type=click.Choice(THEMES), default="light", show_default=True)
 @options.numerics_option
 @options.threads_option
@@ -90,6 +95,7 @@ def command(
     token: int | None,
     colour: str,
     arcs: str | None,
+    flow: str | None,
     theme: str,
     numerics: str,
 ) -> None:
@@ -112,6 +118,7 @@ def command(
         colour,
         numerics,
         None if arcs is None else read_arcs(arcs),
+        flow,
     )
     view = parse_camera(camera)
     if save is None:

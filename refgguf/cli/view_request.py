@@ -37,6 +37,7 @@ class Request:
         colour: of weights: "auto", "values" or "bits".
         numerics: with which the prompt runs.
         arcs: which attention is drawn as arcs; None for none.
+        flow: what edges into the stream are weighed by; None for not at all.
     """
 
     model: str
@@ -47,6 +48,7 @@ class Request:
     colour: str = "auto"
     numerics: str = "exact"
     arcs: ArcChoice | None = None
+    flow: str | None = None
 
     @property
     def is_trace(self) -> bool:
@@ -80,6 +82,7 @@ class Request:
             "token": checked_token(self.token, n_tokens),
             "marked": self.token is not None,
             "arcs": self.arcs,
+            "flow": self.flow,
         }
 
     def _trace(self) -> Shown:
@@ -92,10 +95,13 @@ class Request:
 
     def _run(self, model: Model, ids: list[int]) -> Shown:
         from refgguf.viz import facts
+        from refgguf.viz.contributions import stream_taps
         from refgguf.viz.scene.anatomy import anatomy_of
 
         look = self.look(len(ids), {t.layer for t in model.taps.values()})
         needed = set(anatomy_of(model.taps, look["layers"]).needed())
+        if self.flow:
+            needed.update(stream_taps(model.taps))
         names = [name for name in model.taps if name in needed]
         check_memory(model, names, ids)
         trace = trace_with_progress(model, ids, names)
@@ -105,7 +111,7 @@ class Request:
         """Open a file to show its tensors, whether or not it can be run."""
         from refgguf.viz import facts
 
-        for name, value in (("--token", self.token), ("--arcs", self.arcs)):
+        for name, value in (("--token", self.token), ("--arcs", self.arcs), ("--flow", self.flow)):
             if value is not None and not self.prompt.given:
                 raise InputError(f"{name} needs a prompt: {options.NO_PROMPT}")
         file = refgguf.open(self.model)

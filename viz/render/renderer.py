@@ -37,12 +37,19 @@ class Renderer:
         self.slabs = Slabs(theme)
         self.slabs.set_boxes(scene.pieces.boxes, scene.scales, look.atlas)
         self.slabs.set_styles(self.plain_styles())
-        self.tubes = Tubes(scene.mesh, theme)
+        self.set_flow(scene)
         cards = card_quads(scene.pieces, scene.shadows, theme)
         self.panels = Panels([*cards, *bar_quads(scene.pieces.bars, theme)], theme, scene.shadows)
         self.labels = Labels(scene.pieces.labels, theme)
         self.set_arcs(scene)
         self._lay_over(look.overlay)
+
+    def set_flow(self, scene: Scene) -> None:
+        """Draw the edges of a scene that is the same but for what they are weighed by (`with_flow`)."""
+        self.look = replace(self.look, scene=scene)
+        self.tubes = Tubes(scene.mesh, scene.theme)
+        self.neurons = Tubes(scene.flow.mesh, scene.theme)
+        self.figures = Labels(scene.flow.labels, scene.theme)
 
     def set_arcs(self, scene: Scene) -> None:
         """Draw the arcs of a scene that is the same but for them (`with_arcs`)."""
@@ -101,10 +108,12 @@ class Renderer:
         self.panels.draw(world, sharpness)
         self.slabs.draw(world, sharpness, self.focus)
         self.tubes.draw(world, THINNEST * self.look.pixel(), self.focus)
-        self.arcs.draw(world, THINNEST * self.look.pixel())
+        for tubes in (self.arcs, self.neurons):
+            tubes.draw(world, THINNEST * self.look.pixel())
         # sizes of letters are judged in pixels of the whole picture
         self.labels.draw(world, (width / zoom[0], height / zoom[1]))
-        self.arc_labels.draw(world, (width / zoom[0], height / zoom[1]))
+        for labels in (self.arc_labels, self.figures):
+            labels.draw(world, (width / zoom[0], height / zoom[1]))
         gloo.clear(color=False, depth=True)
         flat = part @ _pixels(width, height)
         self.veil.draw(flat, sharpness, depth_test=False)

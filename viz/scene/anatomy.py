@@ -126,7 +126,7 @@ def _layer(
     router = _last(own, "router", "expert", but=())
     topk = _last(own, "router", "slot", but=(n for n in own if "weights" in local(n)))
     ffn = [n for n, t in own.items() if t.kind == "ffn" and t.axes[-1] == "d_ff"]
-    final = [n for n in ffn if not any(_feeds(taps, n, m) for m in ffn if m != n)]
+    final = [n for n in ffn if not any(feeds(taps, n, m) for m in ffn if m != n)]
     experts = tuple(n for n in final if own[n].axes == ("token", "slot", "d_ff"))
     neurons = tuple(n for n in final if own[n].axes == ("token", "d_ff"))
     others = tuple(n for n in own if n not in taken and _stands_alone(own[n], taken, taps))
@@ -139,7 +139,7 @@ def _stands_alone(tap: Tap, taken: Collection[str], taps: Mapping[str, Tap]) -> 
     """Tell whether a tap mixes tokens in another way than the heads do: it neither flows into them nor from them."""
     if tap.kind not in ("state", "qkv") or len(tap.axes) < 2:
         return False
-    return not any(_feeds(taps, tap.name, n) or _feeds(taps, n, tap.name) for n in taken)
+    return not any(feeds(taps, tap.name, n) or feeds(taps, n, tap.name) for n in taken)
 
 
 def local(name: str) -> str:
@@ -154,7 +154,7 @@ def _is_copy(tap: Tap, known: Collection[str]) -> bool:
 
 def _heads(own: Mapping[str, Tap], taps: Mapping[str, Tap]) -> Iterator[Heads]:
     patterns = [n for n, t in own.items() if t.kind == "attention" and t.axes == PATTERN_AXES]
-    patterns = [n for n in patterns if not any(_feeds(taps, n, m) for m in patterns if m != n)]
+    patterns = [n for n in patterns if not any(feeds(taps, n, m) for m in patterns if m != n)]
     qkv = [n for n, t in own.items() if t.kind == "qkv" and len(t.axes) == 3]
     for pattern in patterns:
         before = nearest_of(taps, pattern, qkv)
@@ -172,7 +172,7 @@ def _last(own: Mapping[str, Tap], kind: str, axis: str, but: Iterator[str] | tup
     return names[-1] if names else None
 
 
-def _feeds(taps: Mapping[str, Tap], source: str, target: str) -> bool:
+def feeds(taps: Mapping[str, Tap], source: str, target: str) -> bool:
     """Tell whether `target` is computed from `source` within the same layer."""
     waiting, seen = [target], set()
     while waiting:

@@ -13,9 +13,10 @@ from refgguf.viz.scene.arcs import Arcs, arcs_of
 from refgguf.viz.scene.atlas import Atlas, build_atlas, steps_for
 from refgguf.viz.scene.camera import NAMED, Camera, aim
 from refgguf.viz.scene.colours import Theme, hue_kind, theme_of
+from refgguf.viz.scene.flow import FADED, Flow, flow_of
 from refgguf.viz.scene.framing import fit, outline_points
 from refgguf.viz.scene.layout import lay_out
-from refgguf.viz.scene.meshes import Mesh, mesh_of
+from refgguf.viz.scene.meshes import EMPTY, Mesh, mesh_of
 from refgguf.viz.scene.overlay import MARGIN, Overlay, make_overlay
 from refgguf.viz.scene.parts import Box, Pieces
 from refgguf.viz.scene.planes import ABSENT
@@ -42,6 +43,7 @@ class Scene:
         mesh: surfaces of edges and nodes.
         shadows: on the floor.
         arcs: between tokens.
+        flow: what edges into the stream contribute.
     """
 
     shown: Shown | ShownFile
@@ -51,6 +53,7 @@ class Scene:
     mesh: Mesh
     shadows: Shadows
     arcs: Arcs = field(default_factory=Arcs)
+    flow: Flow = field(default_factory=Flow)
 
     @cached_property
     def room(self) -> tuple[np.ndarray, np.ndarray]:
@@ -100,10 +103,22 @@ def build_scene(shown: Shown | ShownFile) -> Scene:
         return Scene(shown, pieces, weight_scales(pieces), theme, mesh_of(pieces, theme), shadows_of(pieces))
     pieces = lay_out(shown)
     shown = replace(shown, facts=replace(shown.facts, outcome=outcome_of(shown)))
-    arcs = arcs_of(pieces, shown, shown.arcs, theme)
-    return Scene(
-        shown, pieces, scales_of(pieces, shown), theme, mesh_of(pieces, theme), shadows_of(pieces), arcs
-    )
+    scene = Scene(shown, pieces, scales_of(pieces, shown), theme, EMPTY, shadows_of(pieces))
+    return with_flow(with_arcs(scene, shown.arcs), shown.flow)
+
+
+def with_flow(scene: Scene, flow: str | None) -> Scene:
+    """Return a scene of a trace whose edges into the stream are weighed otherwise, everything else as it is.
+
+    Args:
+        scene: the scene.
+        flow: one of `state.FLOWS`; None for edges that are not weighed.
+    """
+    shown = replace(scene.shown, flow=flow)
+    letter = max((label.height for label in scene.pieces.labels if label.bold), default=2.0)
+    found = flow_of(scene.pieces, shown, min(letter, 3.0), scene.theme)
+    mesh = mesh_of(scene.pieces, scene.theme, found.styles, FADED if found.styles else 0.0)
+    return replace(scene, shown=shown, flow=found, mesh=mesh)
 
 
 def with_arcs(scene: Scene, choice: ArcChoice | None) -> Scene:
@@ -278,6 +293,5 @@ def notes_on(scene: Scene, most: int) -> list[str]:
         notes.append("Grey rows: the token went to other experts.")
     if isinstance(scene.shown, Shown) and scene.shown.lens is not None:
         notes.append("Above the stream: the next token if the model ended there (logit lens).")
-    if scene.arcs.note:
-        notes.append(scene.arcs.note)
+    notes += [note for note in (scene.arcs.note, scene.flow.note) if note]
     return notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,13 +43,29 @@ EMPTY = Mesh(_NOTHING, _NOTHING, _NOTHING[:, :2], _NOTHING, np.zeros((0, 3), np.
 TubeSpec = tuple[np.ndarray, float, bool, np.ndarray, np.ndarray]
 
 
-def mesh_of(pieces: Pieces, theme: Theme) -> Mesh:
-    """Build the surfaces of all routes and nodes."""
+def mesh_of(
+    pieces: Pieces,
+    theme: Theme,
+    styles: Mapping[int, tuple[float, np.ndarray]] | None = None,
+    fade: float = 0.0,
+) -> Mesh:
+    """Build the surfaces of all routes and nodes.
+
+    Args:
+        pieces: the scene.
+        theme: colours.
+        styles: radius and colour of some routes, by their number.
+        fade: how far the other routes step back towards the ground, 0 … 1.
+    """
+    styles, ground = styles or {}, np.array(theme.ground)
     parts = []
     for number, route in enumerate(pieces.routes):
         if route.radius > 0 and len(route.points) > 1:
-            ends = (np.array(theme.hues[hue_kind(kind)]) for kind in (route.start, route.end))
-            parts.append(_tube((route.points, route.radius, route.arrow, *ends), number))
+            ends = [np.array(theme.hues[hue_kind(kind)]) for kind in (route.start, route.end)]
+            radius, ends = route.radius, [e + (ground - e) * fade for e in ends]
+            if number in styles:
+                radius, ends = styles[number][0], [styles[number][1]] * 2
+            parts.append(_tube((route.points, radius, route.arrow, *ends), number))
     for node in pieces.nodes:
         parts.append(_disc(node, theme))
     return _joined(parts)

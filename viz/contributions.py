@@ -1,0 +1,151 @@
+"""What each block, head and neuron contributes: to the residual stream, and to the score of one vocabulary entry.
+
+The stream that leaves the last layer is a sum, so it can be taken apart into its addends: the embedding and what each
+block added (Elhage et al. 2021). A block's addend is a sum over its heads or neurons, since its output matrix is
+linear. The final norm is not linear: its divisor depends on the whole stream. It is held at the value that it really
+has, which makes the score a linear reading of the stream: the addends' contributions and the constant (the biases)
+sum to the very score that the model gave, before any cap of the scores. Nothing here is an estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from refgguf.blocks.scope import Scope, Weights
+from refgguf.taps import Recorder, Tap
+from refgguf.tensor import Tensor
+from refgguf.trace import Trace
+
+if TYPE_CHECKING:
+    from refgguf.model import Model
+
+SLACK = 1e-5  # of the largest addend: what float32 rounding of a sum of a few addends stays far below
+
+Reads = Callable[[np.ndarray, int], tuple[np.ndarray, float]]
+
+
+def reader_of(model: Model) -> Reads:
+    """Return what tells, for the stream of a token and a vocabulary entry, the direction that its score reads.
+
+    The function returned takes the stream that leaves the last layer, (d_model,), and the entry's number, and gives
+    `blocks.ends.Head.reads`: direction · stream + constant is the entry's score, before any cap.
+    """
+    weights, nothing = Weights(model.file.tensors), np.zeros(1, np.int64)
+    scope = Scope(weights, Recorder(model.taps), nothing, nothing)
+    return lambda stream, entry: model.network.head.reads(stream, scope, entry)
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one addend of the final stream contributes at one token.
+
+    Attributes:
+        tap: name of the addend.
+        length: its Euclidean length.
+        score: what it adds to the score that is looked at; 0 where none is.
+    """
+
+    tap: str
+    length: float
+    score: float
+
+
+def stream_taps(taps: Mapping[str, Tap]) -> list[str]:
+    """Return the names of the taps whose values are needed to take the final stream apart."""
+    return [name for name, tap in taps.items() if tap.kind in ("residual", "embedding")]
+
+
+def addends(trace: Trace, taps: Mapping[str, Tap], token: int) -> dict[str, np.ndarray]:
+    """Take the stream that enters the final norm apart at one token.
+
+    Args:
+        trace: must hold `stream_taps`.
+        taps: every tap of the model.
+        token: position.
+
+    Returns:
+        (d_model,) float64 by tap name; they sum to the stream, up to its own rounding. A tap that is no plain sum of
+        its inputs is an addend as a whole.
+    """
+    found: dict[str, np.ndarray] = {}
+    waiting = list(taps["final_norm"].inputs) if "final_norm" in taps else []
+    while waiting:
+        name = waiting.pop(0)
+        parts = _sum_of(trace, taps, name, token)
+        if parts:
+            waiting = [*parts, *waiting]
+        elif name in trace.names:
+            found[name] = trace.tensor(name).values[token].astype(np.float64)
+    order = {name: i for i, name in enumerate(taps)}
+    return dict(sorted(found.items(), key=lambda item: order[item[0]]))
+
+
+def _sum_of(trace: Trace, taps: Mapping[str, Tap], name: str, token: int) -> tuple[str, ...]:
+    """Return the inputs of a tap if it is nothing but their sum, else none."""
+    tap = taps[name]
+    if not tap.inputs or tap.weights or not {name, *tap.inputs} <= set(trace.names):
+        return ()
+    value = trace.tensor(name).values[token].astype(np.float64)
+    parts = [trace.tensor(i).values[token].astype(np.float64) for i in tap.inputs]
+    if any(p.shape != value.shape for p in parts):
+        return ()
+    largest = max(float(np.abs(p).max(initial=0.0)) for p in parts)
+    return tap.inputs if np.abs(sum(parts) - value).max() <= SLACK * largest else ()
+
+
+def contributions(
+    parts: Mapping[str, np.ndarray], reads: Reads | None = None, entry: int = 0
+) -> tuple[list[Contribution], float]:
+    """Measure addends.
+
+    Args:
+        parts: from `addends`.
+        reads: from `reader_of`, to measure what they add to a score; None to leave scores at 0.
+        entry: number of the vocabulary entry whose score is looked at.
+
+    Returns:
+        One contribution for each addend, in order of execution; what is added to the score whatever the stream is.
+    """
+    direction, constant = reads(sum(parts.values()), entry) if reads and parts else (None, 0.0)
+    found = []
+    for name, part in parts.items():
+        score = 0.0 if direction is None else float(part @ direction)
+        found.append(Contribution(name, float(np.linalg.norm(part)), score))
+    return found, constant
+
+
+def split(
+    trace: Trace, taps: Mapping[str, Tap], name: str, token: int, weights: Mapping[str, Tensor]
+) -> np.ndarray | None:
+    """Take an addend apart into what each head or each neuron adds to it.
+
+    Args:
+        trace: must hold the addend and its input.
+        taps: every tap of the model.
+        name: name of the addend, such as "blk.3.attn_out".
+        token: position.
+        weights: the file's tensors by name.
+
+    Returns:
+        (head or neuron, d_model) float64, whose sum is the addend but for a bias; None where the addend is not one
+        matrix applied to heads or neurons, or does not turn out to be their sum.
+    """
+    tap = taps[name]
+    matrices = [weights[w] for w in tap.weights if w in weights and len(weights[w].shape) == 2]
+    vectors = [weights[w] for w in tap.weights if w in weights and len(weights[w].shape) == 1]
+    if len(matrices) != 1 or len(tap.inputs) != 1 or tap.inputs[0] not in trace.names:
+        return None
+    x = trace.tensor(tap.inputs[0]).values[token].astype(np.float64)
+    matrix = matrices[0].dequantize().astype(np.float64)
+    if matrix.shape[1] != x.size:
+        return None
+    groups = x if x.ndim == 2 else x[:, None]  # a head's channels, or one neuron
+    parts = np.einsum("dhc,hc->hd", matrix.reshape(-1, *groups.shape), groups)
+    value = trace.tensor(name).values[token].astype(np.float64)
+    biases = [v.dequantize().astype(np.float64) for v in vectors if v.shape == value.shape]
+    rest = np.abs(parts.sum(axis=0) + sum(biases) - value).max()
+    return parts if rest <= SLACK * max(np.abs(parts).sum(axis=0).max(), 1e-30) else None

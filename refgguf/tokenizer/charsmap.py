@@ -37,7 +37,7 @@ class CharsMap:
 
     def __init__(self, blob: bytes):
         if not blob:
-            self._units, self._replacements = [], b""
+            self._units, self.replacements = [], b""
             return
         size = struct.unpack_from("<I", blob)[0] if len(blob) >= 4 else len(blob)
         if size + 4 >= len(blob):
@@ -45,7 +45,7 @@ class CharsMap:
                 f"{_KEY} has {len(blob):,} bytes, too few for the {size:,} that it announces"
             )
         self._units = np.frombuffer(blob, "<u4", size // 4, 4).tolist()
-        self._replacements = blob[4 + size :]
+        self.replacements = blob[4 + size :]
 
     def longest(self, raw: bytes, at: int) -> tuple[int, bytes] | None:
         """Return (how many bytes, what replaces them) of the longest entry at a place; None if there is none.
@@ -83,13 +83,13 @@ class CharsMap:
         return unit >> 10 << ((unit & 1 << 9) >> 6) & 0xFFFFFFFF
 
     def _replacement(self, value: int) -> bytes:
-        end = self._replacements.find(b"\0", value) if value < len(self._replacements) else -1
+        end = self.replacements.find(b"\0", value) if value < len(self.replacements) else -1
         if end < 0:
             raise TokenizerError(
-                f"{_KEY} points to a replacement at byte {value:,} of {len(self._replacements):,} that has no end; "
+                f"{_KEY} points to a replacement at byte {value:,} of {len(self.replacements):,} that has no end; "
                 "the file is damaged"
             )
-        return self._replacements[value:end]
+        return self.replacements[value:end]
 
     def stops_after(self, raw: bytes) -> bool:
         """Tell whether no entry that begins with these bytes is longer than they are."""

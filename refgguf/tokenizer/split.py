@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
 from refgguf.tokenizer import unicode as uni
+from refgguf.tokenizer.word_cache import WordCache
 
 _LATIN = "A-Za-z"
 _CLASSES = {
@@ -35,6 +36,9 @@ _bracket_or_class = re.compile(r"\\p\{\w+\}|\\.|[\[\]]", re.DOTALL)
 
 Cuts = list[int]  # where pieces end, ascending; the last one is the text's length
 Stage = Callable[[str, str, Cuts], Cuts]  # (collapsed, text with narrow spaces, cuts) -> finer cuts
+
+
+WORD_LIKE = 16  # characters: pieces that are no longer on average come again and again
 
 
 @cache
@@ -62,24 +66,46 @@ class Splitter:
             _NAMED[stage] if stage in _NAMED else _by_pattern(stage) for stage in stages
         ]
         self._single = _compile(stages[0]) if len(stages) == 1 else None
+        self._finished = [
+            WordCache(lambda piece, done=done: self._cut(piece, done)) for done in range(len(stages))
+        ]
 
     def words(self, text: str) -> list[str]:
-        """Return the words; together they are the text."""
+        """Return the words; together they are the text.
+
+        A stage sees each piece alone, so that what the later ones make of a short piece is looked up, once known.
+        """
         if not text:
             return []
         if self._single is not None and (words := self._covering(text)) is not None:
             return words
-        cuts = self.cuts(text)
-        return [text[start:end] for start, end in pairwise([0, *cuts])]
+        done, cuts = 0, [len(text)]
+        for done, cuts in enumerate(self._run(text, 0), 1):
+            if len(text) <= WORD_LIKE * len(cuts):
+                break
+        pieces = [text[start:end] for start, end in pairwise([0, *cuts])]
+        if done == len(self._stages):
+            return pieces
+        return list(chain.from_iterable(map(self._finished[done].__getitem__, pieces)))
+
+    def _cut(self, piece: str, done: int) -> list[str]:
+        """Return the words of a piece that so many stages have left."""
+        *_, cuts = self._run(piece, done)
+        return [piece[start:end] for start, end in pairwise([0, *cuts])]
 
     def cuts(self, text: str) -> Cuts:
         """Return where each word ends, in characters; the last one is the text's length."""
+        *_, cuts = self._run(text, 0)
+        return cuts
+
+    def _run(self, text: str, done: int) -> Iterator[Cuts]:
+        """Run the stages from number `done` on; yields the cuts after each."""
         collapsed = uni.collapse(text) if self._uses_classes else text
         narrow = uni.narrow_spaces(text)
         cuts = [len(text)]
-        for stage in self._stages:
+        for stage in self._stages[done:]:
             cuts = stage(collapsed, narrow, cuts)
-        return cuts
+            yield cuts
 
     def _covering(self, text: str) -> list[str] | None:
         """Split by one pattern that matches everywhere, the usual case; None when it leaves gaps."""

@@ -23,24 +23,7 @@ from refgguf.tokenizer.vocabulary import UNKNOWN
 from refgguf.tokenizer.word_cache import WordCache
 
 _not_utf8 = re.compile("[\ud800-\udfff]")
-_SIZES = (
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    2,
-    2,
-    3,
-    4,
-)  # bytes of a character, by the first one's high half
+_SIZES = bytes([1] * 12 + [2, 2, 3, 4])  # bytes of a character, by the first one's high half
 
 
 class SPMTokenizer(Tokenizer):

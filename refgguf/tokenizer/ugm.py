@@ -10,8 +10,11 @@ Source: llama.cpp src/llama-vocab.cpp (llm_tokenizer_ugm_session), which follows
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import accumulate, chain
+from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -23,7 +26,7 @@ from refgguf.tokenizer.longest import LongestMatch
 from refgguf.tokenizer.metadata import PREFIX, bytes_of, read_flag, shown, text_of
 from refgguf.tokenizer.pieces import pieces_before
 from refgguf.tokenizer.vocabulary import NORMAL, UNUSED, USER_DEFINED
-from refgguf.tokenizer.word_cache import WordCache
+from refgguf.tokenizer.word_cache import LONGEST, WordCache
 
 _UNKNOWN_PENALTY = np.float32(10)
 # Two sums closer than this may come out in either order after rounded additions: doubles below 2**30 are exact to
@@ -34,24 +37,16 @@ _REPLACEMENT = "\ufffd".encode()
 _NO_UNKNOWN = -1
 _WORST = -1.7976931348623157e308  # the lowest double: worse than any sum
 _DEPENDS = b"\0depends"  # marks a character whose replacement depends on what follows
-_SIZES = (
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    2,
-    2,
-    3,
-    4,
-)  # bytes of a character, by the first one's high half
+_SIZES = bytes([1] * 12 + [2, 2, 3, 4])  # bytes of a character, by the first one's high half
+
+
+class Way(NamedTuple):
+    """A token at a place of a text."""
+
+    start: int
+    end: int
+    id: int
+    score: float
 
 
 class Spelling(NamedTuple):
@@ -59,7 +54,10 @@ class Spelling(NamedTuple):
 
     ids: list[int]  # the unknown token once for each character
     scores: list[float]
-    clear: bool  # whether no two ways were so close that rounding could choose
+    ways: Iterable[Way] | None = None  # all that may be best, where the sum before is needed to choose
+
+
+_ids_of, _scores_of = attrgetter("ids"), attrgetter("scores")
 
 
 class UGMTokenizer(Tokenizer):
@@ -74,18 +72,7 @@ class UGMTokenizer(Tokenizer):
         self._merge_spaces = read_flag(metadata, "remove_extra_whitespaces", False)
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
-        normal = self._spaced(self._normal(text))
-        unknown = self._unknown
-        ids: list[int] = []
-        total, pending = 0.0, []
-        for piece in self._pieces(normal):
-            spelling = self._cache[piece]
-            if not spelling.clear:
-                total = _add(total, pending)
-                pending = []
-                spelling = self._spell(piece, total)
-            pending.append(spelling.scores)
-            ids += spelling.ids
+        ids, unknown = self._spelled(self._pieces_of(text)), self._unknown
         if unknown in ids:
             # neighbours that are unknown count as one
             ids = [id for k, id in enumerate(ids) if id != unknown or not k or ids[k - 1] != unknown]
@@ -94,6 +81,15 @@ class UGMTokenizer(Tokenizer):
                 "the text has a character that is no token, and the file names no unknown token"
             )
         return ids
+
+    def _spelled(self, pieces: list[str]) -> list[int]:
+        """Spell pieces one after the other, with the sum so far where a choice depends on it."""
+        spellings = list(map(self._cache.__getitem__, pieces))
+        total, first, unknown = 0.0, 0, self._unknown
+        for at in [k for k, spelling in enumerate(spellings) if spelling.ways]:
+            total = _sum(total, spellings[first:at])
+            spellings[at], first = _choose(spellings[at].ways, len(_units(pieces[at])), total, unknown), at
+        return list(chain.from_iterable(map(_ids_of, spellings)))
 
     @property
     def _unknown(self) -> int:
@@ -127,11 +123,16 @@ class UGMTokenizer(Tokenizer):
     @cached_property
     def _normal(self) -> Callable[[str], str]:
         """Turns a text into what the character map makes of it, spaces as they are."""
-        if self._charsmap.may_cross_space() or any(b" " in raw[1:] for raw in self._user_prefixes):
+        if self._may_cross_space:
             return self._normalized
         cache = WordCache(self._normalized)
         pieces = pieces_before(" ", ())
         return lambda text: "".join(map(cache.__getitem__, pieces(text)))
+
+    @cached_property
+    def _may_cross_space(self) -> bool:
+        """Whether a map entry or a user-defined token may hold a space behind its first byte."""
+        return self._charsmap.may_cross_space() or any(b" " in raw[1:] for raw in self._user_prefixes)
 
     def _normalized(self, text: str) -> str:
         raw, alone = bytes_of(text), self._alone
@@ -172,6 +173,28 @@ class UGMTokenizer(Tokenizer):
         size = _character_size(raw, at)
         return (raw[at : at + size], size) if size else (_REPLACEMENT, 1)
 
+    def _pieces_of(self, text: str) -> list[str]:
+        """Return the normalized text in pieces that no token reaches across."""
+        if self._words_stand_alone and ESCAPED_SPACE not in text:
+            return self._pieces_of_words.ids(text.split(" "))
+        return self._pieces(self._spaced(self._normal(text)))
+
+    @cached_property
+    def _words_stand_alone(self) -> bool:
+        """Whether spaces only separate: none is kept, and neither a map entry nor a token reaches over one."""
+        crossing = re.compile(f"[^{ESCAPED_SPACE}]{ESCAPED_SPACE}").search
+        return (
+            self._merge_spaces
+            and not self._may_cross_space
+            and self._normalized(" ") == " "
+            and ESCAPED_SPACE.encode() not in self._charsmap.replacements
+            and not any(map(crossing, self._scores))
+        )
+
+    @cached_property
+    def _pieces_of_words(self) -> WordCache:
+        return WordCache(lambda word: self._pieces(self._spaced(self._normalized(word))))
+
     def _spaced(self, normal: str) -> str:
         """Return the text with spaces merged, marked and put in front, as the file wants it."""
         if self._merge_spaces:
@@ -207,48 +230,61 @@ class UGMTokenizer(Tokenizer):
 
     @cached_property
     def _cache(self) -> WordCache:
-        return WordCache(lambda piece: self._spell(piece, 0.0))
+        return WordCache(self._spell)
 
-    def _spell(self, piece: str, total: float) -> Spelling:
-        """Find the best way to spell a piece, given the sum of the scores before it."""
+    def _spell(self, piece: str) -> Spelling:
+        """Find the best way to spell a piece."""
         units = _units(piece)
+        n, unknown = len(units), self._unknown
+        if len(piece) > LONGEST:  # which is not remembered: once through, when the sum before it is known
+            return Spelling([], [], self._ways(units))
+        ways = list(self._ways(units))
+        before, behind = [0.0] + [_WORST] * n, [_WORST] * n + [0.0]
+        for start, end, _, score in ways:
+            before[end] = max(before[end], before[start] + score)
+        for start, end, _, score in reversed(ways):
+            behind[start] = max(behind[start], score + behind[end])
+        least = before[n] - 2 * _CLEAR
+        best = [way for way in ways if before[way.start] + way.score + behind[way.end] >= least]
+        spelling = _choose(best, n, 0.0, unknown)
+        return spelling if len(best) == len(spelling.ids) else spelling._replace(ways=best)
+
+    def _ways(self, units: str) -> Iterator[Way]:
+        """Yield every token at every place of a text; the unknown one where no token has one character."""
         n, find, lengths = len(units), self._scores.get, self._longest.lengths
         unknown = (self._unknown, self._unknown_score)
-        best = [total] + [_WORST] * n
-        second = [_WORST] * (n + 1)  # the best of the ways not taken, at each place
-        came_from, chosen = [0] * (n + 1), [unknown] * (n + 1)
         for start in range(n):
-            so_far, single = best[start], False
-            ways = []
+            single = False
             for length in reversed(lengths(units, start)):
                 end = start + length
-                way = find(units[start:end]) if end <= n else None
-                if way is not None:
+                found = find(units[start:end]) if end <= n else None
+                if found is not None:
                     single |= length == 1
-                    ways.append((end, way))
+                    yield Way(start, end, *found)
             if not single:
-                ways.append((start + 1, unknown))
-            for end, way in ways:
-                value = so_far + way[1]
-                if value > best[end]:
-                    second[end], best[end] = best[end], value
-                    came_from[end], chosen[end] = start, way
-                elif value > second[end]:
-                    second[end] = value
-        path, end, clear = [], n, True
-        while end > 0:
-            path.append(chosen[end])
-            clear &= best[end] - second[end] > _CLEAR
-            end = came_from[end]
-        path.reverse()
-        return Spelling([id for id, _ in path], [score for _, score in path], clear)
+                yield Way(start, start + 1, *unknown)
 
 
-def _add(total: float, pending: list[list[float]]) -> float:
-    for scores in pending:
-        for score in scores:
-            total += score
-    return total
+def _choose(ways: Iterable[Way], n: int, total: float, unknown: int) -> Spelling:
+    """Follow the ways from place 0 to place n with the best sum, given the sum before; of equals the first."""
+    best, chosen = {0: total}, {}
+    for way in ways:
+        start, end, _, score = way
+        value = best.get(start, _WORST) + score
+        if value > best.get(end, _WORST):
+            best[end], chosen[end] = value, way
+    path, end = [], n
+    while end > 0:
+        path.append(chosen.get(end) or Way(0, end, unknown, 0.0))
+        end = path[-1].start
+    path.reverse()
+    return Spelling([way.id for way in path], [way.score for way in path])
+
+
+def _sum(total: float, spellings: list[Spelling]) -> float:
+    """Add scores one after the other, each sum rounded."""
+    scores = chain.from_iterable(map(_scores_of, spellings))
+    return deque(accumulate(scores, initial=total), 1).pop()
 
 
 def _units(piece: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import chain
 
-MOST_WORDS = 1 << 17
-LONGEST = 64  # characters; longer words hardly come twice
+MOST_CHARACTERS = 1 << 20  # of all words together: about 130,000 words
+LONGEST = 256  # characters: as long as the rulers in tables of plain text; longer words hardly come twice
 
 
 class WordCache(dict):
@@ -19,12 +19,15 @@ class WordCache(dict):
     def __init__(self, encode: Callable[[str], list[int]]):
         super().__init__()
         self._encode = encode
+        self._n_characters = 0
 
     def __missing__(self, word: str) -> list[int]:
         ids = self._encode(word)
         if len(word) <= LONGEST:
-            if len(self) >= MOST_WORDS:
+            self._n_characters += len(word)
+            if self._n_characters > MOST_CHARACTERS:
                 self.clear()
+                self._n_characters = len(word)
             self[word] = ids
         return ids
 

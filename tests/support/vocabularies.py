@@ -123,11 +123,11 @@ def learn_merges(text: str, n: int, mark: str = "Ġ") -> list[tuple[str, str]]:
             break
         best = max(counts, key=lambda pair: (counts[pair], pair))
         merges.append(best)
-        words = [_merged(word, best) for word in words]
+        words = [merged(word, best) for word in words]
     return merges
 
 
-def _merged(word: list[str], pair: tuple[str, str]) -> list[str]:
+def merged(word: list[str], pair: tuple[str, str]) -> list[str]:
     result, k = [], 0
     while k < len(word):
         both = tuple(word[k : k + 2]) == pair

@@ -102,7 +102,7 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def vocabularies(folder: Path) -> Iterator[tuple[str, str, Path, tuple[str, ...]]]:
-    """Yield (kind, name, file, texts) of everything there is to measure; what has no file is written into the folder."""
+    """Yield (kind, name, file, texts) of all there is to measure; what has no file is written into the folder."""
     named = [Path(argument) for argument in sys.argv[1:]]
     shared = os.environ.get("REFGGUF_TESTDATA")
     files = named or sorted(Path(shared, "vocabs").glob("*.gguf")) if shared or named else []

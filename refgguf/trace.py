@@ -2,7 +2,7 @@
 
 A trace never changes. It is saved as safetensors (one flat tensor per tap; tokens, axis names, model and numerics as
 JSON in the file's metadata, so that any safetensors reader opens it) or as npz (the same JSON as bytes under
-`__metadata__`); neither holds pickled objects.
+`__metadata__`); neither holds pickled objects. Traces of other engines need far less of it: docs/traces.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import MappingProxyType
 import numpy as np
 
 from refgguf import taps as tap_names
-from refgguf.errors import TraceError
+from refgguf.errors import TapError, TraceError
 from refgguf.output import atomic_output
 from refgguf.taps import Tap
 
@@ -213,12 +213,7 @@ class Trace(Mapping[str, np.ndarray]):
                 "a newer refgguf may read it"
             )
         try:
-            described = json.loads(note["taps"])
-            known = {f.name for f in fields(Tap)}
-            taps = {}
-            for name, tap in described.items():
-                kept = {k: tuple(v) if isinstance(v, list) else v for k, v in tap.items() if k in known}
-                taps[name] = Tap(**kept)
+            taps = _described(json.loads(note["taps"])) if "taps" in note else tap_names.known(arrays)
             if set(taps) != set(arrays):
                 raise TraceError("the tensors in the file are not those that its metadata describes")
             for name, tap in taps.items():
@@ -228,16 +223,24 @@ class Trace(Mapping[str, np.ndarray]):
                 {name: arrays[name] for name in taps},
                 taps,
                 json.loads(note["tokens"]),
-                json.loads(note["token_texts"]),
-                json.loads(note["positions"]),
-                note["numerics"],
-                json.loads(note["model"]),
+                json.loads(note.get("token_texts", "null")),
+                json.loads(note.get("positions", "null")),
+                note.get("numerics", "unknown"),
+                json.loads(note.get("model", "{}")),
                 note.get("model_sha256") or None,
             )
-        except TraceError as error:
+        except (TraceError, TapError) as error:
             raise TraceError(f"{path}: {error}") from error
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise TraceError(f"{path}: the trace's metadata cannot be read ({error})") from error
+
+
+def _described(notes: Mapping[str, Mapping[str, object]]) -> dict[str, Tap]:
+    known = {f.name for f in fields(Tap)}
+    return {
+        name: Tap(**{k: tuple(v) if isinstance(v, list) else v for k, v in tap.items() if k in known})
+        for name, tap in notes.items()
+    }
 
 
 def _frozen(values: np.ndarray) -> np.ndarray:

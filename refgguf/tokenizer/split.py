@@ -80,7 +80,8 @@ class Splitter:
         if self._single is not None and (words := self._covering(text)) is not None:
             return words
         done, cuts = 0, [len(text)]
-        for done, cuts in enumerate(self._run(text, 0), 1):
+        for cuts in self._run(text, 0):
+            done += 1
             if len(text) <= WORD_LIKE * len(cuts):
                 break
         pieces = [text[start:end] for start, end in pairwise([0, *cuts])]

@@ -128,6 +128,7 @@ def learn_merges(text: str, n: int, mark: str = "Ġ") -> list[tuple[str, str]]:
 
 
 def merged(word: list[str], pair: tuple[str, str]) -> list[str]:
+    """Return a word's symbols with every occurrence of the pair joined."""
     result, k = [], 0
     while k < len(word):
         both = tuple(word[k : k + 2]) == pair

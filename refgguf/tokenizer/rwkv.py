@@ -28,7 +28,25 @@ class RWKVTokenizer(Tokenizer):
     family = "RWKV"
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
-        return self._cache.ids(self._pieces(bytes_of(text).decode("latin-1")))
+        if self._reaches_over_spaces:
+            return self._cache.ids(self._pieces(_letters_of(text)))
+        if "  " in text:
+            return self._cache.ids(self._pieces(text))
+        first, *others = text.split(" ")
+        return self._spell_text(first) + self._behind_space.ids(others)
+
+    @cached_property
+    def _reaches_over_spaces(self) -> bool:
+        """Whether a token holds a space behind its first character other than a space."""
+        return any(re.search("[^ ] ", letters) for letters in self._letters)
+
+    @cached_property
+    def _behind_space(self) -> WordCache:
+        """What a word becomes behind a single space."""
+        return WordCache(lambda word: self._spell_text(" " + word))
+
+    def _spell_text(self, text: str) -> list[int]:
+        return self._spell(_letters_of(text))
 
     def _spell(self, piece: str) -> list[int]:
         find = self._longest.at
@@ -45,7 +63,7 @@ class RWKVTokenizer(Tokenizer):
 
     @cached_property
     def _cache(self) -> WordCache:
-        return WordCache(self._spell)
+        return WordCache(self._spell if self._reaches_over_spaces else self._spell_text)
 
     @cached_property
     def _pieces(self) -> Callable[[str], list[str]]:
@@ -80,6 +98,11 @@ class RWKVTokenizer(Tokenizer):
         if not special and self.is_special(id):
             return b""
         return unescape(self.vocabulary.text(self._checked_id(id)))
+
+
+def _letters_of(text: str) -> str:
+    """Return a text's bytes, one letter a byte."""
+    return bytes_of(text).decode("latin-1")
 
 
 def unescape(text: str) -> bytes:

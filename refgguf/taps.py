@@ -254,33 +254,6 @@ def declare(
     )
 
 
-def known(names: Iterable[str]) -> dict[str, Tap]:
-    """Return taps that are known by name alone, as another engine gives them, in the usual order of execution.
-
-    Args:
-        names: canonical names such as `embed` and `blk.3.attn_out`.
-
-    Raises:
-        TapError: a name is not in the table of names.
-    """
-    found = []
-    for name in names:
-        match = re.fullmatch(r"blk\.(\d{1,6})\.(.+)", name)
-        local, words = (match[2], LAYER_WORDS) if match else (name, MODEL_WORDS)
-        if local not in words:
-            near = difflib.get_close_matches(local, words, 3)
-            raise TapError(
-                f"{name!r} is no tap's name"
-                + (f"; did you mean {' or '.join(near)}?" if near else "")
-                + " (describe other tensors under 'taps' in the file's metadata)"
-            )
-        layer = int(match[1]) if match else None
-        at_end = match is None and local in ("final_norm", "logits_raw", "logits")
-        place = (2 if at_end else 0 if match is None else 1, layer or 0, list(words).index(local))
-        found.append((place, declare(local, inputs=(), formula="", layer=layer)))
-    return {tap.name: tap for _, tap in sorted(found, key=lambda entry: entry[0])}
-
-
 def find(taps: Mapping[str, Tap], pattern: str) -> list[str]:
     """Return the canonical names that a name or pattern stands for, in order of execution.
 

@@ -7,9 +7,11 @@ JSON in the file's metadata, so that any safetensors reader opens it) or as npz 
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -213,7 +215,7 @@ class Trace(Mapping[str, np.ndarray]):
                 "a newer refgguf may read it"
             )
         try:
-            taps = _described(json.loads(note["taps"])) if "taps" in note else tap_names.known(arrays)
+            taps = _described(json.loads(note["taps"])) if "taps" in note else _known(arrays)
             if set(taps) != set(arrays):
                 raise TraceError("the tensors in the file are not those that its metadata describes")
             for name, tap in taps.items():
@@ -233,6 +235,33 @@ class Trace(Mapping[str, np.ndarray]):
             raise TraceError(f"{path}: {error}") from error
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise TraceError(f"{path}: the trace's metadata cannot be read ({error})") from error
+
+
+def _known(names: Iterable[str]) -> dict[str, Tap]:
+    """Return taps that are known by name alone, as another engine gives them, in the usual order of execution.
+
+    Args:
+        names: canonical names such as `embed` and `blk.3.attn_out`.
+
+    Raises:
+        TapError: a name is not in the table of names.
+    """
+    found = []
+    for name in names:
+        match = re.fullmatch(r"blk\.(\d{1,6})\.(.+)", name)
+        local, words = (match[2], tap_names.LAYER_WORDS) if match else (name, tap_names.MODEL_WORDS)
+        if local not in words:
+            near = difflib.get_close_matches(local, words, 3)
+            raise TapError(
+                f"{name!r} is no tap's name"
+                + (f"; did you mean {' or '.join(near)}?" if near else "")
+                + " (describe other tensors under 'taps' in the file's metadata)"
+            )
+        layer = int(match[1]) if match else None
+        at_end = match is None and local in ("final_norm", "logits_raw", "logits")
+        place = (2 if at_end else 0 if match is None else 1, layer or 0, list(words).index(local))
+        found.append((place, tap_names.declare(local, inputs=(), formula="", layer=layer)))
+    return {tap.name: tap for _, tap in sorted(found, key=lambda entry: entry[0])}
 
 
 def _described(notes: Mapping[str, Mapping[str, object]]) -> dict[str, Tap]:

@@ -10,7 +10,7 @@ import platform
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from refgguf.kernels.simd import call_llvm
+from refgguf.kernels.simd import call_llvm, cpu_has, fill, vector
 
 INDEX = ir.IntType(32)
 
@@ -40,6 +40,29 @@ def _resized(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     return builder.shuffle_vector(value, undefined, ir.Constant(ir.VectorType(INDEX, lanes), order))
 
 
+def _in_eights(builder: ir.IRBuilder, table: ir.Value, codes: ir.Value, result: ir.VectorType) -> ir.Value:
+    """Emit eight look-ups an instruction; every four lanes of `table` hold the same entries."""
+    eight = ir.VectorType(ir.FloatType(), 8)
+    parts = []
+    for first in range(0, codes.type.count, 8):
+        order = ir.Constant(ir.VectorType(INDEX, 8), list(range(first, first + 8)))
+        halves = [builder.shuffle_vector(value, value, order) for value in (table, codes)]
+        parts.append(call_llvm(builder, "llvm.x86.avx.vpermilvar.ps.256", eight, halves))
+    while len(parts) > 1:
+        lanes = ir.Constant(ir.VectorType(INDEX, 2 * parts[0].type.count), list(range(2 * parts[0].type.count)))
+        parts = [builder.shuffle_vector(*parts[i : i + 2], lanes) for i in range(0, len(parts), 2)]
+    return parts[0]
+
+
+def _selected(builder: ir.IRBuilder, table: ir.Value, codes: ir.Value, result: ir.VectorType) -> ir.Value:
+    """Emit a choice by bit 1 between two choices by bit 0."""
+    zero, one, two = (ir.Constant(codes.type, [n] * codes.type.count) for n in (0, 1, 2))
+    odd, upper = (builder.icmp_signed("!=", builder.and_(codes, bit), zero) for bit in (one, two))
+    entries = [fill(builder, builder.extract_element(table, ir.Constant(INDEX, n)), result) for n in range(4)]
+    low, high = (builder.select(odd, entries[n + 1], entries[n]) for n in (0, 2))
+    return builder.select(upper, high, low)
+
+
 @intrinsic
 def look_up(typing, table, codes):
     """Return the bytes of `table` (u8x16) that `codes` (u8x8 or u8x16, each below 16) name."""
@@ -53,3 +76,23 @@ def look_up(typing, table, codes):
         return _resized(builder, found, codes.lanes)
 
     return codes(table, codes), emit
+
+
+@intrinsic
+def pick(typing, table, codes):
+    """Return float32 lanes of `table` (f32x4), lane j the one that the lowest two bits of `codes[j]` name.
+
+    The upper bits of a code count for nothing. VPERMILPS on x86 with AVX; elsewhere three selections.
+    """
+    result = vector("f32", codes.lanes)
+
+    def emit(context, builder, signature, arguments):
+        entries, wanted = arguments
+        repeated = [lane % 4 for lane in range(codes.lanes)]
+        order = ir.Constant(ir.VectorType(INDEX, codes.lanes), repeated)
+        wide = builder.shuffle_vector(entries, ir.Constant(entries.type, ir.Undefined), order)
+        if cpu_has("avx"):
+            return _in_eights(builder, wide, wanted, result.llvm)
+        return _selected(builder, entries, wanted, result.llvm)
+
+    return result(table, codes), emit

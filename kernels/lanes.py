@@ -19,7 +19,7 @@ from refgguf.kernels.simd import Vector, address, fill, load_at, store_at, vecto
 
 u8x4, u8x8, u8x16, u8x32 = (vector("i8", lanes) for lanes in (4, 8, 16, 32))
 i32x8, i32x16, i32x32 = (vector("i32", lanes) for lanes in (8, 16, 32))
-f32x8, f32x16, f32x32 = (vector("f32", lanes) for lanes in (8, 16, 32))
+f32x4, f32x8, f32x16, f32x32 = (vector("f32", lanes) for lanes in (4, 8, 16, 32))
 
 INTEGER_OPERATORS = {
     operator.add: "add",
@@ -107,7 +107,8 @@ def _load(result: types.Type, llvm: ir.Type) -> Callable:
 
 
 load_u8x4, load_u8x8, load_u8x16, load_u8x32 = (_load(kind, kind.llvm) for kind in (u8x4, u8x8, u8x16, u8x32))
-load_f32x8, load_f32x16 = (_load(kind, kind.llvm) for kind in (f32x8, f32x16))
+load_f32x4, load_f32x8, load_f32x16 = (_load(kind, kind.llvm) for kind in (f32x4, f32x8, f32x16))
+load_i32x8 = _load(i32x8, i32x8.llvm)
 load_u8 = _load(types.uint8, ir.IntType(8))
 load_u16 = _load(types.uint16, ir.IntType(16))
 load_u32 = _load(types.uint32, ir.IntType(32))
@@ -225,6 +226,36 @@ def _bit_lanes(lanes: int) -> Callable:
         return result(number), emit
 
     return bit_lanes
+
+
+@intrinsic
+def fields_x8(typing, array, at, width):
+    """Return eight 32-bit lanes, lane j the number `array[at]` shifted right by `width` * j, not masked.
+
+    `array` is uint32; `width` must be written as a number.
+    """
+    if not isinstance(width, types.IntegerLiteral):
+        return None
+
+    def emit(context, builder, signature, arguments):
+        word = load_at(builder, address(context, builder, array, *arguments[:2]), ir.IntType(32))
+        shifts = ir.Constant(i32x8.llvm, [width.literal_value * lane for lane in range(8)])
+        return builder.lshr(fill(builder, word, i32x8.llvm), shifts)
+
+    return i32x8(array, types.intp, width), emit
+
+
+@intrinsic
+def fields_x16(typing, number, width):
+    """Return 16 32-bit lanes, lane j a uint32 number shifted right by `width` * j; `width` as in `fields_x8`."""
+    if not isinstance(width, types.IntegerLiteral):
+        return None
+
+    def emit(context, builder, signature, arguments):
+        shifts = ir.Constant(i32x16.llvm, [width.literal_value * lane for lane in range(16)])
+        return builder.lshr(fill(builder, arguments[0], i32x16.llvm), shifts)
+
+    return i32x16(types.uint32, width), emit
 
 
 # lane j is bit j of a number, 0 or 1

@@ -49,7 +49,9 @@ def _in_eights(builder: ir.IRBuilder, table: ir.Value, codes: ir.Value, result: 
         halves = [builder.shuffle_vector(value, value, order) for value in (table, codes)]
         parts.append(call_llvm(builder, "llvm.x86.avx.vpermilvar.ps.256", eight, halves))
     while len(parts) > 1:
-        lanes = ir.Constant(ir.VectorType(INDEX, 2 * parts[0].type.count), list(range(2 * parts[0].type.count)))
+        lanes = ir.Constant(
+            ir.VectorType(INDEX, 2 * parts[0].type.count), list(range(2 * parts[0].type.count))
+        )
         parts = [builder.shuffle_vector(*parts[i : i + 2], lanes) for i in range(0, len(parts), 2)]
     return parts[0]
 

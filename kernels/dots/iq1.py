@@ -17,7 +17,7 @@ from refgguf.kernels.dots.instructions import (
     negative_mask,
     pair_sums,
 )
-from refgguf.kernels.dots.parts import four_runs, signed_words, start_lanes_and_sum
+from refgguf.kernels.dots.parts import add_picked, four_runs, signed_words, start_lanes_and_sum
 from refgguf.kernels.dots.placement import (
     half_of,
     joined,
@@ -29,15 +29,49 @@ from refgguf.kernels.dots.placement import (
     spread_lane,
     three_bit_fields,
 )
-from refgguf.kernels.dots.rows import llama_cpp_rows
+from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.half import half_to_f32, load_half
 from refgguf.kernels.jit import part
-from refgguf.kernels.lanes import load_u8, load_u8x32, load_u16, load_u64, signed_to_f32, spread
-from refgguf.kernels.quants.codebooks import codebook
+from refgguf.kernels.lanes import (
+    fields_x8,
+    load_f32x4,
+    load_f32x16,
+    load_u8,
+    load_u8x32,
+    load_u16,
+    load_u64,
+    signed_to_f32,
+    spread,
+)
+from refgguf.kernels.lookup import pick
+from refgguf.kernels.quants.codebooks import as_crumbs, codebook
 from refgguf.kernels.simd import fma, tree_sum, zero_f32x8, zero_i16x16, zero_i32x8
 
 GRID = codebook("iq1_s")
 SHIFT = np.float32(0.125)
+CRUMBS, VALUES = as_crumbs("iq1_s")
+MOVED = np.concatenate([VALUES + SHIFT, VALUES - SHIFT])
+
+
+@part
+def _crumbs(entry):
+    """Return the eight codes of a grid entry."""
+    return fields_x8(CRUMBS, entry, 2)
+
+
+@part
+def _iq1_s_exact(flat, at, x, x_at, total):
+    d = load_half(flat, at)
+    for s in range(8):
+        low, high = at + 2 + 4 * s, np.int64(load_u16(flat, at + 34 + 2 * s))
+        values = load_f32x4(MOVED, 4 * (high >> 15)) * (d * np.float32(2 * (high >> 12 & 7) + 1))
+        first = _crumbs(load_u8(flat, low) | (high & 7) << 8)
+        second = _crumbs(load_u8(flat, low + 1) | (high & 56) << 5)
+        total = add_picked(values, joined(first, second), x, x_at + 32 * s, total)
+        first = _crumbs(load_u8(flat, low + 2) | (high & 448) << 2)
+        second = _crumbs(load_u8(flat, low + 3) | (high & 3584) >> 1)
+        total = add_picked(values, joined(first, second), x, x_at + 32 * s + 16, total)
+    return total
 
 
 @part
@@ -69,15 +103,48 @@ def _finish_iq1_s(state):
 
 
 @part
-def _iq1_m(flat, at, q, d, sums, block, state):
-    total, moves = state
-    packed = load_u64(flat, at + 48)
-    scale = half_to_f32(
+def _iq1_m_scale(packed):
+    """Return the float16 whose parts are the upper four bits of four words."""
+    return half_to_f32(
         packed >> np.uint64(12) & np.uint64(0xF)
         | packed >> np.uint64(24) & np.uint64(0xF0)
         | packed >> np.uint64(36) & np.uint64(0xF00)
         | packed >> np.uint64(48) & np.uint64(0xF000)
     )
+
+
+@part
+def _iq1_m_run(low, high, scale):
+    """Return the eight weights of a run: `high` has its three upper bits and, as bit 3, its move."""
+    return pick(load_f32x4(MOVED, (high & 8) >> 1) * scale, _crumbs(low | (high & 7) << 8))
+
+
+@part
+def _iq1_m_exact(flat, at, x, x_at, total):
+    d = _iq1_m_scale(load_u64(flat, at + 48))
+    for s in range(8):
+        low, high = at + 4 * s, np.int64(load_u16(flat, at + 32 + 2 * s))
+        scales = np.int64(load_u16(flat, at + 48 + 2 * (s // 2))) >> (6 * (s % 2))
+        scale = d * np.float32(2 * (scales & 7) + 1)
+        first, second = (
+            _iq1_m_run(load_u8(flat, low), high, scale),
+            _iq1_m_run(load_u8(flat, low + 1), high >> 4, scale),
+        )
+        total = fma(joined(first, second), load_f32x16(x, x_at + 32 * s), total)
+        scale = d * np.float32(2 * (scales >> 3 & 7) + 1)
+        first, second = (
+            _iq1_m_run(load_u8(flat, low + 2), high >> 8, scale),
+            _iq1_m_run(load_u8(flat, low + 3), high >> 12, scale),
+        )
+        total = fma(joined(first, second), load_f32x16(x, x_at + 32 * s + 16), total)
+    return total
+
+
+@part
+def _iq1_m(flat, at, q, d, sums, block, state):
+    total, moves = state
+    packed = load_u64(flat, at + 48)
+    scale = _iq1_m_scale(packed)
     odd = three_bit_fields(packed) << 1 | 1
     lanes = moved = zero_i32x8()
     for s in range(8):
@@ -109,6 +176,16 @@ def _finish_iq1_m(state):
 
 
 DOTS = (
-    Dot("IQ1_S", None, "Q8_K", llama_cpp_rows(50, start_lanes_and_sum, _iq1_s, _finish_iq1_s)),
-    Dot("IQ1_M", None, "Q8_K", llama_cpp_rows(56, _start_pair, _iq1_m, _finish_iq1_m)),
+    Dot(
+        "IQ1_S",
+        exact_rows(256, 50, _iq1_s_exact),
+        "Q8_K",
+        llama_cpp_rows(50, start_lanes_and_sum, _iq1_s, _finish_iq1_s),
+    ),
+    Dot(
+        "IQ1_M",
+        exact_rows(256, 56, _iq1_m_exact),
+        "Q8_K",
+        llama_cpp_rows(56, _start_pair, _iq1_m, _finish_iq1_m),
+    ),
 )

@@ -11,12 +11,16 @@ import numpy as np
 
 from refgguf.kernels.dots import Dot
 from refgguf.kernels.dots.instructions import add_madd_words, madd_bytes
-from refgguf.kernels.dots.parts import finish_lanes, four_runs, start_lanes
+from refgguf.kernels.dots.parts import add_with_signs, finish_lanes, four_runs, start_lanes
 from refgguf.kernels.dots.placement import half_of, joined, mask_x32, spread_half_x8
-from refgguf.kernels.dots.rows import llama_cpp_rows
+from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
+from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import (
+    fields_x8,
     join_u8x8,
+    load_f32x4,
+    load_f32x8,
     load_u8,
     load_u8x32,
     load_u16,
@@ -24,12 +28,134 @@ from refgguf.kernels.lanes import (
     signed_to_f32,
     spread,
 )
-from refgguf.kernels.quants.codebooks import codebook, sign_masks
+from refgguf.kernels.lookup import pick
+from refgguf.kernels.quants.codebooks import as_crumbs, as_floats, codebook, sign_bits, sign_masks
 from refgguf.kernels.simd import fma, tree_sum, zero_i16x16, zero_i32x8
 
 XXS2_GRID, XS2_GRID, S2_GRID = codebook("iq2_xxs"), codebook("iq2_xs"), codebook("iq2_s")
 XXS3_GRID, S3_GRID = codebook("iq3_xxs"), codebook("iq3_s")
 SIGNS_7 = sign_masks(128)
+XXS2_FLOATS, XS2_FLOATS = as_floats("iq2_xxs"), as_floats("iq2_xs")
+XXS3_FLOATS, S3_FLOATS = as_floats("iq3_xxs"), as_floats("iq3_s")
+S2_CRUMBS, S2_VALUES = as_crumbs("iq2_s")
+FLIPS_7, FLIPS_8 = sign_bits(128), sign_bits(256)
+
+
+@part
+def _quarter_scale(d, bits):
+    """Return the scale of a run of IQ2: four bits, counted from a half."""
+    return d * (np.float32(0.5) + np.float32(bits)) * np.float32(0.25)
+
+
+@part
+def _eights(grid, first, second):
+    """Return two entries of eight float32 each."""
+    return joined(load_f32x8(grid, 8 * first), load_f32x8(grid, 8 * second))
+
+
+@part
+def _iq2_xxs_exact(flat, at, x, x_at, total):
+    d = load_half(flat, at)
+    for s in range(8):
+        group, to = at + 2 + 8 * s, x_at + 32 * s
+        packed = np.int64(load_u32(flat, group + 4))
+        scale = _quarter_scale(d, packed >> 28)
+        weights = _eights(XXS2_FLOATS, load_u8(flat, group), load_u8(flat, group + 1)) * scale
+        total = add_with_signs(weights, FLIPS_7, packed & 127, packed >> 7 & 127, x, to, total)
+        weights = _eights(XXS2_FLOATS, load_u8(flat, group + 2), load_u8(flat, group + 3)) * scale
+        total = add_with_signs(weights, FLIPS_7, packed >> 14 & 127, packed >> 21 & 127, x, to + 16, total)
+    return total
+
+
+@part
+def _iq2_xs_exact(flat, at, x, x_at, total):
+    d = load_half(flat, at)
+    for s in range(8):
+        run, to, scales = at + 2 + 8 * s, x_at + 32 * s, load_u8(flat, at + 66 + s)
+        first, second = np.int64(load_u16(flat, run)), np.int64(load_u16(flat, run + 2))
+        weights = _eights(XS2_FLOATS, first & 511, second & 511) * _quarter_scale(d, scales & 15)
+        total = add_with_signs(weights, FLIPS_7, first >> 9, second >> 9, x, to, total)
+        first, second = np.int64(load_u16(flat, run + 4)), np.int64(load_u16(flat, run + 6))
+        weights = _eights(XS2_FLOATS, first & 511, second & 511) * _quarter_scale(d, scales >> 4)
+        total = add_with_signs(weights, FLIPS_7, first >> 9, second >> 9, x, to + 16, total)
+    return total
+
+
+@part
+def _iq2_s_runs(flat, low, high, scale):
+    """Return the weights of two runs but for their signs; bits 0-3 of `high` complete their entries."""
+    first = fields_x8(S2_CRUMBS, load_u8(flat, low) | (high & 3) << 8, 2)
+    second = fields_x8(S2_CRUMBS, load_u8(flat, low + 1) | (high & 12) << 6, 2)
+    return pick(load_f32x4(S2_VALUES, 0) * scale, joined(first, second))
+
+
+@part
+def _iq2_s_exact(flat, at, x, x_at, total):
+    d = load_half(flat, at)
+    for s in range(8):
+        low, signs, to = at + 2 + 4 * s, at + 34 + 4 * s, x_at + 32 * s
+        high, scales = np.int64(load_u8(flat, at + 66 + s)), load_u8(flat, at + 74 + s)
+        weights = _iq2_s_runs(flat, low, high, _quarter_scale(d, scales & 15))
+        total = add_with_signs(weights, FLIPS_8, load_u8(flat, signs), load_u8(flat, signs + 1), x, to, total)
+        weights = _iq2_s_runs(flat, low + 2, high >> 4, _quarter_scale(d, scales >> 4))
+        total = add_with_signs(
+            weights, FLIPS_8, load_u8(flat, signs + 2), load_u8(flat, signs + 3), x, to + 16, total
+        )
+    return total
+
+
+@part
+def _fours(grid, first, second, third, fourth):
+    """Return four entries of four float32 each."""
+    low = joined(load_f32x4(grid, 4 * first), load_f32x4(grid, 4 * second))
+    return joined(low, joined(load_f32x4(grid, 4 * third), load_f32x4(grid, 4 * fourth)))
+
+
+@part
+def _iq3_xxs_fours(flat, at):
+    return _fours(
+        XXS3_FLOATS, load_u8(flat, at), load_u8(flat, at + 1), load_u8(flat, at + 2), load_u8(flat, at + 3)
+    )
+
+
+@part
+def _iq3_xxs_exact(flat, at, x, x_at, total):
+    d = load_half(flat, at)
+    for s in range(8):
+        entries, packed = at + 2 + 8 * s, np.int64(load_u32(flat, at + 66 + 4 * s))
+        scale, to = d * (np.float32(0.5) + np.float32(packed >> 28)) * np.float32(0.5), x_at + 32 * s
+        weights = _iq3_xxs_fours(flat, entries) * scale
+        total = add_with_signs(weights, FLIPS_7, packed & 127, packed >> 7 & 127, x, to, total)
+        weights = _iq3_xxs_fours(flat, entries + 4) * scale
+        total = add_with_signs(weights, FLIPS_7, packed >> 14 & 127, packed >> 21 & 127, x, to + 16, total)
+    return total
+
+
+@part
+def _iq3_s_fours(flat, at, high):
+    return _fours(
+        S3_FLOATS,
+        load_u8(flat, at) | (high & 1) << 8,
+        load_u8(flat, at + 1) | (high & 2) << 7,
+        load_u8(flat, at + 2) | (high & 4) << 6,
+        load_u8(flat, at + 3) | (high & 8) << 5,
+    )
+
+
+@part
+def _iq3_s_exact(flat, at, x, x_at, total):
+    d = load_half(flat, at)
+    for s in range(8):
+        entries, signs, to = at + 2 + 8 * s, at + 74 + 4 * s, x_at + 32 * s
+        high = np.int64(load_u8(flat, at + 66 + s))
+        scale = d * np.float32(1 + 2 * (load_u8(flat, at + 106 + s // 2) >> (4 * (s % 2)) & 15))
+        weights = _iq3_s_fours(flat, entries, high) * scale
+        total = add_with_signs(weights, FLIPS_8, load_u8(flat, signs), load_u8(flat, signs + 1), x, to, total)
+        weights = _iq3_s_fours(flat, entries + 4, high >> 4) * scale
+        total = add_with_signs(
+            weights, FLIPS_8, load_u8(flat, signs + 2), load_u8(flat, signs + 3), x, to + 16, total
+        )
+    return total
 
 
 @part
@@ -169,9 +295,34 @@ def _finish_quarter(total):
 
 
 DOTS = (
-    Dot("IQ2_XXS", None, "Q8_K", llama_cpp_rows(66, start_lanes, _iq2_xxs, _finish_eighth)),
-    Dot("IQ2_XS", None, "Q8_K", llama_cpp_rows(74, start_lanes, _iq2_xs, _finish_eighth)),
-    Dot("IQ2_S", None, "Q8_K", llama_cpp_rows(82, start_lanes, _iq2_s, _finish_eighth)),
-    Dot("IQ3_XXS", None, "Q8_K", llama_cpp_rows(98, start_lanes, _iq3_xxs, _finish_quarter)),
-    Dot("IQ3_S", None, "Q8_K", llama_cpp_rows(110, start_lanes, _iq3_s, finish_lanes)),
+    Dot(
+        "IQ2_XXS",
+        exact_rows(256, 66, _iq2_xxs_exact),
+        "Q8_K",
+        llama_cpp_rows(66, start_lanes, _iq2_xxs, _finish_eighth),
+    ),
+    Dot(
+        "IQ2_XS",
+        exact_rows(256, 74, _iq2_xs_exact),
+        "Q8_K",
+        llama_cpp_rows(74, start_lanes, _iq2_xs, _finish_eighth),
+    ),
+    Dot(
+        "IQ2_S",
+        exact_rows(256, 82, _iq2_s_exact),
+        "Q8_K",
+        llama_cpp_rows(82, start_lanes, _iq2_s, _finish_eighth),
+    ),
+    Dot(
+        "IQ3_XXS",
+        exact_rows(256, 98, _iq3_xxs_exact),
+        "Q8_K",
+        llama_cpp_rows(98, start_lanes, _iq3_xxs, _finish_quarter),
+    ),
+    Dot(
+        "IQ3_S",
+        exact_rows(256, 110, _iq3_s_exact),
+        "Q8_K",
+        llama_cpp_rows(110, start_lanes, _iq3_s, finish_lanes),
+    ),
 )

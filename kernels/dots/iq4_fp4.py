@@ -19,7 +19,14 @@ from refgguf.kernels.dots.parts import (
     signed_words,
     start_lanes,
 )
-from refgguf.kernels.dots.placement import joined, spread_f32, spread_half_x8, spread_half_x16, swap_middle
+from refgguf.kernels.dots.placement import (
+    half_of,
+    joined,
+    spread_f32,
+    spread_half_x8,
+    spread_half_x16,
+    swap_middle,
+)
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_row_pairs, llama_cpp_rows
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
@@ -70,6 +77,18 @@ def _mxfp4_exact(flat, at, x, x_at, total):
     scale = spread_f32(e8m0_half(load_u8(flat, at)), total)
     total = add_scaled(look_up(table, q & 15), scale, x, x_at, total)
     return add_scaled(look_up(table, q >> 4), scale, x, x_at + 16, total)
+
+
+@part
+def _nvfp4_exact(flat, at, x, x_at, total):
+    table = load_u8x16(FLOATS, 0)
+    for s in range(0, 4, 2):
+        values = swap_middle(_values(table, flat, at + 4 + 8 * s))
+        scale = spread_f32(ue4m3_half(load_u8(flat, at + s)), total)
+        total = add_scaled(half_of(values, 0), scale, x, x_at + 16 * s, total)
+        scale = spread_f32(ue4m3_half(load_u8(flat, at + s + 1)), total)
+        total = add_scaled(half_of(values, 1), scale, x, x_at + 16 * s + 16, total)
+    return total
 
 
 @part
@@ -167,5 +186,10 @@ DOTS = (
         "Q8_0",
         llama_cpp_row_pairs(17, _start_pair, _mxfp4, _finish_pair, _mxfp4_odd),
     ),
-    Dot("NVFP4", None, "Q8_0", llama_cpp_rows(36, start_lanes, _nvfp4, finish_lanes)),
+    Dot(
+        "NVFP4",
+        exact_rows(64, 36, _nvfp4_exact),
+        "Q8_0",
+        llama_cpp_rows(36, start_lanes, _nvfp4, finish_lanes),
+    ),
 )

@@ -7,7 +7,17 @@ import numpy as np
 from refgguf.kernels.dots.instructions import add_dot4, madd_bytes, with_sign_of
 from refgguf.kernels.dots.placement import half_of, joined, spread_lane
 from refgguf.kernels.jit import part
-from refgguf.kernels.lanes import load_f32x16, load_u8x8, load_u8x16, signed_to_f32, to_f32
+from refgguf.kernels.lanes import (
+    bits_to_f32,
+    f32_to_bits,
+    load_f32x16,
+    load_i32x8,
+    load_u8x8,
+    load_u8x16,
+    signed_to_f32,
+    to_f32,
+)
+from refgguf.kernels.lookup import pick
 from refgguf.kernels.simd import fma, tree_sum, zero_f32x4, zero_f32x8
 
 
@@ -24,6 +34,19 @@ def add_affine(codes, scale, minimum, x, x_at, total):
 def add_scaled(codes, scale, x, x_at, total):
     """Add x * (code * scale) of 16 codes -128 … 127 to the lanes of the fixed order."""
     return fma(signed_to_f32(codes) * scale, load_f32x16(x, x_at), total)
+
+
+@part
+def add_picked(table, codes, x, x_at, total):
+    """Add x * table[code] of 16 codes, of which the lowest two bits count, to the lanes of the fixed order."""
+    return fma(pick(table, codes), load_f32x16(x, x_at), total)
+
+
+@part
+def add_with_signs(weights, signs, first, second, x, x_at, total):
+    """Add x * weight of 16 weights, of which two entries of a table of eight sign bits each flip some."""
+    flips = joined(load_i32x8(signs, 8 * first), load_i32x8(signs, 8 * second))
+    return fma(bits_to_f32(f32_to_bits(weights) ^ flips), load_f32x16(x, x_at), total)
 
 
 @part

@@ -181,6 +181,30 @@ def spread_at(typing, pointer, lane):
 
 
 @intrinsic
+def four_at(typing, pointer, lane):
+    """Return four lanes of what `in_memory` stored, from `lane` on."""
+
+    def emit(context, builder, signature, arguments):
+        return load_at(builder, builder.gep(arguments[0], [arguments[1]]), result.llvm)
+
+    result = vector("f32", 4)
+    return result(pointer, types.intp), emit
+
+
+@intrinsic
+def repeat_each(typing, a, times):
+    """Return each lane of `a` so many times in a row; `times` must be written as a number."""
+    if not isinstance(times, types.IntegerLiteral):
+        return None
+    n = times.literal_value
+
+    def emit(context, builder, signature, arguments):
+        return shuffle(builder, arguments[0], arguments[0], [i // n for i in range(n * a.lanes)])
+
+    return vector(a.element, n * a.lanes)(a, times), emit
+
+
+@intrinsic
 def spread_f32(typing, number, like):
     """Return a vector of the type of `like` with a float32 number in every lane."""
 
@@ -239,3 +263,4 @@ def _load(element: str, lanes: int) -> Callable:
 
 
 load_u8x64, load_i16x8, load_i16x16 = _load("i8", 64), _load("i16", 8), _load("i16", 16)
+load_f32x64 = _load("f32", 64)

@@ -10,14 +10,17 @@ import numpy as np
 
 from refgguf.kernels.dots import Dot
 from refgguf.kernels.dots.instructions import add_madd_words, madd_bytes, madd_words
-from refgguf.kernels.dots.parts import add_affine, add_scaled, finish_lanes, four_scales, start_lanes
+from refgguf.kernels.dots.parts import add_picked, add_scaled, finish_lanes, four_scales, start_lanes
 from refgguf.kernels.dots.placement import (
     bytes_of_words,
+    four_at,
     half_of,
     in_memory,
     joined,
+    load_f32x64,
     load_i16x16,
     load_u8x64,
+    repeat_each,
     spread_at,
     spread_half_x8,
     spread_half_x16,
@@ -29,21 +32,22 @@ from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import load_u8x16, load_u8x32, load_u32, signed_to_f32, spread, to_f32, widen
 from refgguf.kernels.simd import fma, zero_i32x16
 
+FOUR_CODES = np.tile(np.arange(4, dtype=np.float32), 16)
+
 
 @part
 def _q2_k_exact(flat, at, x, x_at, total):
     packed = load_u8x16(flat, at)
-    scales = in_memory(to_f32(packed & 15) * spread_half_x16(flat, at + 80))
-    minima = in_memory(to_f32(packed >> 4) * spread_half_x16(flat, at + 82) * np.float32(-1))
+    scales = to_f32(packed & 15) * spread_half_x16(flat, at + 80)
+    minima = to_f32(packed >> 4) * spread_half_x16(flat, at + 82)
+    # the four values that the weights of each sub-block can have
+    values = in_memory(repeat_each(scales, 4) * load_f32x64(FOUR_CODES, 0) - repeat_each(minima, 4))
     for h in range(2):
         q0, q1 = widen(load_u8x16(flat, at + 16 + 32 * h)), widen(load_u8x16(flat, at + 32 + 32 * h))
         for r in range(4):
             s, to = 8 * h + 2 * r, x_at + 128 * h + 32 * r
-            scale, minimum = spread_at(scales, s), spread_at(minima, s)
-            total = add_affine(q0 & 3, scale, minimum, x, to, total)
-            scale, minimum = spread_at(scales, s + 1), spread_at(minima, s + 1)
-            total = add_affine(q1 & 3, scale, minimum, x, to + 16, total)
-            q0, q1 = q0 >> 2, q1 >> 2
+            total = add_picked(four_at(values, 4 * s), q0 >> (2 * r), x, to, total)
+            total = add_picked(four_at(values, 4 * s + 4), q1 >> (2 * r), x, to + 16, total)
     return total
 
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from refgguf.kernels.dots import Dot
 from refgguf.kernels.dots.instructions import add_dot4, lane_sum, narrow_to_i8, pair_sums, third_digit
-from refgguf.kernels.dots.parts import add_signed_dot4, finish_lanes, start_lanes
+from refgguf.kernels.dots.parts import add_picked, add_signed_dot4, finish_lanes, start_lanes
 from refgguf.kernels.dots.placement import (
+    half_of,
     joined,
     load_i16x16,
     repeat_times_powers_of_three,
@@ -20,20 +21,78 @@ from refgguf.kernels.dots.placement import (
     spread_half_x8,
     to_i32,
 )
-from refgguf.kernels.dots.rows import llama_cpp_rows
+from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import (
     bits_x32,
     crumbs_x32,
+    fields_x16,
+    load_f32x4,
     load_u8x8,
     load_u8x16,
     load_u8x32,
     load_u32,
     signed_to_f32,
     spread,
+    widen,
 )
 from refgguf.kernels.simd import fma, zero_i32x8
+
+# what the two lowest bits of a code mean, to be multiplied with the scale
+FROM_MINUS_ONE = np.array([-1, 0, 1, 2], np.float32)
+SIGN = np.array([-1, 1, -1, 1], np.float32)
+
+
+@part
+def _add_bytes(table, codes, x, x_at, total):
+    """Add 32 codes."""
+    total = add_picked(table, widen(half_of(codes, 0)), x, x_at, total)
+    return add_picked(table, widen(half_of(codes, 1)), x, x_at + 16, total)
+
+
+@part
+def _tq1_0_exact(flat, at, x, x_at, total):
+    table = load_f32x4(FROM_MINUS_ONE, 0) * load_half(flat, at + 52)
+    first, second = load_u8x32(flat, at), load_u8x16(flat, at + 32)
+    for n in range(5):
+        total = _add_bytes(table, third_digit(first), x, x_at + 32 * n, total)
+        first = first + first + first  # the bytes wrap around
+    for n in range(5):
+        total = add_picked(table, widen(third_digit(second)), x, x_at + 160 + 16 * n, total)
+        second = second + second + second
+    last = repeat_times_powers_of_three(load_u32(flat, at + 48))
+    return add_picked(table, widen(third_digit(last)), x, x_at + 240, total)
+
+
+@part
+def _tq2_0_exact(flat, at, x, x_at, total):
+    table = load_f32x4(FROM_MINUS_ONE, 0) * load_half(flat, at + 64)
+    for h in range(2):
+        q0, q1 = widen(load_u8x16(flat, at + 32 * h)), widen(load_u8x16(flat, at + 32 * h + 16))
+        for r in range(4):
+            total = add_picked(table, q0 >> (2 * r), x, x_at + 128 * h + 32 * r, total)
+            total = add_picked(table, q1 >> (2 * r), x, x_at + 128 * h + 32 * r + 16, total)
+    return total
+
+
+@part
+def _q1_0_exact(flat, at, x, x_at, total):
+    table = load_f32x4(SIGN, 0) * load_half(flat, at)
+    for g in range(4):
+        bits = load_u32(flat, at + 2 + 4 * g)
+        total = add_picked(table, fields_x16(bits, 1), x, x_at + 32 * g, total)
+        total = add_picked(table, fields_x16(bits >> np.uint32(16), 1), x, x_at + 32 * g + 16, total)
+    return total
+
+
+@part
+def _q2_0_exact(flat, at, x, x_at, total):
+    table = load_f32x4(FROM_MINUS_ONE, 0) * load_half(flat, at)
+    for g in range(4):
+        codes = fields_x16(load_u32(flat, at + 2 + 4 * g), 2)
+        total = add_picked(table, codes, x, x_at + 16 * g, total)
+    return total
 
 
 @part
@@ -111,8 +170,25 @@ def _q2_0(flat, at, q, d, sums, block, total):
 
 
 DOTS = (
-    Dot("TQ1_0", None, "Q8_K", llama_cpp_rows(54, start_lanes, _tq1_0, finish_lanes)),
-    Dot("TQ2_0", None, "Q8_K", llama_cpp_rows(66, start_lanes, _tq2_0, finish_lanes)),
-    Dot("Q1_0", None, "Q8_0", llama_cpp_rows(18, start_lanes, _q1_0, finish_lanes)),
-    Dot("Q2_0", None, "Q8_0", llama_cpp_rows(18, _start_number, _q2_0, _finish_number)),
+    Dot(
+        "TQ1_0",
+        exact_rows(256, 54, _tq1_0_exact),
+        "Q8_K",
+        llama_cpp_rows(54, start_lanes, _tq1_0, finish_lanes),
+    ),
+    Dot(
+        "TQ2_0",
+        exact_rows(256, 66, _tq2_0_exact),
+        "Q8_K",
+        llama_cpp_rows(66, start_lanes, _tq2_0, finish_lanes),
+    ),
+    Dot(
+        "Q1_0", exact_rows(128, 18, _q1_0_exact), "Q8_0", llama_cpp_rows(18, start_lanes, _q1_0, finish_lanes)
+    ),
+    Dot(
+        "Q2_0",
+        exact_rows(64, 18, _q2_0_exact),
+        "Q8_0",
+        llama_cpp_rows(18, _start_number, _q2_0, _finish_number),
+    ),
 )

@@ -29,6 +29,25 @@ def codebook(name: str) -> np.ndarray:
     return table
 
 
+def as_floats(name: str) -> np.ndarray:
+    """Return a grid of magnitudes as float32, one-dimensional."""
+    return codebook(name).view(np.int8).astype(np.float32)
+
+
+def as_crumbs(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a grid of runs of eight values, of which at most four differ, in two bits a value.
+
+    Returns:
+        uint32 entries, bits 2 i and 2 i + 1 of which tell value i, and the four values, float32.
+    """
+    grid = codebook(name).view(np.int8).reshape(-1, 8)
+    values, codes = np.unique(grid, return_inverse=True)
+    entries = (codes.reshape(grid.shape).astype(np.uint32) << np.arange(0, 16, 2, dtype=np.uint32)).sum(1)
+    four = np.zeros(4, np.float32)
+    four[: len(values)] = values
+    return entries.astype(np.uint32), four
+
+
 def fp4_values() -> np.ndarray:
     """Return twice the value of each 4-bit float (E2M1) as a signed byte.
 
@@ -57,3 +76,12 @@ def sign_masks(n: int) -> np.ndarray:
     """
     rows = [sign_byte(index) if n == 128 else index for index in range(n)]
     return np.array([255 * (row >> bit & 1) for row in rows for bit in range(8)], np.uint8)
+
+
+def sign_bits(n: int) -> np.ndarray:
+    """Return for each of n indexes eight uint32, of which only the uppermost bit is set where the weight is negative.
+
+    Args:
+        n: as in `sign_masks`.
+    """
+    return sign_masks(n).astype(np.uint32) >> np.uint32(7) << np.uint32(31)

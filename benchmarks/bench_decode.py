@@ -1,6 +1,6 @@
 """Decoding weights: ours on one thread and on all, ggml, the gguf package, the plain twin.
 
-    python benchmarks/bench_decode.py [TYPE …]                          one table, a row a type
+    python -m benchmarks.bench_decode [TYPE …]                          one table, a row a type
     python -m pytest benchmarks/bench_decode.py --benchmark-enable      the same by pytest-benchmark
 
 GB/s count the packed bytes that are read and the float32 that are written. What fits the cache shows how much
@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -64,37 +65,79 @@ def runner(
     return (lambda: reference.decode(quant, blocks)), len(blocks) * quant.block_size
 
 
-def best_seconds(run: Callable[[], None], repeats: int, budget: float = 1.5) -> float:
-    """Return the shortest of some runs, after one to warm up; stop early when they take long."""
-    run()
-    best, begun = float("inf"), time.perf_counter()
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        best = min(best, time.perf_counter() - start)
-        if time.perf_counter() - begun > budget:
+def best_seconds(runs: dict[str, Callable[[], None]], rounds: int, budget: float = 1.0) -> dict[str, float]:
+    """Return the shortest time of each, taken in turn after one round to warm up; stop early when they take long."""
+    best, begun = dict.fromkeys(runs, float("inf")), time.perf_counter()
+    for turn in range(rounds + 1):
+        for kind, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if turn:
+                best[kind] = min(best[kind], time.perf_counter() - start)
+        if turn and time.perf_counter() - begun > budget:
             break
     return best
 
 
-def copy_speed(out: np.ndarray) -> float:
-    """Return GB/s of a copy by all threads: bytes read and bytes written."""
+def copier(out: np.ndarray) -> Callable[[], None]:
+    """Return a copy of as much memory by all threads."""
     source = np.ones_like(out)
 
     def copy() -> None:
         parallel_rows(lambda first, end: np.copyto(out[first:end], source[first:end]), len(out))
 
-    return 2 * out.nbytes / best_seconds(copy, 10) / 1e9
+    return copy
 
 
-def gigabytes(kind: str, quant: QuantFormat, raw: np.ndarray, out: np.ndarray) -> float | None:
-    """Return GB/s of one decoder, or None where it cannot decode the type."""
-    made = runner(kind, quant, raw, out)
-    if made is None:
-        return None
-    run, n_values = made
-    seconds = best_seconds(run, 2 if kind in ("gguf", "plain") else 30)
-    return n_values * (4 + quant.bits_per_weight / 8) / seconds / 1e9
+@dataclass(frozen=True)
+class Speeds:
+    """GB/s, read and written, of decoding one type; what cannot decode it is missing.
+
+    Args:
+        name: the type.
+        cached: of what fits the cache, on one thread, by implementation.
+        memory: of what does not, by implementation; "copy" is a plain copy by all threads.
+    """
+
+    name: str
+    cached: dict[str, float]
+    memory: dict[str, float]
+
+    def times(self, other: str) -> float | None:
+        """Return how many times as fast ours is as another in the cache, or None."""
+        return self.cached["ours"] / self.cached[other] if other in self.cached else None
+
+    @property
+    def share_of_copy(self) -> float:
+        """Return what all threads reach in memory, in share of a copy's GB/s."""
+        return self.memory["ours, all threads"] / self.memory["copy"]
+
+
+def measured(name: str) -> Speeds:
+    """Measure every decoder on one type; what is compared alternates."""
+    quant = format_of(name)
+    per_value = 4 + quant.bits_per_weight / 8
+
+    def speeds(n_rows: int, groups: tuple[tuple[tuple[str, ...], int], ...]) -> dict[str, float]:
+        raw, out = random_rows(quant, n_rows), np.zeros((n_rows, N_COLS), np.float32)
+        found: dict[str, float] = {}
+        for kinds, rounds in groups:
+            made = {kind: runner(kind, quant, raw, out) for kind in kinds if kind != "copy"}
+            work = {kind: n_values * per_value for kind, (_, n_values) in _known(made)}
+            runs = {kind: run for kind, (run, _) in _known(made)}
+            if "copy" in kinds:
+                runs["copy"], work["copy"] = copier(out), 2 * out.nbytes
+            best = best_seconds(runs, rounds)
+            found |= {kind: work[kind] / best[kind] / 1e9 for kind in runs}
+        return found
+
+    cached = speeds(ROWS_IN_CACHE, ((("ours", "ggml"), 60), (("gguf",), 3), (("plain",), 2)))
+    memory = speeds(ROWS_IN_MEMORY, ((("ours", "ours, all threads", "copy", "ggml"), 5),))
+    return Speeds(name, cached, memory)
+
+
+def _known(made: dict) -> list:
+    return [(kind, each) for kind, each in made.items() if each is not None]
 
 
 def number(value: float | None, width: int, digits: int = 1) -> str:
@@ -104,34 +147,20 @@ def number(value: float | None, width: int, digits: int = 1) -> str:
 
 def table(names: list[str]) -> None:
     """Print one row a type."""
-    small, big = (np.zeros((rows, N_COLS), np.float32) for rows in (ROWS_IN_CACHE, ROWS_IN_MEMORY))
-    print(
-        f"GB/s read and written; {small.size:,} values in the cache, {big.size:,} in memory; {n_threads()} threads"
-    )
-    print(f"{'':15} |{'in the cache, one thread':^42} |{'in memory':^38}")
+    sizes = f"{ROWS_IN_CACHE * N_COLS:,} values in the cache, {ROWS_IN_MEMORY * N_COLS:,} in memory"
+    print(f"GB/s read and written; {sizes}; {n_threads()} threads")
+    print(f"{'':15} |{'in the cache, one thread':^42} |{'in memory':^30}")
     print(
         f"{'type':8} {'bits':>6} |{'ours':>7}{'ggml':>7}{'× ggml':>8}{'× gguf':>8}{'× plain':>12} |", end=""
     )
-    print(f"{'ours':>7}{'threads':>9}{'copy':>7}{'ggml':>7}{'× gguf':>8}")
+    print(f"{'ours':>7}{'threads':>9}{'copy':>7}{'ggml':>7}")
     for name in names:
-        quant = format_of(name)
-        raw = random_rows(quant, ROWS_IN_CACHE)
-        speed = {
-            kind: gigabytes(kind, quant, raw, small) for kind in IMPLEMENTATIONS if "threads" not in kind
-        }
-        times = [speed[kind] and speed["ours"] / speed[kind] for kind in ("ggml", "gguf", "plain")]
-        print(
-            f"{name:8} {quant.bits_per_weight:6.4g} |{number(speed['ours'], 7)}{number(speed['ggml'], 7)}",
-            end="",
-        )
-        print(f"{number(times[0], 8)}{number(times[1], 8, 0)}{number(times[2], 12, 0)} |", end="", flush=True)
-        raw = random_rows(quant, ROWS_IN_MEMORY)
-        speed = {kind: gigabytes(kind, quant, raw, big) for kind in IMPLEMENTATIONS if kind != "plain"}
-        print(
-            f"{number(speed['ours'], 7)}{number(speed['ours, all threads'], 9)}{number(copy_speed(big), 7)}",
-            end="",
-        )
-        print(f"{number(speed['ggml'], 7)}{number(speed['gguf'] and speed['ours'] / speed['gguf'], 8, 0)}")
+        row = measured(name)
+        print(f"{name:8} {format_of(name).bits_per_weight:6.4g} |{number(row.cached['ours'], 7)}", end="")
+        print(f"{number(row.cached.get('ggml'), 7)}{number(row.times('ggml'), 8)}", end="")
+        print(f"{number(row.times('gguf'), 8, 0)}{number(row.times('plain'), 12, 0)} |", end="")
+        print(f"{number(row.memory['ours'], 7)}{number(row.memory['ours, all threads'], 9)}", end="")
+        print(f"{number(row.memory['copy'], 7)}{number(row.memory.get('ggml'), 7)}", flush=True)
 
 
 @pytest.mark.parametrize("name", sorted(set(formats()) - set(NOT_WEIGHTS)))
@@ -151,4 +180,4 @@ def test_bench_decode(benchmark, name, kind):
 
 
 if __name__ == "__main__":
-    table(sys.argv[1:] or [name for name in formats() if name not in NOT_WEIGHTS])
+    table(sys.argv[1:] or list(formats()))

@@ -1,7 +1,7 @@
 """Kernels that multiply rows with tokens one by one, made from the arithmetic of one block.
 
 A family's file says what one block adds to the accumulators; the loops over rows, tokens and blocks are here.
-Several rows are under way at once, for each accumulator must wait for its last addition. They lie a part of
+Two or four rows are under way at once, for each accumulator must wait for its last addition. They lie a part of
 the matrix apart, so that the processor sees a few straight streams of memory and fetches ahead.
 """
 
@@ -13,6 +13,8 @@ from refgguf.kernels.jit import kernel
 from refgguf.kernels.simd import tree_sum, zero_f32x16
 
 CACHED_BYTES = 1 << 17  # rows of so many bytes stay in the cache while the tokens pass
+# LLVM interleaves the rows of a step; with blocks so long, four rows would be more than 16 registers hold
+LONG_BLOCK = 64
 
 
 def exact_rows(block_size: int, type_size: int, add: Callable) -> Callable:
@@ -28,7 +30,34 @@ def exact_rows(block_size: int, type_size: int, add: Callable) -> Callable:
         Kernel `(raw (d_out, row_bytes) uint8, x (n, d_in) float32, out (n, d_out) float32, first, end)`
         that writes columns first … end - 1 of out.
     """
+    make = _two_exact_rows if block_size >= LONG_BLOCK else _four_exact_rows
+    return make(block_size, type_size, add)
 
+
+def _two_exact_rows(block_size: int, type_size: int, add: Callable) -> Callable:
+    @kernel
+    def multiply(raw, x, out, first, end):
+        n_tokens, row_bytes = x.shape[0], raw.shape[1]
+        flat = raw.reshape(-1)
+        rows_at_once = end - first if n_tokens == 1 else max(2, CACHED_BYTES // row_bytes)
+        for begin in range(first, end, rows_at_once):
+            last = min(begin + rows_at_once, end) - 1
+            half = (last - begin + 2) // 2
+            for token in range(n_tokens):
+                token_x = x[token]
+                for row0 in range(begin, begin + half):
+                    row1 = min(row0 + half, last)
+                    sum0 = sum1 = zero_f32x16()
+                    for block in range(row_bytes // type_size):
+                        at, x_at = block * type_size, block * block_size
+                        sum0 = add(flat, row0 * row_bytes + at, token_x, x_at, sum0)
+                        sum1 = add(flat, row1 * row_bytes + at, token_x, x_at, sum1)
+                    out[token, row0], out[token, row1] = tree_sum(sum0), tree_sum(sum1)
+
+    return multiply
+
+
+def _four_exact_rows(block_size: int, type_size: int, add: Callable) -> Callable:
     @kernel
     def multiply(raw, x, out, first, end):
         n_tokens, row_bytes = x.shape[0], raw.shape[1]

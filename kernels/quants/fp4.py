@@ -29,6 +29,7 @@ from refgguf.kernels.jit import inline, kernel
 from refgguf.kernels.lanes import (
     bits_to_f32,
     f32_to_bits,
+    load_f32,
     load_u8,
     load_u8x8,
     load_u8x16,
@@ -42,6 +43,19 @@ from refgguf.kernels.quants.plain import Block, f32, from_bits
 from refgguf.kernels.quants.search import ZERO, byte_of, largest, truncated
 
 VALUES = fp4_values()
+
+
+def _ue4m3_halves() -> np.ndarray:
+    """Return half the value of each unsigned 8-bit float with four exponent bits, (256,) float32."""
+    byte = np.arange(256, dtype=np.uint32)
+    exponent, mantissa = byte >> 3 & 15, byte & 7
+    normal = (exponent + 119 << 23 | mantissa << 20).view(np.float32)
+    halves = np.where(exponent == 0, mantissa.astype(np.float32) * np.float32(2.0**-10), normal)
+    halves[0x7F] = 0
+    return halves
+
+
+UE4M3_HALVES = _ue4m3_halves()
 
 
 def _value(block: Block, at: int, low: int) -> np.float32:
@@ -86,12 +100,7 @@ def e8m0_half(e):
 @inline
 def ue4m3_half(byte):
     """Return half the value of an unsigned 8-bit float with four exponent bits."""
-    exponent, mantissa = byte >> 3 & 15, byte & 7
-    if byte == 0x7F:
-        return np.float32(0)
-    if exponent == 0:
-        return np.float32(mantissa) * np.float32(2.0**-10)
-    return bits_to_f32(np.uint32(exponent + 119) << np.uint32(23) | np.uint32(mantissa) << np.uint32(20))
+    return load_f32(UE4M3_HALVES, byte)
 
 
 @kernel

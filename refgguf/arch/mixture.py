@@ -182,7 +182,7 @@ def deepseek_experts(
 
 
 def after_dense(
-    hp: HyperParameters, sparse: Callable[[int], Block], act: str = "silu"
+    hp: HyperParameters, sparse: Callable[[int], Block], act: str = "silu", **switches: Any
 ) -> Callable[[int], Block]:
     """Return what follows attention in each layer: a dense network in the first ones, then experts.
 
@@ -190,6 +190,7 @@ def after_dense(
         hp: hyper-parameters.
         sparse: number of a layer → its experts.
         act: activation function of the dense networks.
+        switches: further ones of `feed_forward`.
     """
     n_dense = hp.int("leading_dense_block_count", 0)
-    return lambda number: feed_forward(hp, number, act) if number < n_dense else sparse(number)
+    return lambda number: feed_forward(hp, number, act, **switches) if number < n_dense else sparse(number)

@@ -40,6 +40,7 @@ class FeedForward(Block):
         biased: names of the matrices for which the file has biases; llama.cpp adds them as steps of their own.
         act_constants: constants of the activation function.
         limit: bounds what gate and up give, as a `GatedUnit` does late; 0 for not at all.
+        up_limit: as in `GatedUnit`.
         act_scales: activations are divided by scales of the file (AWQ).
         sub_norm: norm of the activations, or None.
         suffix: what the names of its tensors and taps end in, such as "_shexp" for a shared expert.
@@ -53,6 +54,7 @@ class FeedForward(Block):
     biased: tuple[str, ...] = ()
     act_constants: tuple[float, ...] = ()
     limit: float = 0.0
+    up_limit: float = 0.0
     act_scales: bool = False
     sub_norm: Norm | None = None
     suffix: str = ""
@@ -65,7 +67,7 @@ class FeedForward(Block):
 
     @property
     def _unit(self) -> GatedUnit:
-        return GatedUnit(self.act, self.limit, late=True)
+        return GatedUnit(self.act, self.limit, late=True, up_limit=self.up_limit)
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
@@ -86,7 +88,7 @@ class FeedForward(Block):
             inputs=[up] if plain else [gate, up],
             formula=f"{self.act}(up)" if plain else self._unit.formula,
             llama_cpp="ffn_swiglu_limited"
-            if self.limit
+            if self.limit and self.act in GATED_NAMES
             else (PLAIN_NAMES if plain else GATED_NAMES).get(self.act, ""),
             layer=layer,
         )
@@ -129,15 +131,14 @@ class FeedForward(Block):
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Work on each token alone: (token, d_model) → (token, d_model) float32."""
         _, up_name, neurons_name, down = self._names
-        act = activation(self.act, s.numerics)
         if self.limit:
             neurons = self._unit(*self._gate_and_up(x, s), s.numerics)
         elif self.gate == "none":
             up = s.tap(up_name, s.linear(x, up_name, scale_last=True))  # (token, d_ff)
-            neurons = act(up, *self.act_constants)
+            neurons = activation(self.act, s.numerics)(up, *self.act_constants)
         else:
             gate, up = self._gate_and_up(x, s)
-            neurons = act(gate, *self.act_constants) * up
+            neurons = activation(self.act, s.numerics)(gate, *self.act_constants) * up
         neurons = s.tap(neurons_name, neurons)  # (token, d_ff)
         if self.act_scales:
             neurons = s.tap("ffn_act_scaled", neurons / s.vector("ffn.act.scales"))

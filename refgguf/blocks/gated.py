@@ -4,6 +4,7 @@ plain        act(gate) · up
 limited      act(min(gate, limit)) · cut(up)          cut: between −limit and limit
 limited late min(act(gate), limit) · cut(up)
 swiglu_oai   g · sigmoid(1.702 g) · (cut(up) + 1),    g = min(gate, limit)
+situ         bend(gate, limit) · sigmoid(gate) · bend(up, up_limit),    bend(x, l) = l · tanh(x / l)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refgguf.kernels.ops.activation import activation, gelu_quick
+from refgguf.kernels.ops.activation import activation, gelu_quick, softcap
 
 OAI_SLOPE = 1.702  # of the sigmoid in swiglu_oai
 
@@ -22,14 +23,16 @@ class GatedUnit:
     """A gated unit.
 
     Attributes:
-        act: name of the activation function; "swiglu_oai" for the form above.
+        act: name of the activation function; "swiglu_oai" or "situ" for those forms.
         limit: bounds gate and input; 0 for not at all.
         late: the bound comes after the activation, not before.
+        up_limit: bounds the input in "situ"; 0 for not at all.
     """
 
     act: str
     limit: float = 0.0
     late: bool = False
+    up_limit: float = 0.0
 
     @property
     def formula(self) -> str:
@@ -38,6 +41,9 @@ class GatedUnit:
             return (
                 f"g · σ({OAI_SLOPE} g) · (cut(up) + 1); g = min(gate, {self.limit:g}), cut to ±{self.limit:g}"
             )
+        if self.act == "situ":
+            up = f"{self.up_limit:g} · tanh(up / {self.up_limit:g})" if self.up_limit else "up"
+            return f"{self.limit:g} · tanh(gate / {self.limit:g}) · σ(gate) · {up}"
         if not self.limit:
             return f"{self.act}(gate) · up"
         inner = (
@@ -52,6 +58,9 @@ class GatedUnit:
         limit = np.float32(self.limit)
         if self.act == "swiglu_oai":
             return gelu_quick(np.minimum(gate, limit)) * (np.clip(up, -limit, limit) + np.float32(1))
+        if self.act == "situ":
+            up = softcap(up, self.up_limit) if self.up_limit else up
+            return softcap(gate, self.limit) * activation("sigmoid", numerics)(gate) * up
         act = activation(self.act, numerics)
         if not self.limit:
             return act(gate) * up

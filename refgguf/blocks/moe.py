@@ -25,7 +25,9 @@ GATED_NAMES = {
     "gelu": "ffn_moe_geglu",
     "relu": "ffn_moe_reglu",
     "swiglu_oai": "ffn_moe_swiglu_oai",
+    "situ": "ffn_moe_situ",
 }
+OWN_LIMITS = ("swiglu_oai", "situ")  # gated units that are bounded by nature
 PLAIN_NAMES = {
     "silu": "ffn_moe_silu",
     "gelu": "ffn_moe_gelu",
@@ -45,6 +47,7 @@ class MixtureOfExperts(Block):
         act: name of the experts' activation function, or of a gated unit (`GatedUnit`).
         gate: "split" (matrices of their own), "merged" (gate and up are the halves of ffn_gate_up_exps) or "none".
         limit: bounds what gate and up give; 0 for not at all.
+        up_limit: as in `GatedUnit`.
         late: that bound comes after the activation.
         weight_first: the weight multiplies what an expert reads, not what it gives.
         biased: the file has biases of the experts' matrices.
@@ -58,6 +61,7 @@ class MixtureOfExperts(Block):
     act: str = "silu"
     gate: str = "split"
     limit: float = 0.0
+    up_limit: float = 0.0
     late: bool = False
     weight_first: bool = False
     biased: bool = False
@@ -71,7 +75,7 @@ class MixtureOfExperts(Block):
 
     @property
     def _unit(self) -> GatedUnit:
-        return GatedUnit(self.act, self.limit, self.late)
+        return GatedUnit(self.act, self.limit, self.late, self.up_limit)
 
     @property
     def _inward(self) -> tuple[tuple[str, int], ...]:
@@ -141,7 +145,7 @@ class MixtureOfExperts(Block):
     def _act_tap(self, layer: int) -> Tap:
         plain = self.gate == "none"
         names = PLAIN_NAMES if plain else GATED_NAMES
-        limited = self.limit and self.act != "swiglu_oai"
+        limited = self.limit and self.act not in OWN_LIMITS
         name = self._name("act")
         return declare(
             name,

@@ -20,6 +20,9 @@ KDA = EXPERTS | LATENT | {"kda.head_dim": 8, "ssm.conv_kernel": 4, "leading_dens
 SOUND = {
     "kimi-linear": KDA | {"expert_gating_func": 2},
     "bailingmoe3": KDA | {"kda.gate_lower_bound": -5.0, "expert_gating_func": 2},
+    "kimi-k3": KDA
+    | {"attn_res.block_size": 2, "activation.situ_beta": 4.0, "activation.situ_linear_beta": 25.0}
+    | {"expert_latent_length": 20, "expert_gating_func": 2},
     "minimax-01": EXPERTS | {"residual_scale": 3.5, "attention.recurrent_layers": [1, 0]},
 }
 
@@ -66,6 +69,9 @@ def load(architecture: str, tmp_path, **changes) -> refgguf.Model:
         ),
         ("bailingmoe3", {"kda.safe_gate": False}, errors.HyperParameterError, "rules out a bounded decay"),
         ("bailingmoe3", {"swiglu_clamp_exp": [1.0]}, errors.HyperParameterError, "has 1 values for 2 layers"),
+        ("kimi-k3", {"kda.gate_lower_bound": 5.0}, errors.HyperParameterError, "is 5; it must be negative"),
+        ("kimi-k3", {"activation.situ_beta": 0.0}, errors.HyperParameterError, "must be positive"),
+        ("kimi-k3", {"expert_latent_length": 0}, errors.ShapeMismatchError, r"ffn_gate_exps\.weight"),
         ("minimax-01", {"residual_scale": None}, errors.HyperParameterError, "residual_scale is missing"),
         ("minimax-01", {"block_count": 1}, errors.HyperParameterError, "fades by the share of layers passed"),
         (

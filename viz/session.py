@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refgguf.sampling import Sampling
 from refgguf.taps import Hook, Tap
+from refgguf.viz.ablation import Ablation, Zeroes
 from refgguf.viz.facts import shown_of_model
 from refgguf.viz.state import Shown
 
@@ -23,19 +25,6 @@ class CancelledError(Exception):
     """The user stopped a run; never leaves the viewer."""
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """Something that is switched off: its values are replaced by zeros.
-
-    Attributes:
-        tap: name of the tap.
-        head: number of the head; the whole tensor if None.
-    """
-
-    tap: str
-    head: int | None = None
-
-
 @dataclass
 class Session:
     """What the user works on.
@@ -47,6 +36,7 @@ class Session:
         ablations: what is switched off.
         temperature: of the next token that is drawn.
         seed: of the random numbers that it is drawn with.
+        options: layers, token, marked, theme of `Shown`.
     """
 
     model: Model
@@ -67,42 +57,23 @@ class Session:
         Raises:
             CancelledError: it was cancelled.
         """
-        ends = [name for name in self.model.taps if name.endswith(".resid_post")]
-        hooks: dict[str, Hook] = {}
-        for number, name in enumerate(ends):
-            hooks[name] = self._watch(number + 1, len(ends), progress, cancelled)
-        with self.model.hooks(hooks), self.model.hooks(self._ablating()):
+        with self._watched(progress, cancelled), self.model.hooks(Zeroes(self.model, self.ablations).hooks()):
             trace = self.model.trace(self.ids, taps="all")
         return shown_of_model(self.model, trace, self.prompt, **self.options)
 
-    def _watch(
-        self, done: int, total: int, progress: Progress | None, cancelled: threading.Event | None
-    ) -> Hook:
-        def watch(values: np.ndarray, tap: Tap) -> None:
-            if cancelled is not None and cancelled.is_set():
-                raise CancelledError
-            if progress is not None:
-                progress(done, total)
+    def whole_logits(
+        self, progress: Progress | None = None, cancelled: threading.Event | None = None
+    ) -> np.ndarray:
+        """Return the scores (token, vocab) that the model gives with nothing switched off; as `run` otherwise."""
+        with self._watched(progress, cancelled):
+            return self.model.logits(self.ids)
 
-        return watch
-
-    def _ablating(self) -> dict[str, Hook]:
-        """Return hooks that put zeros where something is switched off."""
-        heads: dict[str, list[int | None]] = {}
-        for ablation in self.ablations:
-            heads.setdefault(ablation.tap, []).append(ablation.head)
-        return {tap: self._zeroing(numbers) for tap, numbers in heads.items()}
-
-    def _zeroing(self, heads: Sequence[int | None]) -> Hook:
-        def zero(values: np.ndarray, tap: Tap) -> np.ndarray:
-            if None in heads:
-                return np.zeros_like(values)
-            axis = next(i for i, word in enumerate(tap.axes) if word in ("head", "kv_head"))
-            changed = values.copy()
-            changed[(slice(None),) * axis + (list(heads),)] = 0
-            return changed
-
-        return zero
+    def _watched(self, progress: Progress | None, cancelled: threading.Event | None):
+        ends = [name for name in self.model.taps if name.endswith(".resid_post")]
+        hooks: dict[str, Hook] = {}
+        for number, name in enumerate(ends):
+            hooks[name] = _watch(number + 1, len(ends), progress, cancelled)
+        return self.model.hooks(hooks)
 
     def toggled(self, ablation: Ablation) -> Session:
         """Return a session in which something is switched off, or on again if it was off."""
@@ -112,18 +83,41 @@ class Session:
         """Return a session that runs another text."""
         return replace(self, ids=self.model.tokenize(text), prompt=text)
 
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Return the probabilities (vocab,) that the next token is drawn from, at the session's temperature.
+
+        Raises:
+            ModelError: the scores are NaN.
+        """
+        return Sampling(temperature=self.temperature).probabilities(np.asarray(logits))
+
     def next_token(self, logits: np.ndarray) -> int:
         """Draw the next token from the last token's scores, at the session's temperature."""
-        scores = np.asarray(logits, np.float64)
-        if self.temperature <= 0:
-            return int(np.argmax(scores))
-        weights = np.exp((scores - scores.max()) / self.temperature)
+        weights = self.probabilities(logits)
         random = np.random.default_rng((self.seed, len(self.ids)))
-        return int(random.choice(len(weights), p=weights / weights.sum()))
+        return int(random.choice(len(weights), p=weights))
 
     def extended(self, token: int) -> Session:
         """Return a session with one more token."""
-        ids = [*self.ids, token]
-        return replace(
-            self, ids=ids, prompt=self.prompt + self.model.token_text(token) if self.prompt else ""
-        )
+        return self.with_ids([*self.ids, token])
+
+    def with_ids(self, ids: Sequence[int]) -> Session:
+        """Return a session that runs other tokens; its text is what they read as."""
+        ids = list(ids)
+        same = ids[: len(self.ids)] == self.ids
+        if same and self.prompt:
+            prompt = self.prompt + "".join(self.model.token_text(token) for token in ids[len(self.ids) :])
+        else:
+            prompt = ""
+        options = {**self.options, "token": -1, "marked": False}
+        return replace(self, ids=ids, prompt=prompt, options=options)
+
+
+def _watch(done: int, total: int, progress: Progress | None, cancelled: threading.Event | None) -> Hook:
+    def watch(values: np.ndarray, tap: Tap) -> None:
+        if cancelled is not None and cancelled.is_set():
+            raise CancelledError
+        if progress is not None:
+            progress(done, total)
+
+    return watch

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+import refgguf
 from refgguf.cli import options
 from refgguf.cli.view_request import Request, read_ranges
 from refgguf.errors import InputError, ModelError
@@ -133,19 +135,25 @@ def show_window(request: Request) -> None:
     from refgguf.viz.app.launch import check_window
 
     check_window()
+    from refgguf.viz.app.jobs import Opened
     from refgguf.viz.app.window import open_window
     from refgguf.viz.session import Session
 
-    if request.is_trace or not request.prompt.given:
-        open_window(shown=request.load())
-        return
-    try:
-        model, ids = request.loaded()
-    except ModelError as error:
-        open_window(shown=request.file(), remark=str(error))
-        return
-    look = request.look(len(ids), {t.layer for t in model.taps.values()})
-    open_window(session=Session(model, ids, request.prompt.text or "", options=look))
+    def opening(say: Callable[[str], None]) -> Opened:
+        if request.is_trace or not request.prompt.given:
+            say(f"reading {Path(request.model).name}")
+            return Opened(shown=request.load())
+        say(f"loading {Path(request.model).name}")
+        try:
+            model, ids = request.loaded()
+        except ModelError as error:
+            return Opened(shown=request.file(), remark=str(error))
+        look = request.look(len(ids), {t.layer for t in model.taps.values()})
+        return Opened(session=Session(model, ids, request.prompt.text or "", options=look))
+
+    if not request.is_trace and request.model != "demo":
+        refgguf.open(request.model).close()  # a file that is none is refused before there is a window
+    open_window(opening=opening, theme=request.theme)
 
 
 def check_drawing(save: str) -> None:

@@ -9,10 +9,12 @@ import pytest
 
 import refgguf
 from refgguf.errors import NoDisplayError
-from refgguf.viz.inspect import attended, names_of, place_words, shape_words, statistics, sum_of
+from refgguf.viz.ablation import Ablation
+from refgguf.viz.inspect import names_of, place_words, shape_words, statistics
 from refgguf.viz.scene.build import build_scene
-from refgguf.viz.session import Ablation, CancelledError, Session
+from refgguf.viz.session import CancelledError, Session
 from refgguf.viz.steps import around, steps_of
+from refgguf.viz.sums import attended, sum_of
 from tests.support.models import FAMILIES
 from tests.support.scenes import tiny_scene, tiny_trace
 

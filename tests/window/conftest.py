@@ -18,10 +18,11 @@ from tests.support.models import FAMILIES
 
 
 @pytest.fixture(scope="session")
-def application():
+def application(request):
     """Qt, on a real or virtual screen."""
-    if importlib.util.find_spec("PySide6") is None:
-        pytest.skip("PySide6 is not installed")
+    for module, package in (("PySide6", "qt"), ("pytestqt", "test-window")):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: pip install -e '.[{package}]'")
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         pytest.skip("there is no screen; run: xvfb-run -a python -m pytest tests/window")
     if os.environ.get("EGL_PLATFORM") == "surfaceless":
@@ -33,17 +34,18 @@ def application():
         check_window()
     except ViewerError as error:
         pytest.skip(str(error))
-    from PySide6.QtWidgets import QApplication
-
-    return QApplication.instance() or QApplication([])
+    qt = request.getfixturevalue("qapp")  # of pytest-qt
+    qt.setStyle("Fusion")
+    return qt
 
 
 @pytest.fixture
-def errors(monkeypatch):
+def errors(application):
     """Errors in Qt's callbacks, which would otherwise only be printed."""
-    found: list[BaseException] = []
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: found.append(error))
-    yield found
+    from pytestqt.exceptions import capture_exceptions
+
+    with capture_exceptions() as found:
+        yield found
     assert not found
 
 
@@ -64,16 +66,17 @@ def spin(application):
 
 
 @pytest.fixture
-def window(application, spin, errors, tmp_path):
+def window(application, spin, errors, tmp_path, monkeypatch):
     """A window on a tiny Llama that has run three tokens."""
     from refgguf.viz.app.window import ViewerWindow
     from refgguf.viz.session import Session
 
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     model = refgguf.load(FAMILIES["llama"]().write(tmp_path / "llama.gguf"))
     window = ViewerWindow(session=Session(model, [1, 2, 3]))
     window.resize(900, 640)
     window.show()
-    assert spin(lambda: window.scene is not None and window.canvas.renderer is not None, 120)
+    assert spin(lambda: window.scene is not None and window.view.renderer is not None, 120)
     yield window
     window.close()
     spin(seconds=0.1)

@@ -31,7 +31,11 @@ class Timeline(QWidget):
         self.tokens.setFlow(QListWidget.Flow.LeftToRight)
         self.tokens.setFixedHeight(46)
         self.tokens.setSpacing(2)
-        self.tokens.itemClicked.connect(lambda item: self.token_chosen.emit(self.tokens.row(item)))
+        self.tokens.setMouseTracking(False)
+        self.tokens.itemClicked.connect(lambda item: self._token(self.tokens.row(item)))
+        # while the button is held, the token under the mouse is the chosen one: this scrubs
+        self.tokens.itemEntered.connect(lambda item: self._token(self.tokens.row(item)))
+        self.chosen = -1
         self.play_button = QToolButton(text="▶")
         self.play_button.setToolTip("Play the forward pass (Space)")
         self.play_button.clicked.connect(self.toggle)
@@ -52,23 +56,34 @@ class Timeline(QWidget):
         for widget in (self.tokens, self.slider, self.play_button):
             widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
 
-    def show_run(self, token_texts: Sequence[str], chosen: int, steps: list[Step]) -> None:
-        """Show the tokens and operations of a run."""
+    def show_run(self, token_texts: Sequence[str], chosen: int, steps: list[Step], at: int = -1) -> None:
+        """Show the tokens and operations of a run, and stay at one of them."""
         self.steps = steps
         self.tokens.clear()
         self.tokens.addItems([readable(text) for text in token_texts])
         self.tokens.setCurrentRow(chosen)
+        self.chosen = chosen
         self.tokens.scrollToItem(self.tokens.currentItem())
         self.slider.blockSignals(True)
         self.slider.setRange(-1, len(steps) - 1)
-        self.slider.setValue(-1)
+        self.slider.setValue(min(at, len(steps) - 1))
         self.slider.blockSignals(False)
-        self.stop()
+        if self.slider.value() < 0:
+            self.stop()
         self._say()
+
+    def _token(self, number: int) -> None:
+        if number != self.chosen:
+            self.chosen = number
+            self.token_chosen.emit(number)
 
     def step(self, by: int) -> None:
         """Go on by so many operations."""
         self.slider.setValue(self.slider.value() + by)
+
+    def go_to(self, number: int) -> None:
+        """Go to an operation, -1 for none."""
+        self.slider.setValue(number)
 
     def toggle(self) -> None:
         """Play or pause."""

@@ -1,224 +1,177 @@
-"""The window: canvas, inspector, timeline, prompt."""
+"""The window: what mouse, keys and panels do to the scene and to the model."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import (
-    QApplication,
-    QDockWidget,
-    QDoubleSpinBox,
-    QLabel,
-    QLineEdit,
-    QMainWindow,
-    QMessageBox,
-    QProgressBar,
-    QPushButton,
-    QToolBar,
-    QWidget,
-)
+from PySide6.QtWidgets import QApplication, QMenu, QMessageBox
 
 from refgguf.errors import RefggufError
-from refgguf.viz.app.canvas import SceneCanvas
-from refgguf.viz.app.inspector import Inspector
-from refgguf.viz.app.keys import HELP, KEYS
-from refgguf.viz.app.timeline import Timeline
-from refgguf.viz.app.worker import Runner
-from refgguf.viz.inspect import hit_words, names_of
+from refgguf.viz.app.jobs import Opened, Result, changed, open_first
+from refgguf.viz.app.jobs import show as show_work
+from refgguf.viz.app.keys import KEYS, help_page
+from refgguf.viz.app.live import candidates_of, spread_words
+from refgguf.viz.app.running import Running
+from refgguf.viz.app.style import palette_of, sheet_of
+from refgguf.viz.finding import find_box, names_in
+from refgguf.viz.inspect import hit_words
+from refgguf.viz.places import Place, alike, camera_of, deeper, outer, place_words
 from refgguf.viz.render.picture import save_picture
-from refgguf.viz.scene.anatomy import local
-from refgguf.viz.scene.build import Scene, build_scene, look_at
-from refgguf.viz.scene.camera import CLOSE, NAMED, Camera, aim
-from refgguf.viz.scene.framing import fit, outline_points
+from refgguf.viz.scene.build import camera_at
+from refgguf.viz.scene.camera import NAMED, Camera
+from refgguf.viz.scene.colours import theme_of
 from refgguf.viz.scene.picking import Hit
-from refgguf.viz.session import Ablation, Session
+from refgguf.viz.scene.predictions import quoted
+from refgguf.viz.session import Session
+from refgguf.viz.settings import SLOTS, Settings
 from refgguf.viz.state import THEMES, Shown, ShownFile
 from refgguf.viz.steps import around, steps_of
 
+Opening = Callable[[Callable[[str], None]], Opened]
 
-class ViewerWindow(QMainWindow):
-    """Shows one run of a model, or a saved trace.
+
+class ViewerWindow(Running):
+    """Shows one run of a model, a saved trace, or a file's weights.
 
     Args:
-        shown: what to show at once, or None if `session` is to run first.
-        session: the model and its tokens; None for what cannot be run.
+        shown: what to show at once.
+        session: the model and its tokens, to run; None for what cannot be run.
         remark: what to say first in the status bar, such as why the model cannot be run.
+        opening: opens the model beside the window, instead of the three above; is given a function to tell what it
+            does.
+        theme: how the panels look until something is shown.
     """
 
     def __init__(
-        self, shown: Shown | ShownFile | None = None, session: Session | None = None, remark: str = ""
+        self,
+        shown: Shown | ShownFile | None = None,
+        session: Session | None = None,
+        remark: str = "",
+        opening: Opening | None = None,
+        theme: str = "light",
     ):
         super().__init__()
         self.session = session
-        self.scene: Scene | None = None
-        self.selected: Hit | None = None
-        self.outcome_before = ""
-        self.runner: Runner | None = None
-        self.setWindowTitle("refgguf")
-        self.resize(1440, 900)
-        self.canvas = SceneCanvas(self._hovered, self._clicked)
-        self.setCentralWidget(self.canvas.native)
-        self.inspector, self.timeline = Inspector(), Timeline()
-        self._dock("Inspector", self.inspector, Qt.DockWidgetArea.RightDockWidgetArea)
-        self._dock("Timeline", self.timeline, Qt.DockWidgetArea.BottomDockWidgetArea)
-        self.timeline.token_chosen.connect(self.choose_token)
-        self.timeline.step_chosen.connect(self._show_step)
-        self._tools()
-        self.busy, self.stop_button = QProgressBar(), QPushButton("Stop")
-        self.stop_button.clicked.connect(self.stop)
-        for widget in (self.busy, self.stop_button):
-            self.statusBar().addPermanentWidget(widget)
-            widget.hide()
-        if session is not None:
-            self.inspector.weights = dict(session.model.file.tensors)
-        if shown is not None:
-            self.show_scene(build_scene(shown))
-            if remark:
-                self.statusBar().showMessage(remark)
+        self.result: Result | None = None
+        self.place = Place()
+        self.settings = Settings()
+        self._connect()
+        self._dress(shown.theme if shown else theme)
+        self.opening = opening is not None
+        if opening is not None:
+            self._start(open_first(opening))
         elif session is not None:
             self.run(session)
+        elif shown is not None:
+            self._start(show_work(shown, remark=remark))
+        self._show_tools()
 
-    def _dock(self, name: str, widget: QWidget, area: Qt.DockWidgetArea) -> None:
-        dock = QDockWidget(name, self)
-        dock.setObjectName(name)
-        dock.setWidget(widget)
-        self.addDockWidget(area, dock)
-
-    def _tools(self) -> None:
-        bar = QToolBar("Tools")
-        bar.setMovable(False)
-        self.prompt, self.next_button, self.temperature = (
-            QLineEdit(),
-            QPushButton("Next token"),
-            QDoubleSpinBox(),
-        )
-        self.search = QLineEdit(placeholderText="Find a tensor")
+    def _connect(self) -> None:
+        self.view.hovered, self.view.clicked = self._hovered, self._clicked
+        self.timeline.token_chosen.connect(self.choose_token)
+        self.timeline.step_chosen.connect(self._show_step)
+        self.live.temperature_changed.connect(self._temperature_changed)
+        self.live.token_chosen.connect(self.append)
         self.prompt.returnPressed.connect(self._prompt_entered)
         self.search.returnPressed.connect(lambda: self.find(self.search.text()))
         self.next_button.clicked.connect(self.next_token)
-        self.temperature.setRange(0.0, 5.0)
-        self.temperature.setSingleStep(0.1)
-        self.temperature.valueChanged.connect(self._temperature_changed)
-        self.next_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        if self.session is not None:
-            self.prompt.setText(self.session.prompt)
-            words = QLabel(" Prompt "), QLabel(" temperature ")
-            for widget in (words[0], self.prompt, self.next_button, words[1], self.temperature):
-                bar.addWidget(widget)
-        self.search.setMaximumWidth(220)
-        bar.addWidget(self.search)
-        self.addToolBar(bar)
+        self.go_button.clicked.connect(self.toggle_generation)
+        self.off_button.clicked.connect(self.restore)
+        self.stop_button.clicked.connect(self.cancel)
+        self.canvas.native.installEventFilter(self)
 
-    # ---- running
+    def _dress(self, theme: str) -> None:
+        self.view.ground = theme_of(theme).ground
+        self.setPalette(palette_of(theme_of(theme)))
+        self.setStyleSheet(sheet_of(theme_of(theme)))
 
-    def run(self, session: Session) -> None:
-        """Run a session beside the window, and show what comes of it."""
-        self.stop()
-        self.session = session
-        self.runner = Runner(session, self)
-        self.runner.progressed.connect(self._progressed)
-        self.runner.finished_scene.connect(self._finished)
-        self.runner.failed.connect(self._failed)
-        self.busy.setRange(0, 0)
-        self.busy.show()
-        self.stop_button.show()
-        self.statusBar().showMessage(f"running {len(session.ids):,} tokens …")
-        self.runner.start()
-
-    def stop(self) -> None:
-        """Stop what is running, if anything is."""
-        if self.runner is not None:
-            self.runner.stop()
-            self.runner = None
-        self.busy.hide()
-        self.stop_button.hide()
-
-    def _progressed(self, done: int, total: int) -> None:
-        self.busy.setRange(0, total)
-        self.busy.setValue(done)
-
-    def _finished(self, scene: Scene) -> None:
-        if self.sender() is not self.runner:  # one that was stopped meanwhile
-            return
-        self.stop()
-        before, self.outcome_before = self.outcome_before, scene.shown.facts.outcome
-        self.show_scene(scene)
-        self.prompt.setText(self.session.prompt)
-        change = f"{before}  →  " if before and before != self.outcome_before else ""
-        self.statusBar().showMessage(f"next token: {change}{self.outcome_before}")
-
-    def _failed(self, message: str) -> None:
-        self.stop()
-        self.statusBar().showMessage(message)
-
-    def _prompt_entered(self) -> None:
-        try:
-            self.run(self.session.with_text(self.prompt.text()))
-        except RefggufError as error:
-            self.statusBar().showMessage(str(error))
-        self.canvas.native.setFocus()
-
-    def next_token(self) -> None:
-        """Draw the next token and run on with it."""
-        if self.session is None or self.scene is None or self.runner is not None:
-            return
-        logits = [t for t in self.scene.shown.trace.tensors if t.kind == "logits" and t.layer is None]
-        if logits:
-            self.run(self.session.extended(self.session.next_token(logits[-1].values[-1])))
-
-    def _temperature_changed(self, value: float) -> None:
-        self.session.temperature = value
-
-    def toggle_selected(self) -> None:
-        """Switch the selected head or block off, or on again, and run anew."""
-        if self.selected is None or self.session is None or self.scene is None:
-            self.statusBar().showMessage("select a head or a feed-forward network first, by a click")
-            return
-        box = self.scene.pieces.boxes[self.selected.box]
-        ablation = ablation_of(self.scene, self.selected.box)
-        if ablation is None:
-            self.statusBar().showMessage(
-                f"{local(box.plane.tap)} cannot be switched off; choose a head or neurons"
-            )
-        else:
-            self.run(self.session.toggled(ablation))
+    def _show_tools(self) -> None:
+        for action in self.running:
+            action.setVisible(self.session is not None)
+        self.off_action.setVisible(bool(self.session and self.session.ablations))
 
     # ---- showing
 
-    def show_scene(self, scene: Scene) -> None:
-        """Show a scene, from where the last one was seen."""
-        first = self.scene is None
-        self.scene, self.selected = scene, None
-        self.canvas.show_scene(scene, keep_camera=not first)
-        shown = scene.shown
-        if isinstance(shown, ShownFile):
-            self.timeline.show_run([], 0, [])
-        else:
-            self.timeline.show_run(shown.trace.token_texts, shown.token_index, steps_of(scene))
-        self.timeline.parentWidget().setVisible(not isinstance(shown, ShownFile))
+    def _show_result(self, result: Result) -> str:
+        """Show what a job has made; returns what to say of it."""
+        first, before = self.scene is None, self.place
+        like = not first and alike(self.scene, result.scene)
+        step = self.timeline.slider.value() if like else -1
+        self.scene, self.selected, self.result = result.scene, None, result
+        self.session = result.session
+        shown = result.scene.shown
+        self.place = before if like else Place()
+        self.view.show_scene(result.scene, keep_camera=not first)
+        self._dress(shown.theme)
+        run = isinstance(shown, Shown)
+        steps = steps_of(result.scene) if run else []
+        texts = shown.trace.token_texts if run else []
+        self.timeline.show_run(texts, shown.token_index if run else 0, steps, step)
+        self.timeline_dock.setVisible(run)
+        self.live_dock.setVisible(self._logits() is not None)
+        if step >= 0:
+            self._show_step(step)
+        self.inspector.weights = dict(self.session.model.file.tensors) if self.session else {}
         self.inspector.clear()
-        off = (
-            f", {len(self.session.ablations)} switched off" if self.session and self.session.ablations else ""
-        )
-        self.setWindowTitle(f"{shown.facts.name}{off} - refgguf")
+        self.offer_names(sorted(names_in(result.scene)))
+        self._show_tools()
+        off = len(self.session.ablations) if self.session else 0
+        self.setWindowTitle(f"{shown.facts.name}{f', {off} switched off' if off else ''} - refgguf")
+        if self.session is not None:
+            self.prompt.setText(self.session.prompt)
+        self._show_distribution()
+        if first and not self.settings.hint_seen:
+            self.hint.show()
+            self.place_hint()
         if first:
-            self.statusBar().showMessage(
-                "drag to turn, wheel to come closer, double click to go there, ? for keys"
+            return (
+                self.settings.complaint
+                or "drag to turn, wheel to come closer, double click to go there, ? for keys"
             )
+        return f"next token: {shown.facts.outcome}" if shown.facts.outcome else ""
+
+    def _show_distribution(self) -> None:
+        logits = self._logits()
+        if logits is None:
+            return
+        shown, whole = self.scene.shown, self.result.whole if self.result else None
+        session = self.session or Session(None, [])
+        try:
+            shares = session.probabilities(logits[shown.token_index])
+            own = Session(None, [], temperature=1.0).probabilities(logits[shown.token_index])
+            before = own if whole is None else session.probabilities(whole[shown.token_index])
+        except RefggufError as error:
+            self.live.show_distribution(str(error), [], "", self.scene.theme)
+            return
+
+        def text_of(token: int) -> str:
+            return quoted(shown.text_of(token)) if shown.text_of else f"#{token}"
+
+        title = f"after {quoted(shown.trace.token_texts[shown.token_index])}"
+        off = ", ".join(sorted(a.words for a in self.session.ablations)) if self.session else ""
+        words = spread_words(shares, before, switched_off=off)
+        self.live.show_distribution(title, candidates_of(shares, before, text_of), words, self.scene.theme)
 
     def show_again(self, **changes) -> None:
         """Show the same run with something changed about how it is shown."""
-        if self.scene is not None:
+        if self.scene is not None and self.result is not None:
+            result = self.result
             if self.session is not None:
                 self.session.options.update(changes)
-            self.show_scene(build_scene(replace(self.scene.shown, **changes)))
+            self._start(changed(self.scene, result, **changes))
 
     def choose_token(self, token: int) -> None:
         """Mark a token's rows and show what the model predicts after it."""
         self.show_again(token=token, marked=True)
+
+    def step_token(self, by: int) -> None:
+        """Choose a neighbour of the token that is shown."""
+        if self.scene is not None and isinstance(self.scene.shown, Shown):
+            last = len(self.scene.shown.trace.tokens) - 1
+            self.choose_token(min(max(self.scene.shown.token_index + by, 0), last))
 
     def other_theme(self) -> None:
         """Change between light and dark."""
@@ -228,79 +181,169 @@ class ViewerWindow(QMainWindow):
 
     def _show_step(self, number: int) -> None:
         if number < 0:
-            self.canvas.set_focus(set(), set())
+            self.view.set_focus(set(), set())
             return
         step = self.timeline.steps[number]
-        self.canvas.set_focus(set(step.boxes | step.inputs), set(step.routes))
+        self.view.set_focus(set(step.boxes), set(step.routes), set(step.inputs))
 
     def find(self, text: str) -> None:
-        """Go to the first tensor whose name holds a text."""
+        """Go to the tensor that a text names."""
         if self.scene is None or not text.strip():
             return
-        wanted = text.strip().lower()
-        for number, box in enumerate(self.scene.pieces.boxes):
-            names = [box.plane.tap, box.title]
-            if isinstance(self.scene.shown, Shown):
-                names += [name for _, name in names_of(self.scene.shown.trace.tensor(box.plane.tap))]
-            if any(wanted in name.lower() for name in names):
-                self.canvas.set_focus(*around(self.scene, number))
-                self.go_to([number])
-                self.canvas.native.setFocus()
-                return
-        self.statusBar().showMessage(f"nothing in the picture is called {text!r}")
+        number = find_box(self.scene, text)
+        if number is None:
+            self.statusBar().showMessage(f"nothing in the picture is called {text!r}")
+            return
+        box = self.scene.pieces.boxes[number]
+        self._select(Hit(number, 0, 0, box.plane.index(0, 0), box.plane.value(0, 0), 0.0))
+        self.go_to(Place("box", box.layer, box.head, number))
+        self.canvas.native.setFocus()
 
     # ---- looking
 
-    def go_to(self, numbers: list[int]) -> None:
-        """Fly to some boxes."""
-        boxes = [self.scene.pieces.boxes[i] for i in numbers]
-        points = outline_points(self.scene.pieces, boxes)
-        width, height = self.canvas.look_size()
-        camera = aim(Camera(*CLOSE), points.min(axis=0), points.max(axis=0))
-        area = (width * 0.18, height * 0.14, width * 0.82, height * 0.74)
-        self.canvas.look(fit(camera, points, (width, height), area))
+    def go_to(self, place: Place) -> None:
+        """Fly to a place."""
+        if self.scene is not None:
+            self.place = place
+            self.view.look(camera_of(self.scene, place, self.canvas.pixels()))
+            self.statusBar().showMessage(place_words(self.scene, place))
+
+    def go_out(self) -> None:
+        """Go one level back."""
+        if self.scene is not None:
+            self.go_to(outer(self.scene, self.place))
+
+    def reset(self) -> None:
+        """Show everything as it is, from where it was seen first."""
+        self.toggle_turntable(False)
+        self.timeline.go_to(-1)
+        self._select(None)
+        self.go_to(Place())
+
+    def fit(self) -> None:
+        """Let what is selected fill the picture, or everything."""
+        box = (
+            None
+            if self.selected is None or self.scene is None
+            else self.scene.pieces.boxes[self.selected.box]
+        )
+        self.go_to(Place() if box is None else Place("box", box.layer, box.head, self.selected.box))
 
     def look_from(self, name: str) -> None:
         """Fly to one of the named cameras."""
         if self.scene is not None:
-            camera = None if name == "overview" else Camera(*NAMED[name])
-            self.canvas.look(look_at(self.scene, self.canvas.look_size(), camera).camera)
+            self.view.look(camera_at(self.scene, self.canvas.pixels(), Camera(*NAMED[name])))
+
+    def toggle_turntable(self, on: bool | None = None) -> None:
+        """Let the scene turn by itself, or stop it."""
+        self.view.set_turntable(not self.view.turntable if on is None else on)
+
+    def use_slot(self, slot: str, *, keep: bool) -> None:
+        """Keep the view under a number, or go to the one that is kept there."""
+        if self.scene is None:
+            return
+        name = self.scene.shown.facts.name
+        if keep:
+            try:
+                self.settings.keep_view(name, slot, self.view.camera)
+                self.statusBar().showMessage(f"view {slot} kept; {slot} brings it back")
+            except RefggufError as error:
+                self.statusBar().showMessage(str(error))
+            return
+        camera = self.settings.view(name, slot)
+        if camera is None:
+            self.statusBar().showMessage(f"no view is kept under {slot}; Ctrl {slot} keeps this one")
+        else:
+            self.view.look(camera)
 
     def _hovered(self, hit: Hit | None) -> None:
         if hit is None or self.scene is None:
             self.statusBar().clearMessage()
             return
         self.statusBar().showMessage(hit_words(self.scene, hit))
+        if self.selected is not None and self.selected.box == hit.box:
+            self.inspector.show_value(self.scene, hit)
 
-    def _clicked(self, hit: Hit | None, double: bool) -> None:
-        self.canvas.native.setFocus()
-        if self.scene is None:
-            return
+    def _select(self, hit: Hit | None) -> None:
         self.selected = hit
         if hit is None:
-            self.canvas.set_focus(set(), set())
+            self.view.set_focus(set(), set())
             self.inspector.clear()
-            if double:
-                self.look_from("overview")
             return
         self.inspector.show_hit(self.scene, hit)
-        self.canvas.set_focus(*around(self.scene, hit.box))
-        if double:
-            self.go_to([hit.box])
+        boxes, routes = around(self.scene, hit.box)
+        self.view.set_focus({hit.box}, routes, boxes - {hit.box})
 
-    # ---- keys and files
+    def _clicked(self, hit: Hit | None, how: str, ctrl: bool) -> None:
+        self.canvas.native.setFocus()
+        self._take_hint_away()
+        if self.scene is None:
+            return
+        self._select(hit)
+        if how == "double":
+            self.go_to(Place() if hit is None else deeper(self.scene, self.place, hit))
+        elif how == "menu" and hit is not None:
+            self.menu(hit).popup(self.cursor().pos())
+        elif ctrl and hit is not None:
+            self.toggle_selected()
+
+    def menu(self, hit: Hit) -> QMenu:
+        """Return the menu of what can be done where something was hit."""
+        menu = QMenu(self)
+        closer = deeper(self.scene, self.place, hit)
+        menu.addAction(f"Go to {place_words(self.scene, closer)}", lambda: self.go_to(closer))
+        for words, ablation in self._ablations():
+            off = ablation in self.session.ablations
+            words = f"Switch {'on again' if off else 'off'}: {words}"
+            menu.addAction(words, lambda a=ablation: self.run(self.session.toggled(a)))
+        text = hit_words(self.scene, hit)
+        menu.addAction("Copy name, place and value", lambda: QApplication.clipboard().setText(text))
+        return menu
+
+    def _take_hint_away(self) -> None:
+        if self.hint.isVisible():
+            self.hint.hide()
+            try:
+                self.settings.see_hint()
+            except RefggufError as error:
+                self.statusBar().showMessage(str(error))
+
+    # ---- keys, files, end
+
+    def eventFilter(self, watched, event) -> bool:
+        """Keep the hint in its place, and keys that were let go elsewhere from flying on; Qt calls this."""
+        if event.type() == QEvent.Type.Resize and self.hint.isVisible():
+            self.place_hint()
+        if event.type() == QEvent.Type.FocusOut:
+            self.view.held.clear()
+        return super().eventFilter(watched, event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Do what a key stands for; Qt calls this."""
-        action = KEYS.get(event.text().lower()) or KEYS.get(event.key())
-        if action is None:
-            super().keyPressEvent(event)
-        else:
+        self._take_hint_away()
+        ctrl = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
+        self.view.fast = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        name = chr(event.key()).lower() if 32 < event.key() < 127 else ""
+        if name in SLOTS and name:
+            self.use_slot(name, keep=ctrl)
+        elif not ctrl and self.view.hold(name, True):
+            pass
+        elif (action := KEYS.get(event.text().lower()) or KEYS.get(event.key())) is not None and not ctrl:
             action(self)
+        else:
+            super().keyPressEvent(event)
+
+    def keyReleaseEvent(self, event: QKeyEvent) -> None:
+        """Stop flying when a key is let go; Qt calls this."""
+        name = chr(event.key()).lower() if 32 < event.key() < 127 else ""
+        if event.isAutoRepeat() or not self.view.hold(name, False):
+            super().keyReleaseEvent(event)
 
     def show_help(self) -> None:
         """Show the keys."""
-        QMessageBox.information(self, "Keys", HELP)
+        box = QMessageBox(QMessageBox.Icon.NoIcon, "Keys and mouse", help_page(), parent=self)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.open()
 
     def save(self, path: str | None = None) -> Path | None:
         """Save what is seen as a picture; the first free name in the current folder if none is given."""
@@ -310,7 +353,7 @@ class ViewerWindow(QMainWindow):
         free = (Path(f"{name}-{n}.png") for n in range(1, 10_000))
         target = Path(path) if path else next(p for p in free if not p.exists())
         try:
-            save_picture(self.canvas.picture(), target)
+            save_picture(self.view.picture(), target)
         except RefggufError as error:
             self.statusBar().showMessage(str(error))
             return None
@@ -319,30 +362,33 @@ class ViewerWindow(QMainWindow):
 
     def closeEvent(self, event) -> None:
         """Stop what runs before the window goes; Qt calls this."""
+        self.hide()
+        self.generating = False
         self.stop()
         self.timeline.stop()
-        self.canvas.close()
+        for job in self._ending:
+            job.wait()  # ends at its next layer
+        self.canvas.end()
         super().closeEvent(event)
 
 
-def ablation_of(scene: Scene, number: int) -> Ablation | None:
-    """Return what to switch off for a box: a head's output, or what a feed-forward network adds."""
-    box = scene.pieces.boxes[number]
-    boxes = scene.pieces.boxes
-    if box.role in ("q", "pattern", "z"):
-        outputs = [b for b in boxes if b.layer == box.layer and b.role == "z" and b.head == box.head]
-        return Ablation(outputs[0].plane.tap, box.head) if outputs else None
-    added = f"blk.{box.layer}.ffn_out"
-    if box.role in ("neurons", "expert", "router") and added in scene.shown.graph:
-        return Ablation(added)
-    return None
-
-
 def open_window(
-    shown: Shown | ShownFile | None = None, session: Session | None = None, remark: str = ""
+    shown: Shown | ShownFile | None = None,
+    session: Session | None = None,
+    remark: str = "",
+    opening: Opening | None = None,
+    theme: str = "light",
 ) -> int:
-    """Open the window and stay until it is closed; returns Qt's exit code."""
+    """Open the window and stay until it is closed; returns Qt's exit code.
+
+    Raises:
+        RefggufError: what should be opened cannot be.
+    """
     application = QApplication.instance() or QApplication([])
-    window = ViewerWindow(shown, session, remark)
+    application.setStyle("Fusion")
+    window = ViewerWindow(shown, session, remark, opening, theme)
     window.show()
-    return application.exec()
+    code = application.exec()
+    if window.failure is not None:
+        raise window.failure
+    return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -138,3 +139,46 @@ def average(picture: np.ndarray, samples: int) -> np.ndarray:
         for j in range(samples):
             total += light[picture[i::samples, j::samples]]
     return back[np.rint(total * np.float32(16384 / samples**2)).astype(np.int32)]
+
+
+class Target:
+    """A frame buffer that is drawn into again and again; needs the hidden canvas' context to be current."""
+
+    def __init__(self):
+        self._buffer = None
+        self._size = (0, 0)
+
+    def draw(
+        self, size: tuple[int, int], draw: Callable[[float], None], samples: int = SAMPLES
+    ) -> np.ndarray:
+        """Draw a picture.
+
+        Args:
+            size: width and height in pixels.
+            draw: draws into the current frame buffer, given the pixels of it for a pixel of the picture.
+            samples: in each direction, to a pixel.
+
+        Returns:
+            (height, width, 3) uint8 sRGB.
+        """
+        from vispy import gloo
+
+        width, height = size[0] * samples, size[1] * samples
+        if self._size != (width, height):
+            self.delete()
+            self._buffer = gloo.FrameBuffer(
+                color=gloo.RenderBuffer((height, width)),
+                depth=gloo.RenderBuffer((height, width), format=DEPTH_24),
+            )
+            self._size = (width, height)
+        with self._buffer:
+            gloo.set_viewport(0, 0, width, height)
+            draw(float(samples))
+            picture = gloo.read_pixels((0, 0, width, height), alpha=False)
+        return average(picture, samples)
+
+    def delete(self) -> None:
+        """Give the memory back."""
+        if self._buffer is not None:
+            self._buffer.delete()
+            self._buffer, self._size = None, (0, 0)

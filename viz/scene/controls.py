@@ -55,6 +55,13 @@ def fly(camera: Camera, right: float, up: float, forward: float) -> Camera:
     return replace(camera, target=tuple(float(t) for t in target))
 
 
+def look_around(camera: Camera, dx: float, dy: float) -> Camera:
+    """Look elsewhere from where the camera stands, as if the scene were dragged by so many pixels."""
+    turned = turn(camera, -dx * 0.5, -dy * 0.5)
+    target = camera.eye - turned.distance * turned.backward
+    return replace(turned, target=tuple(float(t) for t in target))
+
+
 def under(camera: Camera, x: float, y: float, size: tuple[int, int]) -> np.ndarray:
     """Return the point under a pixel in the plane of the boxes, or at the target's distance if it is not there."""
     origin, direction = camera.ray(x, y, size)

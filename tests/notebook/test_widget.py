@@ -1,0 +1,146 @@
+"""The widget does what the browser's events ask for; no browser and no kernel is needed for that."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import refgguf
+from refgguf.errors import InputError, NoGLError
+from tests.support.models import FAMILIES
+
+pytest.importorskip("jupyter_rfb", reason="jupyter_rfb is not installed: pip install -e '.[jupyter]'")
+pytest.importorskip("ipywidgets", reason="ipywidgets is not installed: pip install -e '.[jupyter]'")
+
+pytestmark = [
+    pytest.mark.render,
+    pytest.mark.filterwarnings("ignore"),  # Jupyter's own packages warn of each other
+]
+SIZE = (700, 460)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny Llama."""
+    return refgguf.load(FAMILIES["llama"]().write(tmp_path_factory.mktemp("model") / "llama.gguf"))
+
+
+@pytest.fixture
+def widget(model):
+    """The widget on three tokens, as a browser has it on a screen of two pixels to a unit."""
+    from refgguf.viz.notebook import widget
+    from refgguf.viz.render.offscreen import canvas
+
+    try:
+        canvas()
+    except NoGLError as error:
+        pytest.skip(str(error))
+    made = widget(model, [1, 2, 3], width=SIZE[0], height=SIZE[1])
+    send(made, "resize", width=SIZE[0], height=SIZE[1], ratio=2.0)
+    made.frame.get_frame()
+    return made
+
+
+def send(widget, kind: str, **event) -> None:
+    """Send an event as the browser does."""
+    widget.frame.handle_event({"type": kind, "modifiers": (), "buttons": (), **event})
+
+
+def place_of(widget, role: str, share=(0.4, 0.6)) -> tuple[int, float, float]:
+    """Return the number of a box with a role, and where a part of its front is, in the browser's units."""
+    boxes = widget.scene.pieces.boxes
+    number = next(i for i, b in enumerate(boxes) if b.role == role)
+    point = np.array(boxes[number].origin) + np.array(boxes[number].size) * (*share, 1.0)
+    x, y, _ = widget.view.camera.project(point[None], widget.frame.pixels())[0]
+    return number, float(x / 2), float(y / 2)
+
+
+def click(widget, x: float, y: float) -> None:
+    """Press and release in one place."""
+    send(widget, "pointer_down", x=x, y=y, button=1, buttons=(1,))
+    send(widget, "pointer_up", x=x, y=y, button=1)
+
+
+def test_a_frame_is_the_picture_in_the_browsers_pixels(widget):
+    """It has twice the widget's size on a screen of two pixels to a unit, and shows something."""
+    picture = widget.frame.get_frame()
+    assert picture.shape == (2 * SIZE[1], 2 * SIZE[0], 3)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 300
+
+
+def test_a_click_picks_the_value(widget):
+    """What is picked is the tensor's own value at that place, and the page takes it apart."""
+    number, x, y = place_of(widget, "neurons")
+    click(widget, x, y)
+    hit = widget.selected
+    assert hit.box == number
+    trace = widget.scene.shown.trace
+    assert widget.value == trace[widget.tensor][hit.index]
+    assert f"{hit.value:.6g}" in widget.page.value
+    assert widget.tensor in widget.page.value
+
+
+def test_hovering_says_what_is_there(widget):
+    """The line below the picture names tensor and value."""
+    _, x, y = place_of(widget, "pattern")
+    send(widget, "pointer_move", x=x, y=y, button=0)
+    assert "attn_probs" in widget.words.value
+
+
+def test_dragging_turns_and_the_wheel_approaches(widget):
+    """The camera turns by the drag's length and comes closer with the wheel, and the picture changes."""
+    before, picture = widget.view.camera, widget.frame.get_frame()
+    send(widget, "pointer_down", x=100, y=100, button=1, buttons=(1,))
+    send(widget, "pointer_move", x=160, y=100, button=0, buttons=(1,))
+    send(widget, "pointer_up", x=160, y=100, button=1)
+    assert widget.view.camera.azimuth == pytest.approx(before.azimuth - 60 * 0.28)
+    assert widget.selected is None  # a drag is no click
+    distance = widget.view.camera.distance
+    send(widget, "wheel", x=300, y=200, dx=0, dy=-100)
+    assert widget.view.camera.distance < distance
+    assert (widget.frame.get_frame() != picture).any()
+
+
+def test_keys_step(widget):
+    """Arrow keys go from operation to operation; what glows is what the operation makes."""
+    send(widget, "key_down", key="ArrowRight")
+    send(widget, "key_down", key="ArrowRight")
+    assert widget.slider.value == 1
+    marks = widget.view.renderer.slabs.marks[:, 2]
+    assert set(np.flatnonzero(marks == 1)) == widget.steps[1].boxes
+    assert set(np.flatnonzero(marks)) == widget.steps[1].boxes | widget.steps[1].inputs
+    send(widget, "key_down", key="Home")
+    assert widget.view.renderer.focus == 0.0
+
+
+def test_python_runs_switches_off_and_finds(widget, model):
+    """Another prompt, a head switched off, a tensor by llama.cpp's name; what is not there is refused."""
+    plain = model.trace([4, 5])["logits"]
+    widget.run([4, 5])
+    assert np.array_equal(widget.scene.shown.trace["logits"], plain)
+    widget.toggle("blk.0.attn_z", 1)
+    assert not widget.scene.shown.trace["blk.0.attn_z"][:, 1].any()
+    widget.find("kq_soft_max-1")
+    assert widget.tensor == "blk.1.attn_probs"
+    for wrong in (
+        lambda: widget.find("no such"),
+        lambda: widget.toggle("no such"),
+        lambda: widget.look("no such"),
+    ):
+        with pytest.raises(InputError):
+            wrong()
+
+
+def test_traces_and_weights_are_shown_too(model):
+    """A trace has no model to run, a model without a prompt shows its weights."""
+    from refgguf.viz.notebook import widget
+
+    trace = model.trace([1, 2])
+    shown = widget(trace, width=300, height=200)
+    with pytest.raises(InputError, match="nothing can be run"):
+        shown.run([1])
+    with pytest.raises(InputError, match="needs a model"):
+        widget(trace, [1])
+    weights = widget(model, width=300, height=200)
+    assert weights.picture().size == (300, 200)
+    assert "blk.0.ffn_up.weight" in {b.plane.tap for b in weights.scene.pieces.boxes}

@@ -1,0 +1,155 @@
+"""Work beside the window: opening a file, loading a model, running it, laying a scene out; with a way to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PySide6.QtCore import QThread, Signal
+
+from refgguf.errors import RefggufError
+from refgguf.viz.scene.build import Scene, build_scene
+from refgguf.viz.session import CancelledError, Session
+from refgguf.viz.state import Shown, ShownFile
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a piece of work has made.
+
+    Attributes:
+        scene: what to show.
+        session: what it was run with, or None.
+        whole: scores (token, vocab) of the same tokens with nothing switched off, where something is.
+        remark: what to say of it, such as why a model cannot be run.
+    """
+
+    scene: Scene
+    session: Session | None = None
+    whole: np.ndarray | None = None
+    remark: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What opening a model has found: a session to run, or something to show at once."""
+
+    session: Session | None = None
+    shown: Shown | ShownFile | None = None
+    remark: str = ""
+
+
+class Work:
+    """What a job can tell, and be told, while it works."""
+
+    def __init__(self, say: Callable[[str, int, int], None]):
+        self._say = say
+        self.stop_asked = threading.Event()
+
+    def say(self, words: str, done: int = 0, total: int = 0) -> None:
+        """Tell how far the work is, and end it if that was asked for.
+
+        Raises:
+            CancelledError: it was.
+        """
+        if self.stop_asked.is_set():
+            raise CancelledError
+        self._say(words, done, total)
+
+
+class Job(QThread):
+    """Does one piece of work in a thread.
+
+    Signals:
+        told: what it does, and how much is done, of how much (0 if that is not known).
+        finished_result: what came of it.
+        failed: one sentence.
+    """
+
+    told = Signal(str, int, int)
+    finished_result = Signal(object)
+    failed = Signal(str)
+
+    def __init__(self, work: Callable[[Work], Result], parent=None):
+        super().__init__(parent)
+        self.function = work
+        self.error: RefggufError | None = None
+        self.work = Work(self.told.emit)
+
+    def run(self) -> None:
+        """Work in the thread; Qt calls this."""
+        try:
+            result = self.function(self.work)
+        except CancelledError:
+            return
+        except RefggufError as error:
+            self.error = error
+            self.failed.emit(str(error))
+            return
+        except MemoryError:
+            self.failed.emit(
+                "there is not enough memory for all intermediate tensors; give a shorter prompt or fewer layers"
+            )
+            return
+        except Exception as error:  # a defect of ours: the window stays, and says so
+            self.failed.emit(f"this failed, which it should not: {type(error).__name__}: {error}")
+            return
+        if not self.work.stop_asked.is_set():
+            self.finished_result.emit(result)
+
+    def ask_to_stop(self) -> None:
+        """Ask the work to end at the next step."""
+        self.work.stop_asked.set()
+
+
+def run_session(session: Session) -> Callable[[Work], Result]:
+    """Return the work of running a session and laying out what came of it."""
+
+    def work(at: Work) -> Result:
+        words = f"running {len(session.ids):,} tokens"
+        at.say(words)
+        shown = session.run(lambda done, total: at.say(words, done, total), at.stop_asked)
+        whole = None
+        if session.ablations:
+            whole = session.whole_logits(
+                lambda done, total: at.say("running with nothing switched off", done, total), at.stop_asked
+            )
+        at.say("laying the scene out")
+        return Result(build_scene(shown), session, whole)
+
+    return work
+
+
+def show(
+    shown: Shown | ShownFile, session: Session | None = None, whole=None, remark: str = ""
+) -> Callable[[Work], Result]:
+    """Return the work of laying out what is there already."""
+
+    def work(at: Work) -> Result:
+        at.say("laying the scene out")
+        return Result(build_scene(shown), session, whole, remark)
+
+    return work
+
+
+def open_first(opening: Callable[[Callable[[str], None]], Opened]) -> Callable[[Work], Result]:
+    """Return the work of opening a model, and of running it if it can be run.
+
+    Args:
+        opening: opens it; is given a function to tell what it does.
+    """
+
+    def work(at: Work) -> Result:
+        found = opening(at.say)
+        if found.session is not None:
+            return run_session(found.session)(at)
+        return show(found.shown, remark=found.remark)(at)
+
+    return work
+
+
+def changed(scene: Scene, result: Result, **changes) -> Callable[[Work], Result]:
+    """Return the work of showing the same run with something changed about how it is shown."""
+    return show(replace(scene.shown, **changes), result.session, result.whole, result.remark)

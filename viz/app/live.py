@@ -1,0 +1,173 @@
+"""The next token: its distribution as it is now, at the temperature that is set, beside what it was before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtGui import QColor, QPainter, QPen
+from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+
+from refgguf.viz.scene.colours import Theme
+from refgguf.viz.scene.predictions import percent
+
+N_BARS = 10
+ROW = 21
+HOTTEST = 200  # hundredths of a temperature at the slider's right end
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token that may come next: its text, its probability, and what that was with nothing switched off."""
+
+    token: int
+    text: str
+    share: float
+    before: float | None = None
+
+
+class Bars(QWidget):
+    """Probabilities as bars; an outline tells what they were before.
+
+    Signals:
+        chosen: the token of the bar that was clicked.
+    """
+
+    chosen = Signal(int)
+
+    def __init__(self):
+        super().__init__()
+        self.candidates: list[Candidate] = []
+        self.colour = QColor("#b07a1e")
+        self.setFixedHeight(N_BARS * ROW)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setToolTip("Click a token to append it")
+
+    def show_candidates(self, candidates: list[Candidate], colour: QColor) -> None:
+        """Show them, the best first."""
+        self.candidates, self.colour = candidates, colour
+        self.update()
+
+    def paintEvent(self, event) -> None:
+        """Paint; Qt calls this."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        words, figures = 0.34 * self.width(), 46
+        room = self.width() - words - figures
+        ink = self.palette().text().color()
+        for i, candidate in enumerate(self.candidates):
+            y = i * ROW
+            painter.setPen(ink)
+            right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            painter.drawText(QRectF(0, y, words - 8, ROW), right, candidate.text)
+            painter.fillRect(QRectF(words, y + 4, max(room * candidate.share, 1), ROW - 8), self.colour)
+            if candidate.before is not None:
+                pen = QPen(ink, 1, Qt.PenStyle.DotLine)
+                painter.setPen(pen)
+                painter.drawRect(QRectF(words, y + 3, max(room * candidate.before, 1), ROW - 7))
+                painter.setPen(ink)
+            longest = max(candidate.share, candidate.before or 0.0)
+            at = QRectF(words + room * longest + 5, y, figures, ROW)
+            painter.drawText(at, Qt.AlignmentFlag.AlignVCenter, percent(candidate.share))
+
+    def mousePressEvent(self, event) -> None:
+        """Choose the token of a bar; Qt calls this."""
+        row = int(event.position().y() // ROW)
+        if 0 <= row < len(self.candidates):
+            self.chosen.emit(self.candidates[row].token)
+
+
+class Live(QWidget):
+    """The distribution of the next token, and the temperature that it is drawn at.
+
+    Signals:
+        temperature_changed: the new one.
+        token_chosen: a token to append.
+    """
+
+    temperature_changed = Signal(float)
+    token_chosen = Signal(int)
+
+    def __init__(self):
+        super().__init__()
+        self.title, self.bars, self.words = QLabel(), Bars(), QLabel()
+        for label in (self.title, self.words):
+            label.setWordWrap(True)
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, HOTTEST)
+        self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.temperature = QDoubleSpinBox()
+        self.temperature.setRange(0.0, 5.0)
+        self.temperature.setSingleStep(0.1)
+        self.temperature.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.slider.valueChanged.connect(self._slid)
+        self.temperature.valueChanged.connect(self._changed)
+        self.bars.chosen.connect(self.token_chosen)
+        row = QHBoxLayout()
+        row.addWidget(QLabel("temperature"))
+        row.addWidget(self.slider, 1)
+        row.addWidget(self.temperature)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.title)
+        layout.addWidget(self.bars)
+        layout.addLayout(row)
+        layout.addWidget(self.words)
+        self.setMaximumHeight(N_BARS * ROW + 170)
+
+    def _slid(self, hundredths: int) -> None:
+        self.temperature.setValue(hundredths / 100)
+
+    def _changed(self, value: float) -> None:
+        self.slider.blockSignals(True)
+        self.slider.setValue(round(value * 100))
+        self.slider.blockSignals(False)
+        self.temperature_changed.emit(value)
+
+    def show_distribution(self, title: str, candidates: list[Candidate], words: str, theme: Theme) -> None:
+        """Show the candidates, and what there is to say of them."""
+        self.title.setText(title)
+        self.bars.show_candidates(candidates, QColor.fromRgbF(*theme.hues["logits"]))
+        self.words.setText(words)
+
+
+def candidates_of(shares: np.ndarray, before: np.ndarray | None, text_of) -> list[Candidate]:
+    """Return the most likely tokens now and before, the best now first.
+
+    Args:
+        shares: (vocab,) probabilities.
+        before: the same with nothing switched off, or None.
+        text_of: readable text of a token.
+    """
+    best = [int(i) for i in np.argsort(-shares, kind="stable")[:N_BARS]]
+    if before is not None:
+        was = int(np.argmax(before))
+        best = best if was in best else [*best[:-1], was]
+    return [
+        Candidate(i, text_of(i), float(shares[i]), None if before is None else float(before[i]))
+        for i in best
+        if shares[i] > 0 or before is not None
+    ]
+
+
+def spread_words(shares: np.ndarray, before: np.ndarray, switched_off: str = "") -> str:
+    """Say how sure the model is, and how far it has moved: entropy in bits, Kullback-Leibler divergence.
+
+    Args:
+        shares: (vocab,) probabilities that are drawn from.
+        before: what they are compared with: with nothing switched off, or at temperature 1.
+        switched_off: what is switched off, in words.
+    """
+    some = shares[shares > 0]
+    entropy = float(-(some * np.log2(some)).sum())
+    words = f"entropy {abs(entropy):.2f} bits, as sure as one in {2**entropy:.3g}"
+    if not switched_off:
+        return f"{words}\ndotted: the model's own probabilities, at temperature 1"
+    both = (before > 0) & (shares > 0)
+    lost = bool(((before > 0) & (shares == 0)).any())
+    divergence = float((before[both] * np.log2(before[both] / shares[both])).sum())
+    moved = "infinite" if lost else f"{divergence:.3g} bits"
+    words += (
+        f"\ndotted: with nothing switched off; divergence from that {moved}\nswitched off: {switched_off}"
+    )
+    return words

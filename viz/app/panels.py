@@ -1,0 +1,94 @@
+"""The window's parts around the canvas, put in place: docks, tools, status bar, the hint of the first start."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QCompleter,
+    QDockWidget,
+    QLabel,
+    QLineEdit,
+    QMainWindow,
+    QProgressBar,
+    QPushButton,
+    QToolBar,
+    QWidget,
+)
+
+from refgguf.viz.app.canvas import SceneCanvas
+from refgguf.viz.app.inspector import Inspector
+from refgguf.viz.app.live import Live
+from refgguf.viz.app.timeline import Timeline
+
+HINT = (
+    "<b>Every box is a real tensor, every line a real flow.</b><br>"
+    "Drag to turn, wheel to come closer, double click to go into a layer, a head, a cell.<br>"
+    "Click a value to take it apart. → steps through the computation. Ctrl click switches a head off.<br>"
+    "<b>?</b> shows all keys. A click takes this away."
+)
+
+
+class Panels(QMainWindow):
+    """A window with a canvas and panels around it; what they do is said by the class that inherits it."""
+
+    def __init__(self):
+        super().__init__()
+        self.setWindowTitle("refgguf")
+        self.resize(1440, 900)
+        self.canvas = SceneCanvas()
+        self.view = self.canvas.view
+        self.setCentralWidget(self.canvas.native)
+        self.inspector, self.timeline, self.live = Inspector(), Timeline(), Live()
+        right = Qt.DockWidgetArea.RightDockWidgetArea
+        self.live_dock = self._dock("Next token", self.live, right)
+        self._dock("Inspector", self.inspector, right)
+        self.timeline_dock = self._dock("Timeline", self.timeline, Qt.DockWidgetArea.BottomDockWidgetArea)
+        self._tools()
+        self.busy, self.stop_button = QProgressBar(), QPushButton("Stop")
+        self.busy.setMaximumWidth(220)
+        self.stop_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        for widget in (self.busy, self.stop_button):
+            self.statusBar().addPermanentWidget(widget)
+            widget.hide()
+        self.hint = QLabel(HINT, self.canvas.native)
+        self.hint.setObjectName("hint")
+        self.hint.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.hint.hide()
+
+    def _dock(self, name: str, widget: QWidget, area: Qt.DockWidgetArea) -> QDockWidget:
+        dock = QDockWidget(name, self)
+        dock.setObjectName(name)
+        dock.setWidget(widget)
+        self.addDockWidget(area, dock)
+        return dock
+
+    def _tools(self) -> None:
+        bar = QToolBar("Tools")
+        bar.setMovable(False)
+        self.prompt = QLineEdit(placeholderText="Type a prompt, Enter runs it")
+        self.next_button, self.go_button = QPushButton("Next token"), QPushButton("Generate")
+        self.go_button.setCheckable(True)
+        self.off_button = QPushButton("Switch all on")
+        self.search = QLineEdit(placeholderText="Find a tensor ( / )")
+        self.search.setMaximumWidth(230)
+        for button in (self.next_button, self.go_button, self.off_button):
+            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        running = (QLabel("Prompt"), self.prompt, self.next_button, self.go_button, self.off_button)
+        self.running = [bar.addWidget(widget) for widget in running]
+        self.off_action = self.running[-1]
+        bar.addWidget(self.search)
+        self.addToolBar(bar)
+
+    def offer_names(self, names: list[str]) -> None:
+        """Let the search box complete names."""
+        completer = QCompleter(names, self.search)
+        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        completer.setFilterMode(Qt.MatchFlag.MatchContains)
+        self.search.setCompleter(completer)
+
+    def place_hint(self) -> None:
+        """Put the hint into the middle of the canvas' upper part."""
+        self.hint.setMaximumWidth(max(self.canvas.native.width() - 20, 50))
+        self.hint.adjustSize()
+        self.hint.move(max((self.canvas.native.width() - self.hint.width()) // 2, 0), 24)
+        self.hint.raise_()

@@ -1,0 +1,195 @@
+"""Running a model beside the window: jobs, the next token, what is switched off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from refgguf.errors import RefggufError
+from refgguf.viz.ablation import Ablation, ablations_for
+from refgguf.viz.app.jobs import Job, Result, Work, run_session
+from refgguf.viz.app.panels import Panels
+from refgguf.viz.places import head_of
+from refgguf.viz.scene.build import Scene
+from refgguf.viz.scene.picking import Hit
+from refgguf.viz.session import Session
+from refgguf.viz.state import ArcChoice, Shown
+
+
+class Running(Panels):
+    """A window that runs things beside itself; what it shows of them is said by the class that inherits it.
+
+    Attributes:
+        session: the model and its tokens; None for what cannot be run.
+        scene: what is shown.
+        selected: what was clicked last.
+        job: what is being worked on, or None.
+        generating: whether token after token is drawn.
+        opening: whether the window opens its model itself.
+        failure: why that could not be opened at all.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.session: Session | None = None
+        self.scene: Scene | None = None
+        self.selected: Hit | None = None
+        self.job: Job | None = None
+        self._ending: list[Job] = []
+        self.generating = False
+        self.opening = False
+        self.failure: RefggufError | None = None
+
+    def _show_result(self, result: Result) -> str:
+        raise NotImplementedError
+
+    def _show_distribution(self) -> None:
+        raise NotImplementedError
+
+    def show_again(self, **changes) -> None:
+        """Show the same run with something changed about how it is shown."""
+        raise NotImplementedError
+
+    @property
+    def running_now(self) -> bool:
+        """Whether something is worked on."""
+        return self.job is not None
+
+    def run(self, session: Session) -> None:
+        """Run a session beside the window, and show what comes of it."""
+        self._start(run_session(session))
+
+    def _start(self, work: Callable[[Work], Result]) -> None:
+        self.stop()
+        self.job = Job(work, self)
+        self.job.told.connect(self._told)
+        self.job.finished_result.connect(self._finished)
+        self.job.failed.connect(self._failed)
+        self.busy.setRange(0, 0)
+        self.busy.show()
+        self.stop_button.show()
+        self.job.start()
+
+    def stop(self) -> None:
+        """Ask what is being worked on to end, and forget it."""
+        if self.job is not None:
+            self.job.ask_to_stop()
+            self._ending = [job for job in self._ending if job.isRunning()] + [self.job]
+            self.job = None
+        self.busy.hide()
+        self.stop_button.hide()
+
+    def cancel(self) -> None:
+        """Stop what runs, as the user wants it."""
+        self._generate(False)
+        if self.job is not None:
+            self.stop()
+            self.statusBar().showMessage("stopped; what is shown is what was shown before")
+
+    def _told(self, words: str, done: int, total: int) -> None:
+        if self.sender() is self.job:
+            self.busy.setRange(0, total)
+            self.busy.setValue(done)
+            self.statusBar().showMessage(f"{words} …" + (f" {done} of {total} layers" if total else ""))
+
+    def _finished(self, result: Result) -> None:
+        if self.sender() is not self.job:  # one that was stopped meanwhile
+            return
+        self.stop()
+        said = self._show_result(result)
+        self.statusBar().showMessage(result.remark or said)
+        if self.generating:
+            self.next_token()
+
+    def _failed(self, message: str) -> None:
+        if self.sender() is not self.job:
+            return
+        error = self.job.error
+        self.stop()
+        self._generate(False)
+        self.statusBar().showMessage(message)
+        if self.opening and self.scene is None and error is not None:
+            self.failure = error  # there is nothing to show, and the caller says why
+            self.close()
+
+    # ---- the model
+
+    def _prompt_entered(self) -> None:
+        try:
+            self.run(self.session.with_text(self.prompt.text()))
+        except RefggufError as error:
+            self.statusBar().showMessage(str(error))
+        self.canvas.native.setFocus()
+
+    def _logits(self) -> np.ndarray | None:
+        if self.scene is None or not isinstance(self.scene.shown, Shown):
+            return None
+        found = [t for t in self.scene.shown.trace.tensors if t.kind == "logits" and t.layer is None]
+        return found[-1].values if found else None
+
+    def next_token(self) -> None:
+        """Draw the next token and run on with it."""
+        logits = self._logits()
+        if self.session is None or logits is None or self.running_now:
+            return
+        try:
+            self.append(self.session.next_token(logits[-1]))
+        except RefggufError as error:
+            self._generate(False)
+            self.statusBar().showMessage(str(error))
+
+    def append(self, token: int) -> None:
+        """Append a token after the one whose predictions are shown, and run anew."""
+        if self.session is not None and self.scene is not None:
+            kept = (
+                self.session.ids[: self.scene.shown.token_index + 1]
+                if self.scene.shown.marked
+                else self.session.ids
+            )
+            self.run(self.session.with_ids([*kept, token]))
+
+    def toggle_generation(self) -> None:
+        """Generate token after token, or stop."""
+        self._generate(not self.generating)
+        if self.generating:
+            self.next_token()
+
+    def _generate(self, on: bool) -> None:
+        self.generating = on and self.session is not None
+        self.go_button.setChecked(self.generating)
+
+    def _temperature_changed(self, value: float) -> None:
+        if self.session is not None:
+            self.session.temperature = value
+            self._show_distribution()
+
+    def _ablations(self) -> list[tuple[str, Ablation]]:
+        if self.selected is None or self.session is None or self.scene is None:
+            return []
+        return ablations_for(self.scene, self.selected)
+
+    def toggle_selected(self) -> None:
+        """Switch the selected head, expert or network off, or on again, and run anew."""
+        found = self._ablations()
+        if not found:
+            self.statusBar().showMessage("select a head, neurons or an expert first, by a click")
+            return
+        # a neuron is chosen from the menu; the key takes what the whole box stands for
+        whole = [a for _, a in found if a.axis != "d_ff"] or [a for _, a in found]
+        self.run(self.session.toggled(whole[0]))
+
+    def restore(self) -> None:
+        """Switch everything on again."""
+        if self.session is not None and self.session.ablations:
+            self.run(replace(self.session, ablations=frozenset()))
+
+    def toggle_arcs(self) -> None:
+        """Draw attention as arcs: of the selected head or layer, or of every layer; or no longer."""
+        if self.scene is None or not isinstance(self.scene.shown, Shown):
+            return
+        box = None if self.selected is None else self.scene.pieces.boxes[self.selected.box]
+        head = None if box is None else head_of(self.scene, self.selected.box)
+        choice = ArcChoice(None if box is None else box.layer, head)
+        self.show_again(arcs=None if self.scene.shown.arcs is not None else choice)

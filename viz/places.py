@@ -1,0 +1,134 @@
+"""Places: how close one looks (everything, a layer, a head, a box, a cell), and the camera of each. Plain NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refgguf.viz.scene.build import Scene, boxes_of, camera_at
+from refgguf.viz.scene.camera import CLOSE, Camera, aim
+from refgguf.viz.scene.framing import fit, outline_points
+from refgguf.viz.scene.picking import Hit
+
+LEVELS = ("overview", "layer", "head", "box", "cell")
+CELLS_AROUND = 7  # cells to each side of the one that is looked at
+BESIDE = (0.14, 0.12, 0.86, 0.76)  # part of the picture that a box fills: title and legend lie below
+HEAD_ROLES = ("q", "k", "v", "pattern", "z")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one is on the way from the whole model to one number.
+
+    Attributes:
+        level: one of LEVELS.
+        layer: number of the layer, from "layer" on.
+        head: number of the head at "head", and below if the box belongs to one.
+        box: number of the box at "box" and "cell".
+        cell: row and column of its plane at "cell".
+    """
+
+    level: str = "overview"
+    layer: int | None = None
+    head: int | None = None
+    box: int | None = None
+    cell: tuple[int, int] | None = None
+
+
+def deeper(scene: Scene, place: Place, hit: Hit) -> Place:
+    """Return the place one level closer to what was hit; from elsewhere in the model, its layer."""
+    box = scene.pieces.boxes[hit.box]
+    several = len({b.layer for b in scene.pieces.boxes}) > 2
+    head = head_of(scene, hit.box)
+    if place.box == hit.box and place.level in ("box", "cell"):
+        return Place("cell", box.layer, head, hit.box, (hit.row, hit.col))
+    if box.layer is not None and several and place.layer != box.layer:
+        return Place("layer", box.layer)
+    if head is not None and not (place.layer == box.layer and place.head == head):
+        return Place("head", box.layer, head)
+    return Place("box", box.layer, head, hit.box)
+
+
+def outer(scene: Scene, place: Place) -> Place:
+    """Return the place one level farther away."""
+    if place.level == "cell":
+        return Place("box", place.layer, place.head, place.box)
+    if place.level == "box" and place.head is not None:
+        return Place("head", place.layer, place.head)
+    if place.level in ("box", "head") and place.layer is not None:
+        return Place("layer", place.layer)
+    return Place()
+
+
+def head_of(scene: Scene, number: int) -> int | None:
+    """Return which head's way a box is on: its own head, or the first of those that share its keys and values."""
+    box = scene.pieces.boxes[number]
+    if box.role not in HEAD_ROLES or box.layer is None:
+        return None
+    boxes = scene.pieces.boxes
+    if box.role in ("k", "v"):
+        near = (b for r in scene.pieces.routes for a, b in r.pairs if a == number)
+        heads = [boxes[b].head for b in near if boxes[b].role in ("pattern", "z")]
+        return min((h for h in heads if h is not None), default=None)
+    return box.head if any(b.role == "pattern" and b.layer == box.layer for b in boxes) else None
+
+
+def camera_of(scene: Scene, place: Place, size: tuple[int, int]) -> Camera:
+    """Return the camera that shows a place.
+
+    Args:
+        scene: the scene.
+        place: what to show of it.
+        size: width and height of the picture in pixels.
+    """
+    if place.level == "overview":
+        return camera_at(scene, size)
+    if place.level == "layer":
+        return camera_at(scene, size, Camera(*CLOSE), part=f"layer:{place.layer}")
+    if place.level == "head":
+        part = boxes_of(scene, f"head:{place.layer}.{place.head}")
+        return camera_on(outline_points(scene.pieces, part), size)
+    box = scene.pieces.boxes[place.box]
+    if place.level == "box":
+        return camera_on(outline_points(scene.pieces, [box]), size)
+    return camera_on(around_cell(scene, place), size)
+
+
+def camera_on(points: np.ndarray, size: tuple[int, int]) -> Camera:
+    """Return a camera that lets points fill the part of the picture beside the title and legend."""
+    camera = aim(Camera(*CLOSE), points.min(axis=0), points.max(axis=0))
+    area = tuple(share * size[i % 2] for i, share in enumerate(BESIDE))
+    return fit(camera, points, size, area)
+
+
+def around_cell(scene: Scene, place: Place) -> np.ndarray:
+    """Return the corners of the cells around the one that is looked at, on the front of its box."""
+    box = scene.pieces.boxes[place.box]
+    rows, cols = box.plane.shape
+    wide, tall = box.size[0] / cols, box.size[1] / rows
+    x, y = box.left + (place.cell[1] + 0.5) * wide, box.top - (place.cell[0] + 0.5) * tall
+    reach = CELLS_AROUND * min(max(wide, tall), 8 * min(wide, tall))
+    reach = min(reach, 0.4 * max(box.size[:2]))  # closer than the box itself, even if that has few cells
+    front = box.origin[2] + box.size[2]
+    return np.array([(x + i * reach, y + j * reach, front) for i in (-1, 1) for j in (-1, 1)])
+
+
+def place_words(scene: Scene, place: Place) -> str:
+    """Name a place: "layer 3 › head 1 › attn_probs › cell 4, 2"."""
+    words = ["overview"] if place.level == "overview" else []
+    if place.layer is not None:
+        words.append(f"layer {place.layer}")
+    if place.head is not None:
+        words.append(f"head {place.head}")
+    if place.box is not None:
+        words.append(scene.pieces.boxes[place.box].plane.tap)
+    if place.cell is not None:
+        words.append(f"cell {place.cell[0]}, {place.cell[1]}")
+    return " › ".join(words)
+
+
+def alike(one: Scene, other: Scene) -> bool:
+    """Tell whether two scenes show the same tensors, so that a place in one is a place in the other."""
+    names = [[box.plane.tap for box in scene.pieces.boxes] for scene in (one, other)]
+    return names[0] == names[1]

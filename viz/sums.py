@@ -1,0 +1,235 @@
+"""How one value came about: the terms it was summed from, or the values it was computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from refgguf.trace import Trace, TracedTensor
+
+Named = tuple[list[str], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a sum, or one thing a value was computed from: what it is, and its value."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A value as the sum that it is.
+
+    Attributes:
+        terms: the terms, the largest magnitude first.
+        rest: what the terms beyond those add up to.
+        n_terms: how many there are in all.
+        total: the sum of all of them.
+        groups: the same sum by head, the largest first; empty where heads do not come into it.
+    """
+
+    terms: tuple[Term, ...]
+    rest: float
+    n_terms: int
+    total: float
+    groups: tuple[Term, ...] = ()
+
+
+def sum_of(
+    trace: Trace, name: str, index: tuple[int, ...], weights: Mapping | None = None, most: int = 6
+) -> Sum | None:
+    """Take a value apart into the terms that it was summed from.
+
+    Matrix products, experts' too, attention scores, mixtures, sums over experts and additions to the residual stream
+    are understood. The terms are only returned when they really add up to the value: what is not understood is not
+    explained.
+
+    Args:
+        trace: the trace; must hold the inputs.
+        name: name of the tensor.
+        index: which of its values.
+        weights: the file's tensors by name, for matrix products.
+        most: how many terms to name.
+    """
+    tensor = trace.tensor(name)
+    value = float(tensor.values[index])
+    inputs = [trace.tensor(i) for i in tensor.inputs if i in trace.names]
+    if len(inputs) < len(tensor.inputs) or not np.isfinite(value):
+        return None
+    for way in (_addition, _mixture, _scores, _over_slots, _product, _experts_product):
+        named = way(tensor, inputs, index, weights or {})
+        if named is None:
+            continue
+        names, terms = named
+        if not np.isfinite(terms).all():
+            continue
+        total = float(terms.sum())
+        # float32 rounding of a sum of n terms, in whatever order it was taken
+        slack = 4e-7 * (len(terms) + 8) * float(np.abs(terms).max(initial=0.0)) + 1e-6 * abs(value)
+        if abs(total - value) <= slack:
+            groups = _by_head(inputs, terms) if way is _product else ()
+            return _sorted(names, terms, most, total, groups)
+    return None
+
+
+def ingredients_of(
+    trace: Trace, name: str, index: tuple[int, ...], weights: Mapping | None = None
+) -> list[Term]:
+    """Return what an operation that works value by value computes from: what stands at the same place in its inputs.
+
+    Args:
+        trace: the trace.
+        name: name of the tensor.
+        index: which of its values.
+        weights: the file's tensors by name.
+    """
+    tensor = trace.tensor(name)
+    found = []
+    for source in tensor.inputs:
+        if source in trace.names and trace[source].shape == tensor.values.shape:
+            found.append(Term(source, float(trace[source][index])))
+    for source in tensor.weights:
+        weight = (weights or {}).get(source)
+        if weight is not None and weight.shape == tensor.values.shape[-1:]:
+            found.append(Term(f"{source}[{index[-1]}]", float(weight.dequantize().reshape(-1)[index[-1]])))
+    return found
+
+
+def attended(
+    tensor: TracedTensor, index: tuple[int, ...], token_texts: list[str], most: int = 6
+) -> list[Term]:
+    """Return which keys a query takes most from, by the row of the pattern that a place is in.
+
+    Args:
+        tensor: an attention pattern (head, query, key); nothing is returned for anything else.
+        index: a place in it.
+        token_texts: the tokens' texts.
+        most: how many keys to name.
+    """
+    if tensor.axes != ("head", "query", "key") or "scores" in tensor.name:
+        return []
+    row = tensor.values[index[0], index[1]]
+    best = np.argsort(-row, kind="stable")[:most]
+    return [
+        Term(token_texts[k] if k < len(token_texts) else f"key {k}", float(row[k]))
+        for k in best
+        if row[k] > 0
+    ]
+
+
+def _sorted(names: list[str], terms: np.ndarray, most: int, total: float, groups: Sequence[Term]) -> Sum:
+    order = np.argsort(-np.abs(terms), kind="stable")
+    kept = tuple(Term(names[i], float(terms[i])) for i in order[:most])
+    return Sum(kept, total - sum(t.value for t in kept), len(terms), total, tuple(groups))
+
+
+def _by_head(inputs: list[TracedTensor], terms: np.ndarray) -> list[Term]:
+    """Sum the terms of each head, where the input lays heads side by side."""
+    if inputs[0].axes[:2] != ("token", "head") or inputs[0].values.ndim != 3:
+        return []
+    n_heads, width = inputs[0].values.shape[1:]
+    sums = terms[: n_heads * width].reshape(n_heads, width).sum(axis=1)
+    return [Term(f"head {h}", float(sums[h])) for h in np.argsort(-np.abs(sums), kind="stable")]
+
+
+def _addition(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping) -> Named | None:
+    if not inputs or tensor.weights or any(i.values.shape != tensor.values.shape for i in inputs):
+        return None
+    return [i.name for i in inputs], np.array([float(i.values[index]) for i in inputs])
+
+
+def _mixture(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping) -> Named | None:
+    """Values mixed by an attention pattern: the sum over keys of probability times value."""
+    pattern = next((i for i in inputs if i.axes == ("head", "query", "key")), None)
+    value = next((i for i in inputs if i.axes[:1] == ("token",) and len(i.axes) == 3), None)
+    if pattern is None or value is None or tensor.axes[:2] != ("token", "head"):
+        return None
+    token, head, channel = index
+    n_heads, n_values = pattern.values.shape[0], value.values.shape[1]
+    if value.values.shape[0] != pattern.values.shape[2] or n_heads % n_values:
+        return None
+    column = value.values[:, head * n_values // n_heads, channel].astype(np.float64)
+    shares = pattern.values[head, token].astype(np.float64)
+    names = [f"key {k}: {_n(p)} of {_n(v)}" for k, (p, v) in enumerate(zip(shares, column, strict=True))]
+    return names, shares * column
+
+
+def _scores(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping) -> Named | None:
+    """A query times a key, times the scale that makes it the score, if any usual one does."""
+    if tensor.axes != ("head", "query", "key") or len(inputs) != 2:
+        return None
+    q, k = (i.values for i in inputs)
+    if q.ndim != 3 or k.ndim != 3 or q.shape[2] != k.shape[2] or q.shape[1] % k.shape[1]:
+        return None
+    head, query, key = index
+    a = q[query, head].astype(np.float64)
+    b = k[key, head * k.shape[1] // q.shape[1]].astype(np.float64)
+    raw, value = float(a @ b), float(tensor.values[index])
+    usual = (1.0, len(a) ** -0.5, 1.0 / len(a))
+    scale = min(usual, key=lambda s: abs(raw * s - value))
+    names = [f"channel {i}: {_n(x)} × {_n(y)}" for i, (x, y) in enumerate(zip(a, b, strict=True))]
+    return [f"{n} × {scale:.4g}" if scale != 1 else n for n in names], a * b * scale
+
+
+def _over_slots(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping) -> Named | None:
+    """What the chosen experts add up to."""
+    if len(inputs) != 1 or inputs[0].axes != ("token", "slot", *tensor.axes[1:]) or tensor.weights:
+        return None
+    terms = inputs[0].values[index[0], :, *index[1:]].astype(np.float64)
+    return [f"expert in slot {i}" for i in range(len(terms))], terms
+
+
+def _product(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping) -> Named | None:
+    """One row of a matrix times one token's vector, plus the bias."""
+    matrices = [weights[w] for w in tensor.weights if w in weights and len(weights[w].shape) == 2]
+    if len(inputs) != 1 or len(matrices) != 1 or tensor.axes[:1] != ("token",):
+        return None
+    x = inputs[0].values[index[0]].reshape(-1).astype(np.float64)
+    matrix = matrices[0]
+    row = int(np.ravel_multi_index(index[1:], tensor.values.shape[1:]))
+    if matrix.shape[1] != len(x) or row >= matrix.shape[0]:
+        return None
+    w = matrix.dequantize(row).reshape(-1).astype(np.float64)
+    names, terms = _factors(inputs[0], x, w), w * x
+    biases = [weights[w] for w in tensor.weights if w in weights and len(weights[w].shape) == 1]
+    for bias in biases:
+        if bias.shape[0] == matrix.shape[0]:
+            terms = np.append(terms, float(bias.dequantize().reshape(-1)[row]))
+            names.append("bias")
+    return names, terms
+
+
+def _experts_product(tensor, inputs, index: tuple[int, ...], weights: Mapping) -> Named | None:
+    """One row of the chosen expert's matrix times one token's vector."""
+    matrices = [weights[w] for w in tensor.weights if w in weights and len(weights[w].shape) == 3]
+    chosen = next((i for i in inputs if i.axes == ("token", "slot")), None)
+    others = [i for i in inputs if i is not chosen]
+    if len(matrices) != 1 or chosen is None or len(others) != 1 or tensor.axes[:2] != ("token", "slot"):
+        return None
+    token, slot, row = index
+    x = others[0].values[token] if others[0].values.ndim == 2 else others[0].values[token, slot]
+    x, matrix = x.astype(np.float64), matrices[0]
+    expert = int(chosen.values[token, slot])
+    if matrix.shape[1] != tensor.values.shape[2] or matrix.shape[2] != len(x) or expert >= matrix.shape[0]:
+        return None
+    w = matrix.dequantize(expert * matrix.shape[1] + row).reshape(-1).astype(np.float64)
+    return _factors(others[0], x, w), w * x
+
+
+def _factors(tensor: TracedTensor, x: np.ndarray, w: np.ndarray) -> list[str]:
+    """Name terms by where their input stands, and by both factors."""
+    inner = tensor.values.shape[1:] if tensor.axes[1:2] == ("head",) else (len(x),)
+    axes = tensor.axes[1:] if len(inner) > 1 else tensor.axes[-1:]
+    names = []
+    for i, (a, b) in enumerate(zip(x, w, strict=True)):
+        place = ", ".join(f"{axis} {at}" for axis, at in zip(axes, np.unravel_index(i, inner), strict=True))
+        names.append(f"{place}: {_n(a)} × {_n(b)}")
+    return names
+
+
+def _n(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")

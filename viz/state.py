@@ -112,6 +112,7 @@ class ShownFile:
         theme: one of THEMES.
         n_heads: query heads by layer.
         n_kv_heads: key/value heads by layer.
+        reference: a file whose weights these are measured against: colours are errors then; None for none.
     """
 
     file: GGUFFile
@@ -122,6 +123,7 @@ class ShownFile:
     theme: str = "light"
     n_heads: tuple[int, ...] = ()
     n_kv_heads: tuple[int, ...] = ()
+    reference: GGUFFile | None = None
 
     def heads(self, part: str, layer: int | None) -> int:
         """Return how many heads a matrix such as "attn_q" holds, 1 if it holds none."""

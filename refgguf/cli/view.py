@@ -83,6 +83,11 @@ MOST_PIXELS = 100_000_000
     type=click.Choice(FLOWS),
     help="Weigh the edges into the residual stream: by what they add to it, or to the score of the best next token.",
 )
+@click.option(
+    "--reference",
+    metavar="FILE",
+    help="Without a prompt: colour weights by their error against those of another file, such as the unquantized one.",
+)
 @click.option("--theme", type=click.Choice(THEMES), default="light", show_default=True)
 @options.numerics_option
 @options.threads_option
@@ -98,6 +103,7 @@ def command(
     colour: str,
     arcs: str | None,
     flow: str | None,
+    reference: str | None,
     theme: str,
     numerics: str,
 ) -> None:
@@ -121,6 +127,7 @@ def command(
         numerics,
         None if arcs is None else read_arcs(arcs),
         flow,
+        reference,
     )
     view = parse_camera(camera)
     if save is None:

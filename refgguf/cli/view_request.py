@@ -15,6 +15,7 @@ from refgguf.errors import InputError, ModelError
 from refgguf.gguf.roles import layer_of
 
 if TYPE_CHECKING:
+    from refgguf.gguf.reader import GGUFFile
     from refgguf.model import Model
     from refgguf.viz.state import ArcChoice, Shown, ShownFile
 
@@ -38,6 +39,7 @@ class Request:
         numerics: with which the prompt runs.
         arcs: which attention is drawn as arcs; None for none.
         flow: what edges into the stream are weighed by; None for not at all.
+        reference: file whose weights the model's are measured against; None for none.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Request:
     numerics: str = "exact"
     arcs: ArcChoice | None = None
     flow: str | None = None
+    reference: str | None = None
 
     @property
     def is_trace(self) -> bool:
@@ -57,6 +60,8 @@ class Request:
 
     def load(self) -> Shown | ShownFile:
         """Run the prompt, or read the trace, or open the file, and say what to show of it."""
+        if self.reference is not None and (self.is_trace or self.prompt.given):
+            raise InputError("--reference compares weights; leave the prompt away, and give a GGUF file")
         if self.is_trace:
             return self._trace()
         if not self.prompt.given:
@@ -123,7 +128,19 @@ class Request:
         colour = self.colour
         if colour == "auto":
             colour = "values" if file.n_values <= MOST_DECODED else "bits"
-        return facts.shown_of_file(file, taps, layers=layers, theme=self.theme, colour=colour)
+        other = None if self.reference is None else self._other(file)
+        return facts.shown_of_file(
+            file, taps, layers=layers, theme=self.theme, colour=colour, reference=other
+        )
+
+    def _other(self, file: GGUFFile) -> GGUFFile:
+        """Open the reference, which must hold tensors of the same names and shapes."""
+        other = refgguf.open(self.reference)
+        if not any(n in other.tensors and other.tensors[n].shape == t.shape for n, t in file.tensors.items()):
+            raise InputError(
+                f"--reference {self.reference}: no tensor has the name and shape of one of {self.model}"
+            )
+        return other
 
 
 def check_memory(model: Model, names: Sequence[str], ids: Sequence[int]) -> None:

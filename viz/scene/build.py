@@ -146,7 +146,7 @@ def weight_scales(pieces: Pieces) -> dict[str, Scale]:
     cells: dict[str, list[np.ndarray]] = {}
     kinds: dict[str, str] = {}
     for box in pieces.boxes:
-        kinds[box.scale] = hue_kind(box.kind)
+        kinds[box.scale] = "router" if box.scale == "error" else hue_kind(box.kind)
         rows, cols = box.plane.shape
         values = box.plane.pooled(max(1, -(-rows // CELLS)), max(1, -(-cols // CELLS)))
         cells.setdefault(box.scale, []).append(values[values != ABSENT])
@@ -278,6 +278,11 @@ def notes_on(scene: Scene, most: int) -> list[str]:
         most: how many values the largest cells stand for.
     """
     boxes = scene.pieces.boxes
+    if any(box.scale == "error" for box in boxes):
+        return [
+            "Colour: error against the reference, as part of its tensor's root mean square;",
+            "a cell that stands for many weights is the root mean square of their errors.",
+        ]
     if any(box.scale.startswith("bits") for box in boxes):
         return ["Colour: bits for each weight. Boxes have their matrices' true shapes."]
     notes = ["Every cell is one number."]

@@ -38,6 +38,7 @@ NAMES = {
     "weights router": "router",
     "weights state": "recurrent",
     "weights logits": "output",
+    "error": "relative error",
     "vectors residual": "norms, vectors",
     "vectors attention": "attention vectors",
     "vectors ffn": "ffn vectors",
@@ -115,8 +116,10 @@ def _compose(
     width = min(width, pitch * per_row - 46 * s)
     left = size[0] - MARGIN * s - width
     y = 30 * s
+    longest = max((len(note) for note in notes), default=0) * 13 * LETTER * s
+    beside = max(min(left, size[0] - MARGIN * s - longest), MARGIN * s)  # notes may be wider than the legend
     for note in reversed(notes):
-        pen.text(note, left, y, 13, align="left")
+        pen.text(note, beside, y, 13, align="left")
         y += 20 * s
     y += 12 * s
     rows = [shown[i : i + per_row] for i in range(0, len(shown), per_row)]
@@ -124,7 +127,7 @@ def _compose(
         for i, kind in enumerate(row):
             _legend(pen, kind, scales[kind], left + i * pitch, y + 22 * s)
         y += 92 * s
-    pen.overlay.covers.append((left - 30 * s, size[1] - y, size[0], size[1]))
+    pen.overlay.covers.append((min(left, beside) - 30 * s, size[1] - y, size[0], size[1]))
     y += 22 * s
     left = max(size[0] - (MARGIN + TITLE_WIDTH) * s, MARGIN * s)
     top = _title(pen, facts, left, y)

@@ -48,6 +48,8 @@ class Box:
     def scale(self) -> str:
         """Which scale its values are read against: its kind's, but values and what is mixed of them have their own."""
         if self.role.startswith("weight"):
+            if hasattr(self.plane, "reference"):
+                return "error"
             bits = getattr(self.plane, "uniform", False)
             return f"{'bits' if bits else 'vectors' if self.plane.shape[0] == 1 else 'weights'} {self.kind}"
         if self.role == "state" and self.kind == "qkv":

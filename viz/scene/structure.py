@@ -14,6 +14,7 @@ from math import ceil, log
 
 from refgguf.gguf.roles import layer_of, role_of
 from refgguf.tensor import Tensor
+from refgguf.viz.scene.errors import ErrorPlane
 from refgguf.viz.scene.floor import lay_floor
 from refgguf.viz.scene.parts import Pieces
 from refgguf.viz.scene.stage import MIDDLE, THICK, THIN, Stage
@@ -104,7 +105,7 @@ class _Structure:
     def _box(
         self, tensor: Tensor, first: int, rows: int, x: float, y: float, size, head: int | None = None
     ) -> int:
-        plane = WeightPlane(tensor, first, rows, self.shown.colour == "bits")
+        plane = self._plane(tensor, first, rows)
         role = role_of(tensor.name)
         number = self.stage.box(
             plane, KINDS.get(role, "residual"), f"weight {role}", x=x, y=y, size=size,
@@ -112,6 +113,13 @@ class _Structure:
         )  # fmt: skip
         self.boxes.setdefault(tensor.name, []).append(number)
         return number
+
+    def _plane(self, tensor: Tensor, first: int, rows: int) -> WeightPlane:
+        if self.shown.reference is None:
+            return WeightPlane(tensor, first, rows, self.shown.colour == "bits")
+        other = self.shown.reference.tensors.get(tensor.name)
+        other = other if other is not None and other.shape == tensor.shape else None
+        return ErrorPlane(tensor, first, rows, False, reference=other, whole=self.shown.colour == "bits")
 
     def _matrix(self, tensor: Tensor, x: float, edge: float, up: bool) -> float:
         """Put a matrix above or below an edge, its heads or experts apart; returns its width."""

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from refgguf.kernels.dots.panels import Panel
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,14 @@ class Dot:
         activation: what llama.cpp converts activations to before they meet such rows.
         llama_cpp: kernel `(raw, q, d, sums, out, first, end)` on converted activations, bit-equal to ggml's
             with AVX2 for one token.
+        panel: how such rows meet many tokens with the same bits, or None where they meet each token in turn.
     """
 
     name: str
     exact: Callable | None = None
     activation: str = ""
     llama_cpp: Callable | None = None
+    panel: Panel | None = None
 
 
 @cache

@@ -11,7 +11,15 @@ import numpy as np
 
 from refgguf.kernels.dots import Dot
 from refgguf.kernels.dots.instructions import add_madd_words, madd_bytes
-from refgguf.kernels.dots.parts import add_with_signs, finish_lanes, four_runs, start_lanes
+from refgguf.kernels.dots.panels import words_panel
+from refgguf.kernels.dots.parts import (
+    add_with_signs,
+    finish_lanes,
+    four_runs,
+    half_at_0,
+    scaled_words,
+    start_lanes,
+)
 from refgguf.kernels.dots.placement import half_of, joined, mask_x32, spread_half_x8
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.half import load_half
@@ -159,12 +167,6 @@ def _iq3_s_exact(flat, at, x, x_at, total):
 
 
 @part
-def _add_signed(lanes, magnitudes, negative, y, scale):
-    """Add 32 magnitudes times activations, those negative whose mask byte is 255, times 16-bit scales."""
-    return add_madd_words(lanes, madd_bytes(magnitudes, (y ^ negative) - negative), scale)
-
-
-@part
 def _seven_bit_signs(packed):
     """Return the 32 mask bytes of four 7-bit sign indexes, the lowest 28 bits of a number."""
     return four_runs(SIGNS_7, packed & 127, packed >> 7 & 127, packed >> 14 & 127, packed >> 21 & 127)
@@ -183,62 +185,45 @@ def _two_odd_scales(packed, like):
     return joined(_odd_scale(packed & 15, eight), _odd_scale(packed >> 4, eight))
 
 
-@part
-def _finish_block(lanes, flat, at, d, block, total):
-    return fma(spread_half_x8(flat, at) * d[block], signed_to_f32(lanes), total)
+# A run is 32 weights: their magnitudes, bytes of 255 where they are negative, 16-bit scales.
 
 
 @part
-def _iq2_xxs(flat, at, q, d, sums, block, total):
-    lanes = zero_i32x8()
-    for s in range(8):
-        group = at + 2 + 8 * s
-        packed = np.int64(load_u32(flat, group + 4))
-        magnitudes = four_runs(
-            XXS2_GRID,
-            load_u8(flat, group),
-            load_u8(flat, group + 1),
-            load_u8(flat, group + 2),
-            load_u8(flat, group + 3),
-        )
-        y = load_u8x32(q, 256 * block + 32 * s)
-        scale = _odd_scale(packed >> 28, zero_i16x16())
-        lanes = _add_signed(lanes, magnitudes, _seven_bit_signs(packed), y, scale)
-    return _finish_block(lanes, flat, at, d, block, total)
+def _iq2_xxs_run(flat, at, s):
+    group = at + 2 + 8 * s
+    packed = np.int64(load_u32(flat, group + 4))
+    magnitudes = four_runs(
+        XXS2_GRID,
+        load_u8(flat, group),
+        load_u8(flat, group + 1),
+        load_u8(flat, group + 2),
+        load_u8(flat, group + 3),
+    )
+    return magnitudes, _seven_bit_signs(packed), _odd_scale(packed >> 28, zero_i16x16())
 
 
 @part
-def _iq2_xs(flat, at, q, d, sums, block, total):
-    lanes = zero_i32x8()
-    for s in range(8):
-        run = at + 2 + 8 * s
-        first, second = np.int64(load_u16(flat, run)), np.int64(load_u16(flat, run + 2))
-        third, fourth = np.int64(load_u16(flat, run + 4)), np.int64(load_u16(flat, run + 6))
-        magnitudes = four_runs(XS2_GRID, first & 511, second & 511, third & 511, fourth & 511)
-        negative = four_runs(SIGNS_7, first >> 9, second >> 9, third >> 9, fourth >> 9)
-        y = load_u8x32(q, 256 * block + 32 * s)
-        scale = _two_odd_scales(load_u8(flat, at + 66 + s), zero_i16x16())
-        lanes = _add_signed(lanes, magnitudes, negative, y, scale)
-    return _finish_block(lanes, flat, at, d, block, total)
+def _iq2_xs_run(flat, at, s):
+    run = at + 2 + 8 * s
+    first, second = np.int64(load_u16(flat, run)), np.int64(load_u16(flat, run + 2))
+    third, fourth = np.int64(load_u16(flat, run + 4)), np.int64(load_u16(flat, run + 6))
+    magnitudes = four_runs(XS2_GRID, first & 511, second & 511, third & 511, fourth & 511)
+    negative = four_runs(SIGNS_7, first >> 9, second >> 9, third >> 9, fourth >> 9)
+    return magnitudes, negative, _two_odd_scales(load_u8(flat, at + 66 + s), zero_i16x16())
 
 
 @part
-def _iq2_s(flat, at, q, d, sums, block, total):
-    lanes = zero_i32x8()
-    for s in range(8):
-        low, high = at + 2 + 4 * s, np.int64(load_u8(flat, at + 66 + s))
-        magnitudes = four_runs(
-            S2_GRID,
-            load_u8(flat, low) | (high & 3) << 8,
-            load_u8(flat, low + 1) | (high & 12) << 6,
-            load_u8(flat, low + 2) | (high & 48) << 4,
-            load_u8(flat, low + 3) | (high & 192) << 2,
-        )
-        negative = mask_x32(load_u32(flat, at + 34 + 4 * s))
-        y = load_u8x32(q, 256 * block + 32 * s)
-        scale = _two_odd_scales(load_u8(flat, at + 74 + s), zero_i16x16())
-        lanes = _add_signed(lanes, magnitudes, negative, y, scale)
-    return _finish_block(lanes, flat, at, d, block, total)
+def _iq2_s_run(flat, at, s):
+    low, high = at + 2 + 4 * s, np.int64(load_u8(flat, at + 66 + s))
+    magnitudes = four_runs(
+        S2_GRID,
+        load_u8(flat, low) | (high & 3) << 8,
+        load_u8(flat, low + 1) | (high & 12) << 6,
+        load_u8(flat, low + 2) | (high & 48) << 4,
+        load_u8(flat, low + 3) | (high & 192) << 2,
+    )
+    negative = mask_x32(load_u32(flat, at + 34 + 4 * s))
+    return magnitudes, negative, _two_odd_scales(load_u8(flat, at + 74 + s), zero_i16x16())
 
 
 @part
@@ -253,16 +238,11 @@ def _iq3_xxs_runs(flat, at):
 
 
 @part
-def _iq3_xxs(flat, at, q, d, sums, block, total):
-    lanes = zero_i32x8()
-    for s in range(8):
-        entries, packed = at + 2 + 8 * s, np.int64(load_u32(flat, at + 66 + 4 * s))
-        low = joined(_iq3_xxs_runs(flat, entries), _iq3_xxs_runs(flat, entries + 2))
-        high = joined(_iq3_xxs_runs(flat, entries + 4), _iq3_xxs_runs(flat, entries + 6))
-        y = load_u8x32(q, 256 * block + 32 * s)
-        scale = _odd_scale(packed >> 28, zero_i16x16())
-        lanes = _add_signed(lanes, joined(low, high), _seven_bit_signs(packed), y, scale)
-    return _finish_block(lanes, flat, at, d, block, total)
+def _iq3_xxs_run(flat, at, s):
+    entries, packed = at + 2 + 8 * s, np.int64(load_u32(flat, at + 66 + 4 * s))
+    low = joined(_iq3_xxs_runs(flat, entries), _iq3_xxs_runs(flat, entries + 2))
+    high = joined(_iq3_xxs_runs(flat, entries + 4), _iq3_xxs_runs(flat, entries + 6))
+    return joined(low, high), _seven_bit_signs(packed), _odd_scale(packed >> 28, zero_i16x16())
 
 
 @part
@@ -272,16 +252,12 @@ def _iq3_s_runs(flat, at, high):
 
 
 @part
-def _iq3_s(flat, at, q, d, sums, block, total):
-    lanes = zero_i32x8()
-    for s in range(8):
-        entries, bits = at + 2 + 8 * s, np.int64(load_u8(flat, at + 66 + s))
-        low = joined(_iq3_s_runs(flat, entries, bits), _iq3_s_runs(flat, entries + 2, bits >> 2))
-        high = joined(_iq3_s_runs(flat, entries + 4, bits >> 4), _iq3_s_runs(flat, entries + 6, bits >> 6))
-        y = load_u8x32(q, 256 * block + 32 * s)
-        scale = _odd_scale(load_u8(flat, at + 106 + s // 2) >> (4 * (s % 2)) & 15, zero_i16x16())
-        lanes = _add_signed(lanes, joined(low, high), mask_x32(load_u32(flat, at + 74 + 4 * s)), y, scale)
-    return _finish_block(lanes, flat, at, d, block, total)
+def _iq3_s_run(flat, at, s):
+    entries, bits = at + 2 + 8 * s, np.int64(load_u8(flat, at + 66 + s))
+    low = joined(_iq3_s_runs(flat, entries, bits), _iq3_s_runs(flat, entries + 2, bits >> 2))
+    high = joined(_iq3_s_runs(flat, entries + 4, bits >> 4), _iq3_s_runs(flat, entries + 6, bits >> 6))
+    scale = _odd_scale(load_u8(flat, at + 106 + s // 2) >> (4 * (s % 2)) & 15, zero_i16x16())
+    return joined(low, high), mask_x32(load_u32(flat, at + 74 + 4 * s)), scale
 
 
 @part
@@ -294,35 +270,47 @@ def _finish_quarter(total):
     return np.float32(0.25) * tree_sum(total)
 
 
+def _kernels(type_size, run, finish, factor):
+    """Return how rows meet tokens one by one and many at once, from what a run is."""
+
+    @part
+    def add(flat, at, q, d, sums, block, total):
+        lanes = zero_i32x8()
+        for s in range(8):
+            magnitudes, negative, scale = run(flat, at, s)
+            y = load_u8x32(q, 256 * block + 32 * s)
+            lanes = add_madd_words(lanes, madd_bytes(magnitudes, (y ^ negative) - negative), scale)
+        return fma(spread_half_x8(flat, at) * d[block], signed_to_f32(lanes), total)
+
+    @part
+    def step(flat, at, s):
+        magnitudes, negative, scale = run(flat, at, s)
+        return scaled_words((magnitudes ^ negative) - negative, scale)
+
+    return llama_cpp_rows(type_size, start_lanes, add, finish), words_panel(
+        type_size, 8, step, half_at_0, factor
+    )
+
+
 DOTS = (
     Dot(
         "IQ2_XXS",
         exact_rows(256, 66, _iq2_xxs_exact),
         "Q8_K",
-        llama_cpp_rows(66, start_lanes, _iq2_xxs, _finish_eighth),
+        *_kernels(66, _iq2_xxs_run, _finish_eighth, 0.125),
     ),
     Dot(
         "IQ2_XS",
         exact_rows(256, 74, _iq2_xs_exact),
         "Q8_K",
-        llama_cpp_rows(74, start_lanes, _iq2_xs, _finish_eighth),
+        *_kernels(74, _iq2_xs_run, _finish_eighth, 0.125),
     ),
-    Dot(
-        "IQ2_S",
-        exact_rows(256, 82, _iq2_s_exact),
-        "Q8_K",
-        llama_cpp_rows(82, start_lanes, _iq2_s, _finish_eighth),
-    ),
+    Dot("IQ2_S", exact_rows(256, 82, _iq2_s_exact), "Q8_K", *_kernels(82, _iq2_s_run, _finish_eighth, 0.125)),
     Dot(
         "IQ3_XXS",
         exact_rows(256, 98, _iq3_xxs_exact),
         "Q8_K",
-        llama_cpp_rows(98, start_lanes, _iq3_xxs, _finish_quarter),
+        *_kernels(98, _iq3_xxs_run, _finish_quarter, 0.25),
     ),
-    Dot(
-        "IQ3_S",
-        exact_rows(256, 110, _iq3_s_exact),
-        "Q8_K",
-        llama_cpp_rows(110, start_lanes, _iq3_s, finish_lanes),
-    ),
+    Dot("IQ3_S", exact_rows(256, 110, _iq3_s_exact), "Q8_K", *_kernels(110, _iq3_s_run, finish_lanes, 1.0)),
 )

@@ -12,10 +12,14 @@ import numpy as np
 
 from refgguf.kernels.dots import Dot
 from refgguf.kernels.dots.instructions import add_madd_words, lane_sum
+from refgguf.kernels.dots.panels import words_panel
 from refgguf.kernels.dots.parts import (
     add_scaled,
     add_signed_dot4,
     finish_lanes,
+    half_at_0,
+    scaled_words,
+    signed_halves,
     signed_words,
     start_lanes,
 )
@@ -167,6 +171,13 @@ def _iq4_xs(flat, at, q, d, sums, block, total):
     return fma(spread_half_x8(flat, at) * d[block], signed_to_f32(lanes), total)
 
 
+@part
+def _iq4_xs_step(flat, at, s):
+    values = _values(load_u8x16(UNEVEN, 0), flat, at + 8 + 16 * s)
+    scale = np.int16(_iq4_xs_scale(flat, at, s, load_u16(flat, at + 2)))
+    return scaled_words(values, spread(scale, signed_halves(values)[0]))
+
+
 DOTS = (
     Dot(
         "IQ4_NL",
@@ -179,6 +190,7 @@ DOTS = (
         exact_rows(256, 136, _iq4_xs_exact),
         "Q8_K",
         llama_cpp_rows(136, start_lanes, _iq4_xs, finish_lanes),
+        words_panel(136, 8, _iq4_xs_step, half_at_0),
     ),
     Dot(
         "MXFP4",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from refgguf.kernels.dots.instructions import add_dot4, madd_bytes, with_sign_of
-from refgguf.kernels.dots.placement import half_of, joined, spread_lane
+from refgguf.kernels.dots.placement import alternating, byte_pairs, half_of, joined, spread_lane, to_i16
+from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import (
     bits_to_f32,
@@ -110,6 +111,42 @@ def four_scales(scales, first):
     like = half_of(scales, 0)
     low = joined(spread_lane(scales, first, like), spread_lane(scales, first + 1, like))
     return joined(low, joined(spread_lane(scales, first + 2, like), spread_lane(scales, first + 3, like)))
+
+
+@part
+def alternating_scales(scales, g):
+    """Return the scales of values 64 g … 64 g + 31 and of the next 32 in turn, 16 values each."""
+    like = half_of(scales, 0)
+    first = joined(spread_lane(scales, 4 * g, like), spread_lane(scales, 4 * g + 1, like))
+    return alternating(
+        first, joined(spread_lane(scales, 4 * g + 2, like), spread_lane(scales, 4 * g + 3, like))
+    )
+
+
+@part
+def two_spread(scales, first, second):
+    """Return scales[first] and scales[second], each eight times, as 16-bit lanes."""
+    like = half_of(scales, 0)
+    return joined(spread_lane(scales, first, like), spread_lane(scales, second, like))
+
+
+@part
+def signed_halves(codes):
+    """Return 32 signed bytes as two vectors of words, in the order of `byte_pairs`."""
+    return to_i16(byte_pairs(codes, 0)), to_i16(byte_pairs(codes, 1))
+
+
+@part
+def scaled_words(codes, scales):
+    """Return 32 signed bytes times scales, a lane for each two values, in the order of `byte_pairs`."""
+    even, odd = signed_halves(codes)
+    return even * scales, odd * scales
+
+
+@part
+def half_at_0(flat, at):
+    """Return the scale of a block that begins with it."""
+    return load_half(flat, at)
 
 
 @part

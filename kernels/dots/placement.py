@@ -76,6 +76,45 @@ def half_of(typing, a, upper):
 
 
 @intrinsic
+def byte_pairs(typing, a, odd):
+    """Return bytes 0 1 4 5 8 9 … (0) or 2 3 6 7 10 11 … (1); `odd` must be written as a number."""
+    if not isinstance(odd, types.IntegerLiteral):
+        return None
+    picks = [4 * (lane // 2) + 2 * odd.literal_value + lane % 2 for lane in range(a.lanes // 2)]
+
+    def emit(context, builder, signature, arguments):
+        return shuffle(builder, arguments[0], arguments[0], picks)
+
+    return vector("i8", a.lanes // 2)(a, odd), emit
+
+
+@intrinsic
+def byte_pairs_of_both(typing, a, b, odd):
+    """Return bytes 0 1 of a, 0 1 of b, 4 5 of a … (0) or 2 3 of a, 2 3 of b, 6 7 … (1); `odd` is a number."""
+    if not isinstance(odd, types.IntegerLiteral):
+        return None
+    picks = [
+        lane // 4 * 4 + 2 * odd.literal_value + lane % 2 + a.lanes * (lane // 2 % 2)
+        for lane in range(a.lanes)
+    ]
+
+    def emit(context, builder, signature, arguments):
+        return shuffle(builder, *arguments[:2], picks)
+
+    return a(a, b, odd), emit
+
+
+@intrinsic
+def alternating(typing, a, b):
+    """Return lanes 0, 2, 4 … of a and lanes 1, 3, 5 … of b, each where it stands."""
+
+    def emit(context, builder, signature, arguments):
+        return shuffle(builder, *arguments, [lane + a.lanes * (lane % 2) for lane in range(a.lanes)])
+
+    return a(a, b), emit
+
+
+@intrinsic
 def high_words_to_f32(typing, a):
     """Return the float32 numbers of which 16-bit lanes are the upper halves."""
     result = vector("f32", a.lanes)

@@ -10,7 +10,18 @@ import numpy as np
 
 from refgguf.kernels.dots import Dot
 from refgguf.kernels.dots.instructions import add_madd_words, madd_bytes, madd_words
-from refgguf.kernels.dots.parts import add_picked, add_scaled, finish_lanes, four_scales, start_lanes
+from refgguf.kernels.dots.integer_tiles import bytes_with_minima
+from refgguf.kernels.dots.panels import bytes_panel, words_panel
+from refgguf.kernels.dots.parts import (
+    add_picked,
+    add_scaled,
+    alternating_scales,
+    finish_lanes,
+    four_scales,
+    scaled_words,
+    start_lanes,
+    two_spread,
+)
 from refgguf.kernels.dots.placement import (
     bytes_of_words,
     four_at,
@@ -28,6 +39,7 @@ from refgguf.kernels.dots.placement import (
     unsigned_to_i16,
 )
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
+from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import load_u8x16, load_u8x32, load_u32, signed_to_f32, spread, to_f32, widen
 from refgguf.kernels.simd import fma, zero_i32x16
@@ -117,17 +129,44 @@ def _q3_k(flat, at, q, d, sums, block, total):
     return fma(spread_half_x8(flat, at + 108) * d[block], signed_to_f32(lanes8), total)
 
 
+@part
+def _q2_k_group(flat, at, g):
+    codes = load_u8x32(flat, at + 16 + 32 * (g // 2)) >> (4 * (g % 2))
+    return codes & 3, codes >> 2 & 3, alternating_scales(unsigned_to_i16(load_u8x16(flat, at) & 15), g)
+
+
+@part
+def _q2_k_rest(flat, at):
+    minima = unsigned_to_i16(load_u8x16(flat, at) >> 4)
+    return minima, load_half(flat, at + 80), -load_half(flat, at + 82)
+
+
+@part
+def _q3_k_step(flat, at, s):
+    codes, mask = load_u8x32(flat, at + 32 + 32 * (s // 4)), load_u8x32(flat, at)
+    signed = (codes >> (2 * (s % 4)) & 3 | (mask >> s & 1) << 2) - 4
+    scales = to_i16(_q3_k_scales(flat, at + 96))
+    return scaled_words(signed, two_spread(scales, 2 * s, 2 * s + 1))
+
+
+@part
+def _q3_k_d(flat, at):
+    return load_half(flat, at + 108)
+
+
 DOTS = (
     Dot(
         "Q2_K",
         exact_rows(256, 84, _q2_k_exact),
         "Q8_K",
         llama_cpp_rows(84, start_lanes, _q2_k, finish_lanes),
+        bytes_panel(84, _q2_k_group, _q2_k_rest, bytes_with_minima),
     ),
     Dot(
         "Q3_K",
         exact_rows(256, 110, _q3_k_exact),
         "Q8_K",
         llama_cpp_rows(110, start_lanes, _q3_k, finish_lanes),
+        words_panel(110, 8, _q3_k_step, _q3_k_d),
     ),
 )

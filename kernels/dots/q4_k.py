@@ -10,6 +10,8 @@ import numpy as np
 
 from refgguf.kernels.dots import Dot
 from refgguf.kernels.dots.instructions import add_madd_words, lane_sum, madd_bytes, madd_words, pair_sums
+from refgguf.kernels.dots.integer_tiles import bytes_four_minima, bytes_one_minimum
+from refgguf.kernels.dots.panels import bytes_panel
 from refgguf.kernels.dots.parts import (
     add_affine,
     finish_lanes_and_minima,
@@ -18,6 +20,7 @@ from refgguf.kernels.dots.parts import (
     start_lanes_and_sum,
 )
 from refgguf.kernels.dots.placement import (
+    alternating,
     bytes_of_words,
     half_of,
     in_memory,
@@ -130,17 +133,44 @@ def _q5_k(flat, at, q, d, sums, block, state):
     return fma(spread_half_x8(flat, at) * d[block], signed_to_f32(lanes8), total), minima
 
 
+@part
+def _two_scales(both, g):
+    """Return the scales of sub-blocks 2 g and 2 g + 1 in turn."""
+    return alternating(spread_lane(both, 2 * g, both), spread_lane(both, 2 * g + 1, both))
+
+
+@part
+def _q4_k_group(flat, at, g):
+    codes, both = load_u8x32(flat, at + 16 + 32 * g), unsigned_to_i16(_scales_and_minima(flat, at + 4))
+    return codes & 15, codes >> 4, _two_scales(both, g)
+
+
+@part
+def _q5_k_group(flat, at, g):
+    codes, high = load_u8x32(flat, at + 48 + 32 * g), load_u8x32(flat, at + 16) >> (2 * g)
+    both = unsigned_to_i16(_scales_and_minima(flat, at + 4))
+    return codes & 15 | (high & 1) << 4, codes >> 4 | (high & 2) << 3, _two_scales(both, g)
+
+
+@part
+def _rest(flat, at):
+    both = unsigned_to_i16(_scales_and_minima(flat, at + 4))
+    return both, load_half(flat, at), -load_half(flat, at + 2)
+
+
 DOTS = (
     Dot(
         "Q4_K",
         exact_rows(256, 144, _q4_k_exact),
         "Q8_K",
         llama_cpp_rows(144, start_lanes_and_minima, _q4_k, finish_lanes_and_minima),
+        bytes_panel(144, _q4_k_group, _rest, bytes_four_minima, 4),
     ),
     Dot(
         "Q5_K",
         exact_rows(256, 176, _q5_k_exact),
         "Q8_K",
         llama_cpp_rows(176, start_lanes_and_sum, _q5_k, finish_lanes_and_sum),
+        bytes_panel(176, _q5_k_group, _rest, bytes_one_minimum, 1),
     ),
 )

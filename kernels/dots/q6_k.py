@@ -6,9 +6,13 @@ ggml-cpu/arch/x86/quants.c.
 
 from __future__ import annotations
 
+import numpy as np
+
 from refgguf.kernels.dots import Dot
 from refgguf.kernels.dots.instructions import add_madd_words, madd_bytes, madd_words
-from refgguf.kernels.dots.parts import add_scaled, finish_lanes, four_scales, start_lanes
+from refgguf.kernels.dots.integer_tiles import bytes_less
+from refgguf.kernels.dots.panels import bytes_panel
+from refgguf.kernels.dots.parts import add_scaled, alternating_scales, finish_lanes, four_scales, start_lanes
 from refgguf.kernels.dots.placement import (
     half_of,
     in_memory,
@@ -21,6 +25,7 @@ from refgguf.kernels.dots.placement import (
     to_i16,
 )
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
+from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import load_u8x16, load_u8x32, signed_to_f32
 from refgguf.kernels.simd import fma, zero_i32x16
@@ -66,11 +71,27 @@ def _q6_k(flat, at, q, d, sums, block, total):
     return fma(spread_half_x8(flat, at + 208) * d[block], signed_to_f32(lanes8), total)
 
 
+@part
+def _group(flat, at, g):
+    half, upper = g // 2, 4 * (g % 2)
+    low0, low1 = load_u8x32(flat, at + 64 * half), load_u8x32(flat, at + 64 * half + 32)
+    high = load_u8x32(flat, at + 128 + 32 * half) >> upper
+    codes0, codes1 = low0 >> upper & 15 | (high & 3) << 4, low1 >> upper & 15 | (high & 12) << 2
+    return codes0, codes1, alternating_scales(to_i16(load_u8x16(flat, at + 192)), g)
+
+
+@part
+def _rest(flat, at):
+    # the codes count from 32: this is what the sums of 16 activations take off
+    return to_i16(load_u8x16(flat, at + 192)) << 5, load_half(flat, at + 208), np.float32(0)
+
+
 DOTS = (
     Dot(
         "Q6_K",
         exact_rows(256, 210, _q6_k_exact),
         "Q8_K",
         llama_cpp_rows(210, start_lanes, _q6_k, finish_lanes),
+        bytes_panel(210, _group, _rest, bytes_less),
     ),
 )

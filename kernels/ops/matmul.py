@@ -16,6 +16,7 @@ import numpy as np
 from refgguf.errors import InputError, QuantLayoutError
 from refgguf.kernels.dots import Dot, dots, tiles
 from refgguf.kernels.dots.activations import aligned, convert, read_only
+from refgguf.kernels.dots.panels import ROWS_AT_ONCE
 from refgguf.kernels.jit import parallel_rows
 from refgguf.kernels.quants import QuantFormat, format_of
 
@@ -24,6 +25,7 @@ DECODED_VALUES = 1 << 18  # decoded weights at a time: 1 MiB
 MOST_ROWS = 32  # rows decoded at a time, however short they are
 TOKENS_AT_ONCE = 252  # activations packed at a time: a multiple of every tile's tokens
 WORK_FOR_A_THREAD = 1 << 20  # multiplications below which handing work to a thread costs more than it saves
+FEW_AS_LLAMA_CPP = 2  # the same in llama.cpp numerics
 FEW_TOKENS = 6  # up to so many tokens, decoding anew for each is faster than decoding once into memory
 
 
@@ -82,7 +84,8 @@ def linear(
     for first in range(0, len(x), TOKENS_AT_ONCE):
         tokens, part = x[first : first + TOKENS_AT_ONCE], out[first : first + TOKENS_AT_ONCE]
         if numerics == "llama.cpp" and dot is not None and dot.llama_cpp is not None:
-            _as_llama_cpp(tokens, raw, dot, part)
+            many = dot.panel is not None and len(tokens) > FEW_AS_LLAMA_CPP
+            (_many_as_llama_cpp if many else _as_llama_cpp)(tokens, raw, dot, part)
         elif len(tokens) > FEW_TOKENS:
             _many_tokens(_contiguous(tokens), raw, fmt, part)
         elif dot is not None and dot.exact is not None:
@@ -159,6 +162,17 @@ def _as_llama_cpp(x: np.ndarray, raw: np.ndarray, dot: Dot, out: np.ndarray) -> 
         multiply(raw, made.q, made.d, made.sums, out, first, end)
 
     _over_rows(run, len(x), raw, x.shape[1], 4)
+
+
+def _many_as_llama_cpp(x: np.ndarray, raw: np.ndarray, dot: Dot, out: np.ndarray) -> None:
+    """Convert the activations as llama.cpp does and multiply all tokens with some rows at a time."""
+    panel = dot.panel
+    records = read_only(panel.records(convert(read_only(np.ascontiguousarray(x)), dot.activation)))
+
+    def run(first: int, end: int) -> None:
+        panel.rows(raw, records, len(x), out, first, end)
+
+    _over_rows(run, len(x), raw, x.shape[1], ROWS_AT_ONCE)
 
 
 def _few_tokens(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat, out: np.ndarray) -> None:

@@ -62,6 +62,35 @@ def test_llama_cpp_numerics_is_near_exact(name):
     assert (np.abs(exact - theirs) <= bound).all()
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if dots()[name].panel is not None])
+def test_the_largest_codes_and_activations_fit(name):
+    """Codes and activations at their limits give a token among many the bits it gets alone: nothing saturates."""
+    fmt = format_of(name)
+    for byte in (0xFF, 0x7F, 0x80, 0x00):
+        raw, at = random_weights(name, 6, 512), 0
+        blocks = raw.reshape(-1, fmt.type_size)
+        for field in fmt.fields:
+            if field.kind not in ("f16", "f32", "bf16"):
+                blocks[:, at : at + field.nbytes] = byte
+            at += field.nbytes
+        x = np.ones((4, 512), np.float32)
+        x[1], x[2, ::2], x[3, ::3] = -1, -1, -1
+        alone = np.concatenate([linear(x[i : i + 1], raw, name, "llama.cpp") for i in range(4)])
+        np.testing.assert_array_equal(linear(x, raw, name, "llama.cpp"), alone)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 9, 255])
+@pytest.mark.parametrize("name", ["Q4_K", "Q8_0"])
+def test_any_number_of_tokens_and_rows_fills_the_tiles(name, n):
+    """Tiles that are not full write what belongs to them and nothing else."""
+    raw, x = random_weights(name, 19, 256), activations(n, 256)
+    made = convert(x, dots()[name].activation)
+    out = np.full((n, 19), np.nan, np.float32)
+    linear(x, raw, name, "llama.cpp", out=out)
+    for token in (0, n // 2, n - 1):
+        np.testing.assert_array_equal(out[token], plain.dot_plain(name, raw, made, token))
+
+
 def test_every_float_and_quantized_type_has_a_dot_product():
     """Every type that ggml multiplies has llama.cpp numerics; the others fall back on exact numerics."""
     without = {"F64", "I8", "I16", "I32", "I64", "Q8_1", "Q8_K"}
@@ -80,7 +109,9 @@ def test_dots_name_conversions_and_formats_that_exist():
 def test_kernels_close_over_plain_functions_and_numbers():
     """Numba's cache recognises a kernel in the next process only if its closure holds nothing compiled."""
     for dot in dots().values():
-        for kernel in (dot.exact, dot.llama_cpp):
+        panel = dot.panel
+        many = () if panel is None else (panel.unpack, panel.pack, panel.multiply)
+        for kernel in (dot.exact, dot.llama_cpp, *many):
             for cell in (kernel.py_func.__closure__ or ()) if kernel is not None else ():
                 held = cell.cell_contents
                 assert isinstance(held, types.FunctionType | int) or held in (np.float32, np.float64), (

@@ -99,14 +99,17 @@ def test_linear_carries_nan_and_infinity():
 
 
 def test_linear_needs_little_memory_beside_the_file():
-    """A matrix that takes 256 MB when decoded is multiplied in less than 64 MB."""
+    """A matrix that takes 256 MB when decoded is multiplied in less than 64 MB, in both numerics."""
     raw = np.zeros((8192, 8192 // 32 * 34), np.uint8)
     x = activations(300, 8192)
-    linear(x[:2, :64], raw[:2, :68].copy(), "Q8_0")
+    for numerics in ("exact", "llama.cpp"):
+        linear(x[:3, :64], raw[:2, :68].copy(), "Q8_0", numerics)
     out = np.empty((300, 8192), np.float32)
     tracemalloc.start()
     linear(x, raw, "Q8_0", out=out)
     linear(x[:1], raw, "Q8_0", out=out[:1])
+    linear(x, raw, "Q8_0", "llama.cpp", out=out)
+    linear(x[:1], raw, "Q8_0", "llama.cpp", out=out[:1])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64e6

@@ -121,6 +121,28 @@ def test_halves_and_quarters_are_put_in_order():
 
 
 @inline
+def _pair_up(a, b, out):
+    first, second = load_u8x32(a, 0), load_u8x32(b, 0)
+    store(out, 0, put.byte_pairs(first, 0))
+    store(out, 16, put.byte_pairs(first, 1))
+    store(out, 32, put.byte_pairs_of_both(first, second, 0))
+    store(out, 64, put.byte_pairs_of_both(first, second, 1))
+    store(out, 96, put.alternating(first, second))
+
+
+def test_pairs_of_bytes_are_sorted_by_their_place_in_four():
+    """Bytes 0, 1 and bytes 2, 3 of each four go apart, those of two vectors in turn; lanes alternate."""
+    a, b, out = byte_lanes(32), byte_lanes(32), np.zeros(128, np.uint8)
+    _pair_up(a, b, out)
+    fours, both = a.reshape(8, 2, 2), np.stack([a.reshape(8, 2, 2), b.reshape(8, 2, 2)])
+    for odd in range(2):
+        np.testing.assert_array_equal(out[16 * odd : 16 * odd + 16], fours[:, odd].reshape(-1))
+        wanted = both[:, :, odd].swapaxes(0, 1).reshape(-1)
+        np.testing.assert_array_equal(out[32 + 32 * odd : 64 + 32 * odd], wanted)
+    np.testing.assert_array_equal(out[96:], np.where(np.arange(32) % 2, b, a))
+
+
+@inline
 def _spread(x, lane, out):
     lanes = load_f32x16(x, 0)
     store(out, 0, put.spread_lane(lanes, lane, lanes))

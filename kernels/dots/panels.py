@@ -1,0 +1,292 @@
+"""Many tokens in llama.cpp numerics: rows and activations as records, and the walk over both.
+
+Some rows are taken apart into the records of `integer_tiles.py`, once for all tokens. A few blocks of all these rows
+stay in the innermost cache while the tokens pass, group by group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from refgguf.kernels.dots import integer_tiles as tiles
+from refgguf.kernels.dots.activations import Activations, aligned
+from refgguf.kernels.dots.integer_tiles import (
+    BYTES_GROUP,
+    BYTES_WEIGHTS,
+    BYTES_X,
+    FACTORS,
+    GROUPS,
+    LANES,
+    PAIRS,
+    STEP,
+    SUMS,
+    TILE_ROWS,
+    TILE_SUMS,
+    TILE_TOKENS,
+    words_weights,
+    words_x,
+)
+from refgguf.kernels.dots.placement import byte_pairs, byte_pairs_of_both, load_i16x16, to_i16
+from refgguf.kernels.jit import kernel
+from refgguf.kernels.lanes import load_f32x8, load_u8x32, load_u32, store
+from refgguf.kernels.simd import tree_sum
+
+ROWS_AT_ONCE = 16
+NEAR_VALUES = 1024  # values of a row whose records lie near at a time
+
+
+@dataclass(frozen=True)
+class Panel:
+    """How rows of a type meet many tokens.
+
+    Args:
+        block_size: values in a record.
+        weights_bytes: bytes of a record of a group of rows.
+        x_bytes: bytes of a record of a group of tokens.
+        unpack: kernel `(raw, first, end, records)` that takes rows apart.
+        pack: kernel `(q, d, sums, records)` for the activations.
+        multiply: kernel `(weights, x, n_blocks, row groups, token groups, sums, room)`.
+        n_minima: lanes that minima have of their own.
+        factor: what the sum of the lanes is multiplied with in the end.
+    """
+
+    block_size: int
+    weights_bytes: int
+    x_bytes: int
+    unpack: Callable
+    pack: Callable
+    multiply: Callable
+    n_minima: int = 0
+    factor: float = 1.0
+
+    def records(self, made: Activations) -> np.ndarray:
+        """Return the activations as records."""
+        n, d_in = made.q.shape
+        out = aligned((-(-n // TILE_TOKENS) * (d_in // self.block_size) * self.x_bytes,), np.uint8)
+        self.pack(made.q, made.d, made.sums, out)
+        return out
+
+    def rows(self, raw: np.ndarray, x: np.ndarray, n: int, out: np.ndarray, first: int, end: int) -> None:
+        """Write columns first … end - 1 of out (n, d_out) from packed rows and the activations' records."""
+        token_groups = -(-n // TILE_TOKENS)
+        n_blocks = x.size // (token_groups * self.x_bytes)
+        row_groups = ROWS_AT_ONCE // TILE_ROWS
+        weights = aligned((row_groups * n_blocks * self.weights_bytes,), np.uint8)
+        sums = aligned((row_groups * token_groups * TILE_SUMS,), np.float32)
+        room = aligned((NEAR_VALUES // self.block_size * 2 * PAIRS,), np.float32)
+        for row in range(first, end, ROWS_AT_ONCE):
+            until = min(row + ROWS_AT_ONCE, end)
+            groups = -(-(until - row) // TILE_ROWS)
+            self.unpack(raw, row, until, weights)
+            self.multiply(weights, x, n_blocks, groups, token_groups, sums, room)
+            _finish(sums, groups, self.n_minima, np.float32(self.factor), out, row, until)
+
+
+def _walk(tile: Callable, block_size: int, weights_bytes: int, x_bytes: int) -> Callable:
+    """Return the kernel that multiplies records tile by tile."""
+    near = NEAR_VALUES // block_size
+
+    @kernel
+    def multiply(weights, x, n_blocks, row_groups, token_groups, sums, room):
+        sums[: row_groups * token_groups * TILE_SUMS] = np.float32(0)
+        for start in range(0, n_blocks, near):
+            n = min(near, n_blocks - start)
+            for t in range(token_groups):
+                x_at = (t * n_blocks + start) * x_bytes
+                for r in range(row_groups):
+                    w_at = (r * n_blocks + start) * weights_bytes
+                    tile(weights, w_at, x, x_at, n, sums, (t * row_groups + r) * TILE_SUMS, room)
+
+    return multiply
+
+
+@kernel
+def _finish(sums, row_groups, n_minima, factor, out, first, end):
+    """Add up the lanes of each pair: rows first … end - 1 with every token."""
+    for token in range(out.shape[0]):
+        group, token_in_group = token // TILE_TOKENS, token % TILE_TOKENS
+        for row in range(end - first):
+            at = (group * row_groups + row // TILE_ROWS) * TILE_SUMS
+            pair = row % TILE_ROWS * TILE_TOKENS + token_in_group
+            total = factor * tree_sum(load_f32x8(sums, at + LANES * pair))
+            m = at + LANES * PAIRS + pair
+            if n_minima == 4:
+                minima = (sums[m] + sums[m + 2 * PAIRS]) + (sums[m + PAIRS] + sums[m + 3 * PAIRS])
+                total = total + minima
+            elif n_minima == 1:
+                total = total + sums[m]
+            out[token, first + row] = total
+
+
+def _pack_bytes(pairs: bool) -> Callable:
+    """Return the kernel that writes activations of blocks of 256 as records of bytes.
+
+    Args:
+        pairs: whether the sums are those of 32 activations, two by two, rather than those of 16.
+    """
+
+    @kernel
+    def pack(q, d, sums, out):
+        n, d_in = q.shape
+        n_blocks = d_in // 256
+        codes, flat_sums = q.reshape(-1), sums.reshape(-1)
+        out[:] = 0
+        for token in range(n):
+            group, place = token // TILE_TOKENS, token % TILE_TOKENS
+            for block in range(n_blocks):
+                to = (group * n_blocks + block) * BYTES_X
+                for g in range(GROUPS):
+                    at = token * d_in + 256 * block + 64 * g
+                    low, high = load_u8x32(codes, at), load_u8x32(codes, at + 32)
+                    store(out, to + (g * TILE_TOKENS + place) * STEP, byte_pairs_of_both(low, high, 0))
+                    store(out, to + (g * TILE_TOKENS + place) * STEP + 32, byte_pairs_of_both(low, high, 1))
+                to += GROUPS * TILE_TOKENS * STEP
+                at = (token * n_blocks + block) * 16
+                if pairs:
+                    for i in range(8):
+                        both = np.int16(flat_sums[at + 2 * i] + flat_sums[at + 2 * i + 1])
+                        for row in range(TILE_ROWS):
+                            pair = row * TILE_TOKENS + place
+                            store(out, to + i // 2 * SUMS + 4 * pair + 2 * (i % 2), both)
+                else:
+                    store(out, to + place * SUMS, load_i16x16(flat_sums, at))
+                to += BYTES_X - FACTORS - GROUPS * TILE_TOKENS * STEP
+                for row in range(TILE_ROWS):
+                    store(out, to + 4 * (row * TILE_TOKENS + place), d[token, block])
+
+    return pack
+
+
+def _pack_words(steps: int) -> Callable:
+    """Return the kernel that writes activations as records of words of 32 * steps values."""
+    n_bytes = words_x(steps)
+
+    @kernel
+    def pack(q, d, sums, out):
+        n, d_in = q.shape
+        n_blocks = d_in // (32 * steps)
+        codes = q.reshape(-1)
+        out[:] = 0
+        for token in range(n):
+            group, place = token // TILE_TOKENS, token % TILE_TOKENS
+            for block in range(n_blocks):
+                to = (group * n_blocks + block) * n_bytes
+                for step in range(steps):
+                    values = load_u8x32(codes, token * d_in + 32 * (block * steps + step))
+                    at = to + (step * TILE_TOKENS + place) * STEP
+                    store(out, at, to_i16(byte_pairs(values, 0)))
+                    store(out, at + 32, to_i16(byte_pairs(values, 1)))
+                for row in range(TILE_ROWS):
+                    store(out, to + n_bytes - FACTORS + 4 * (row * TILE_TOKENS + place), d[token, block])
+
+    return pack
+
+
+def _unpack_bytes(type_size: int, group: Callable, rest: Callable, pairs: bool) -> Callable:
+    @kernel
+    def unpack(raw, first, end, out):
+        row_bytes = raw.shape[1]
+        n_blocks = row_bytes // type_size
+        flat, room = raw.reshape(-1), np.zeros(32, np.uint8)
+        if (end - first) % TILE_ROWS:
+            out[(end - first) // TILE_ROWS * n_blocks * BYTES_WEIGHTS :] = 0
+        for row in range(end - first):
+            place = row % TILE_ROWS
+            for block in range(n_blocks):
+                at = (first + row) * row_bytes + block * type_size
+                to = (row // TILE_ROWS * n_blocks + block) * BYTES_WEIGHTS
+                for g in range(GROUPS):
+                    low, high, scales = group(flat, at, g)
+                    t = to + g * BYTES_GROUP + place * (STEP + SUMS)
+                    store(out, t, byte_pairs_of_both(low, high, 0))
+                    store(out, t + 32, byte_pairs_of_both(low, high, 1))
+                    store(out, t + 64, scales)
+                words, d, minimum = rest(flat, at)
+                t = to + GROUPS * BYTES_GROUP
+                if pairs:
+                    store(room, 0, words)
+                    for k in range(4):
+                        both = load_u32(room, 16 + 4 * k)
+                        for token in range(TILE_TOKENS):
+                            store(out, t + SUMS * k + 4 * (place * TILE_TOKENS + token), both)
+                else:
+                    store(out, t + SUMS * place, words)
+                for token in range(TILE_TOKENS):
+                    t = to + BYTES_WEIGHTS - FACTORS + 4 * (place * TILE_TOKENS + token)
+                    store(out, t - FACTORS, d)
+                    store(out, t, minimum)
+
+    return unpack
+
+
+def _unpack_words(type_size: int, steps: int, step: Callable, scale: Callable) -> Callable:
+    n_bytes = words_weights(steps)
+
+    @kernel
+    def unpack(raw, first, end, out):
+        row_bytes = raw.shape[1]
+        n_blocks = row_bytes // type_size
+        flat = raw.reshape(-1)
+        if (end - first) % TILE_ROWS:
+            out[(end - first) // TILE_ROWS * n_blocks * n_bytes :] = 0
+        for row in range(end - first):
+            place = row % TILE_ROWS
+            for block in range(n_blocks):
+                at = (first + row) * row_bytes + block * type_size
+                to = (row // TILE_ROWS * n_blocks + block) * n_bytes
+                for s in range(steps):
+                    even, odd = step(flat, at, s)
+                    store(out, to + (s * TILE_ROWS + place) * STEP, even)
+                    store(out, to + (s * TILE_ROWS + place) * STEP + 32, odd)
+                d = scale(flat, at)
+                for token in range(TILE_TOKENS):
+                    store(out, to + n_bytes - FACTORS + 4 * (place * TILE_TOKENS + token), d)
+
+    return unpack
+
+
+_SUMS_OF_16, _SUMS_OF_32 = _pack_bytes(False), _pack_bytes(True)
+_BYTES = {
+    tile: _walk(tile, 256, BYTES_WEIGHTS, BYTES_X)
+    for tile in (tiles.bytes_less, tiles.bytes_with_minima, tiles.bytes_four_minima, tiles.bytes_one_minimum)
+}
+_WORDS = {
+    steps: (_pack_words(steps), _walk(tile, 32 * steps, words_weights(steps), words_x(steps)))
+    for steps, tile in ((1, tiles.words), (8, tiles.words_8))
+}
+
+
+def bytes_panel(type_size: int, group: Callable, rest: Callable, tile: Callable, n_minima: int = 0) -> Panel:
+    """Return the panel of a type of 256 values a block whose codes count from zero, at most 63.
+
+    Args:
+        type_size: bytes in a block.
+        group: part `(flat, at, g) -> (u8x32, u8x32, i16x16)`: codes 64 g … 64 g + 31 and 64 g + 32 … 64 g + 63 of the
+            block at byte `at`, and their scales, those of the first in lanes 0, 2, 4 …, of the second in 1, 3, 5 …
+        rest: part `(flat, at) -> (i16x16, d, minimum)`: what meets the sums of activations, and the two factors.
+        tile: one of `integer_tiles.bytes_*`.
+        n_minima: lanes that minima have of their own; their words are then the last eight.
+    """
+    pairs = n_minima > 0
+    unpack = _unpack_bytes(type_size, group, rest, pairs)
+    pack = _SUMS_OF_32 if pairs else _SUMS_OF_16
+    return Panel(256, BYTES_WEIGHTS, BYTES_X, unpack, pack, _BYTES[tile], n_minima)
+
+
+def words_panel(type_size: int, steps: int, step: Callable, scale: Callable, factor: float = 1.0) -> Panel:
+    """Return the panel of a type of signed numbers of 16 bits, scales within a block multiplied in.
+
+    Args:
+        type_size: bytes in a block.
+        steps: 32 values each; a block has 1 or 8.
+        step: part `(flat, at, s) -> (i16x16, i16x16)`: values 32 s … 32 s + 31 of the block at byte `at`, in the order
+            of `byte_pairs`.
+        scale: part `(flat, at) -> float32`, the block's scale.
+        factor: what the sum of the lanes is multiplied with in the end.
+    """
+    pack, multiply = _WORDS[steps]
+    unpack = _unpack_words(type_size, steps, step, scale)
+    return Panel(32 * steps, words_weights(steps), words_x(steps), unpack, pack, multiply, factor=factor)

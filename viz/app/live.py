@@ -69,7 +69,9 @@ class Bars(QWidget):
                 painter.setPen(ink)
             longest = max(candidate.share, candidate.before or 0.0)
             at = QRectF(words + room * longest + 5, y, figures, ROW)
-            painter.drawText(at, Qt.AlignmentFlag.AlignVCenter, percent(candidate.share))
+            painter.drawText(
+                at, Qt.AlignmentFlag.AlignVCenter, percent(candidate.share) if candidate.share else "0"
+            )
 
     def mousePressEvent(self, event) -> None:
         """Choose the token of a bar; Qt calls this."""
@@ -139,7 +141,9 @@ def candidates_of(shares: np.ndarray, before: np.ndarray | None, text_of) -> lis
         before: the same with nothing switched off, or None.
         text_of: readable text of a token.
     """
-    best = [int(i) for i in np.argsort(-shares, kind="stable")[:N_BARS]]
+    # at temperature 0 all but one have no share: what they were before puts those in order
+    order = np.argsort(-shares, kind="stable") if before is None else np.lexsort((-before, -shares))
+    best = [int(i) for i in order[:N_BARS]]
     if before is not None:
         was = int(np.argmax(before))
         best = best if was in best else [*best[:-1], was]

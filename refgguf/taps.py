@@ -229,7 +229,7 @@ def declare(
         meaning: replaces the table's meaning.
     """
     word = word or (MODEL_WORDS if layer is None else LAYER_WORDS)[name]
-    foreign = word.llama_cpp if llama_cpp is None else llama_cpp or None
+    foreign = (word.llama_cpp if llama_cpp is None else llama_cpp) or None
     if foreign is not None:
         foreign = (
             foreign.removeprefix("/") if layer is None or foreign.startswith("/") else f"{foreign}-{layer}"

@@ -47,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--begin-with", type=Path, help="a GGUF file exported earlier whose weights to start from"
     )
+    parser.add_argument("--answers", type=float, default=3.0, help="how often the loss of an answer counts")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -119,7 +120,7 @@ def main() -> None:
     earlier = {} if args.begin_with is None else begin_with(net, args.begin_with)
     net.to(args.device)
     optimiser = Optimiser(net, args.muon, args.adam, args.weight_decay)
-    batches = Batches(tokenizer, args.seed, drills=args.drills)
+    batches = Batches(tokenizer, args.seed, drills=args.drills, answer_weight=args.answers)
     step_loss = torch.compile(loss_of, dynamic=False) if args.compile else loss_of
     checkpoint, log = args.folder / "checkpoint.pt", args.folder / "log.csv"
     facts = {

@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-import refgguf
 from refgguf.demo.corpus import program_hash
 from refgguf.demo.training.batches import Batch, Batches
 from refgguf.demo.training.bpe import load_bpe
@@ -28,6 +27,7 @@ from refgguf.demo.training.evaluate import document_bias, head_scores, held_out_
 from refgguf.demo.training.muon import Optimiser, matrix_dtype
 from refgguf.demo.training.net import Net, Shape
 from refgguf.demo.training.start import start
+from refgguf.gguf.reader import open_file
 
 
 def arguments() -> argparse.Namespace:
@@ -84,7 +84,7 @@ def tensors(batch: Batch, device: str) -> tuple[torch.Tensor, torch.Tensor, torc
 
 def begin_with(net: Net, path: Path) -> dict[str, int]:
     """Copy the weights of a file that `export` wrote, and return the steps and tokens that went into it."""
-    with refgguf.open(path) as file:  # it names the weights as the network does
+    with open_file(path) as file:  # it names the weights as the network does
         net.load_state_dict({name: torch.from_numpy(file[name].dequantize()) for name in net.state_dict()})
         steps, tokens = (file.metadata[f"refgguf.demo.training_{what}"] for what in ("steps", "tokens"))
     return {"earlier_steps": int(steps), "tokens": int(tokens)}

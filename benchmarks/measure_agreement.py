@@ -2,7 +2,8 @@
 
     REFGGUF_TESTDATA=FOLDER python -m benchmarks.measure_agreement [MODEL…]
 
-FOLDER holds `archsuite/`: small random models and what llama.cpp computes for them. Writes
+FOLDER holds `archsuite/`: small random models and what llama.cpp computes for them; encoders are made on the spot and
+run in llama-cpp-python, which must be installed. Writes
 refgguf/arch/agreement.json; takes about a minute for all, and changes only those named if some are.
 """
 
@@ -13,8 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.support import archsuite
+import numpy as np
+
+import refgguf
+from tests.support import archsuite, llama_cpp
 from tests.support.archsuite import Case, nmse
+from tests.support.encoders import ENCODERS, GOLDEN, Encoder
 
 # errors beyond which a model's own noise is measured too: in float32, and with llama.cpp's table of GELU
 LOUD, LOUD_TABLE = 1e-10, 1e-8
@@ -50,18 +55,44 @@ def _short(value: float) -> float:
     return float(f"{value:.1e}")
 
 
+def measured_encoder(case: Encoder, folder: Path) -> dict[str, object]:
+    """Return the figures of an encoder: its vector against the kept one, its taps against llama.cpp's own run."""
+    path = case.write(folder)
+    model, theirs = refgguf.load(path), llama_cpp.traced(path, case.tokens)
+    ours = model.trace(case.tokens, list(theirs))
+    with np.load(GOLDEN) as golden:
+        expected = golden[case.name]
+    exact, table = (
+        nmse(model.embed(case.tokens, normalize=-1, numerics=how), expected) for how in ("exact", "llama.cpp")
+    )
+    model.file.close()
+    return {
+        "architecture": case.architecture,
+        "exact": _short(exact),
+        "llama_cpp": _short(table) if case.gelu else None,
+        "taps": len(theirs),
+        "worst_tap": _short(max(nmse(ours[name], expected) for name, expected in theirs.items())),
+    }
+
+
 def main() -> None:
     """Measure the models named, or all that run, and write the figures."""
-    asked, running = sys.argv[1:], archsuite.names(that_run=True)
+    encoders = {case.name: case for case in ENCODERS if case.architecture != "qwen3"}
+    asked, running = sys.argv[1:], [*archsuite.names(that_run=True), *encoders]
     if unknown := sorted(set(asked) - set(running)):
         sys.exit(f"no model of the suite that runs is called {', '.join(unknown)}")
     found = json.loads(TARGET.read_text(encoding="utf-8")) if asked else {}
     with tempfile.TemporaryDirectory() as folder:
         for name in asked or running:
+            if name in encoders:
+                found[name] = measured_encoder(encoders[name], Path(folder))
+                print(name, found[name], file=sys.stderr)
+                continue
             case = Case(name, Path(folder) / "model.gguf")
             found[name] = measured(case)
             print(name, found[name], file=sys.stderr)
             case.model.file.close()
+    llama_cpp.close()
     if not found:
         sys.exit("REFGGUF_TESTDATA names no folder with an archsuite")
     lines = (f" {json.dumps(name)}: {json.dumps(values)}" for name, values in sorted(found.items()))

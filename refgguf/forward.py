@@ -94,6 +94,30 @@ def _scores(
     return logits
 
 
+def hidden(
+    network: Network, weights: Weights, tokens: np.ndarray, cache: Cache, record: Recorder
+) -> np.ndarray:
+    """Return each token's vector: the residual stream that leaves the last layer, normed if the model norms it.
+
+    Args:
+        network: the blocks.
+        weights: their tensors.
+        tokens: (token,) ids, at least one.
+        cache: an empty one.
+        record: where intermediate tensors go.
+
+    Returns:
+        (token, d_model) float32.
+    """
+    at_once = TOKENS_AT_ONCE if record.idle and network.causal else len(tokens)
+    rows = []
+    for start in range(0, len(tokens), at_once):
+        part = tokens[start : start + at_once]
+        x = _residual(network, weights, part, cache, start, record)
+        rows.append(network.final(x, Scope(weights, record, _positions(part, start), part)))
+    return np.concatenate(rows)
+
+
 def _positions(tokens: np.ndarray, n_past: int) -> np.ndarray:
     return n_past + np.arange(len(tokens), dtype=np.int64)
 

@@ -17,6 +17,7 @@ from refgguf import taps as tap_names
 from refgguf.arch import build, find_architecture
 from refgguf.arch.hyper import HyperParameters
 from refgguf.blocks.scope import Scope, Weights
+from refgguf.embedding import TextVectors
 from refgguf.errors import ContextOverflowError, InputError, TokenizerError, TokenRangeError
 from refgguf.forward import Cache, forward
 from refgguf.gguf.reader import GGUFFile, open_file
@@ -56,7 +57,7 @@ def load_model(
     return Model(open_file(path), numerics=numerics, context_length=context_length)
 
 
-class Model:
+class Model(TextVectors):
     """A GGUF file that runs: its tensors stay packed in the mapped file.
 
     Attributes:
@@ -184,6 +185,7 @@ class Model:
             TokenRangeError: an id lies outside the vocabulary.
             ContextOverflowError: there are more tokens than the model was made for.
         """
+        self._check_scores()
         cache = self.new_cache()
         return forward(self.network, self._with(numerics), self._checked(ids, cache), cache, self._recorder())
 
@@ -216,8 +218,9 @@ class Model:
             residual: (token, d_model) float32.
 
         Returns:
-            (token, vocab) float32 scores.
+            (token, vocab) float32 scores; an InputError for an encoder, which has none.
         """
+        self._check_scores()
         residual = np.ascontiguousarray(residual, np.float32)
         nothing = np.zeros(len(residual), np.int64)
         return self.network.head(residual, Scope(self._with(None), Recorder(self.taps), nothing, nothing))
@@ -261,10 +264,7 @@ class Model:
             TokenRangeError: an id lies outside the vocabulary.
             ContextOverflowError: the prompt is longer than the context.
         """
-        if not self.network.causal:
-            raise InputError(
-                "the model does not continue texts, it fills in masked tokens: use logits() or trace()"
-            )
+        self.check_writes()
         sampling = Sampling(temperature, top_k, top_p, min_p)
         cache = self.new_cache() if cache is None else cache
         tokens = self._checked(ids, cache)

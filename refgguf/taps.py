@@ -201,6 +201,7 @@ SUMMARY = (
     "blk.*.ssm_out", "blk.*.time_mix_out", "blk.*.shortconv.out", "blk.*.linear_attn_out",
     "blk.*.kda_out", "blk.*.lightning_out",
     "blk.*.router_topk", "blk.*.router_weights", "final_norm", "logits",
+    "pooled*", "class_*",
 )  # fmt: skip
 
 

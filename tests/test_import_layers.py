@@ -18,7 +18,7 @@ LAYERS = (
     ("taps", "trace"),
     ("blocks",),
     ("arch",),
-    ("forward", "sampling", "demo"),
+    ("forward", "sampling", "embedding", "demo"),
     ("model",),
     ("compare", "engines", "probe"),
     ("report",),

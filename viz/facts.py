@@ -37,8 +37,8 @@ def shown_of_model(model: Model, trace: Trace, prompt: str = "", **options) -> S
         Facts(name, details, prompt or joined(trace)),
         taps=model.taps,
         text_of=model.token_text,
-        lens=model.lens,
-        reads=reader_of(model),
+        lens=model.lens if model.network.scores_vocabulary else None,
+        reads=reader_of(model) if model.network.scores_vocabulary else None,
         weights=model.file.tensors,
         **options,
     )

@@ -14,10 +14,12 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 
 from refgguf.arch.catalogue import Entry, entries, missing
 from refgguf.arch.hyper import HyperParameters
+from refgguf.arch.pooling import pooling
 from refgguf.arch.registry import REGISTRY, Architecture
 from refgguf.blocks.network import Network
 from refgguf.errors import MissingTensorError, ShapeMismatchError, UnknownArchitectureError
@@ -74,6 +76,8 @@ def build(hp: HyperParameters) -> Network:
         ShapeMismatchError: a tensor has another shape than the metadata says.
     """
     network = find_architecture(hp.architecture).build(hp)
+    if network.pooling is None:
+        network = replace(network, pooling=pooling(hp, causal=network.causal))
     check_tensors(network, hp.tensors)
     return network
 

@@ -10,10 +10,12 @@ from refgguf.arch.mixture import experts
 from refgguf.arch.parts import attention, feed_forward, layer, rms_norm
 from refgguf.arch.positions import rope
 from refgguf.blocks.block import Block
+from refgguf.blocks.encoding import Encoding
 from refgguf.blocks.ends import Embedding, Head
 from refgguf.blocks.layer import Layer
 from refgguf.blocks.network import Network
 from refgguf.blocks.norm import Norm
+from refgguf.blocks.pooling import Pooling
 from refgguf.blocks.rope import Rope
 
 # the same for every layer, or by its number
@@ -29,6 +31,8 @@ def network(
     head: Mapping[str, Any] | None = None,
     tied: bool = False,
     n_layers: int | None = None,
+    pool: Pooling | None = None,
+    norm_tensor: str = "output_norm",
     **switches: Any,
 ) -> Network:
     """Return a network; the output matrix is the embedding where the file has no other.
@@ -41,15 +45,17 @@ def network(
         head: switches of `Head`.
         tied: the embedding is the output matrix whatever the file has.
         n_layers: how many layers run; as many as the file has if None.
+        pool: in place of an output matrix, what becomes of the tokens' vectors.
+        norm_tensor: with `pool`: name of the final norm's tensors.
         switches: as in `Network`.
     """
     matrix = "output" if hp.has("output.weight") and not tied else "token_embd"
+    end = {"n_outputs": hp.n_vocab, "d_model": hp.d_model, "norm": norm, "matrix": matrix, **(head or {})}
     return Network(
         Embedding(hp.n_vocab, hp.d_model, **(embedding or {})),
         tuple(build(number) for number in range(hp.n_layers if n_layers is None else n_layers)),
-        Head(
-            **{"n_outputs": hp.n_vocab, "d_model": hp.d_model, "norm": norm, "matrix": matrix, **(head or {})}
-        ),
+        Head(**end) if pool is None else Encoding(hp.d_model, norm, pool, norm_tensor),
+        pooling=pool,
         **switches,
     )
 

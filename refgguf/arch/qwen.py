@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from refgguf.arch.decoder import decoder, network
 from refgguf.arch.hyper import HyperParameters
 from refgguf.arch.parts import attention, feed_forward, layer, qk_norm, rms_norm
+from refgguf.arch.pooling import pooling
 from refgguf.arch.positions import multi_axis_rope, rope
 from refgguf.arch.registry import architecture
 from refgguf.blocks.layer import Layer
@@ -49,8 +52,12 @@ def dream(hp: HyperParameters) -> Network:
 
 @architecture("qwen3", blocks="RMSNorm · q/k-norm · RoPE · grouped-query attention · SwiGLU")
 def qwen3(hp: HyperParameters) -> Network:
-    """Build it."""
-    return decoder(hp, "split", mixer=qk_norm(rms_norm(hp)))
+    """Build it; as a reranker it gives the probability of each label."""
+    return _ranking(hp, decoder(hp, "split", mixer=qk_norm(rms_norm(hp))))
+
+
+def _ranking(hp: HyperParameters, network: Network) -> Network:
+    return replace(network, pooling=pooling(hp, causal=True, softmax=True))
 
 
 @architecture(
@@ -61,9 +68,10 @@ def qwen3(hp: HyperParameters) -> Network:
 def qwen3vl(hp: HyperParameters) -> Network:
     """Build the language model; the output matrix may score the last entries of the vocabulary only."""
     n_outputs = hp.tensors["output.weight"].shape[0] if hp.has("output.weight") else hp.n_vocab
-    return decoder(
+    network = decoder(
         hp,
         lambda number: multi_axis_rope(hp, number, interleaved_axes=True),
         mixer=qk_norm(rms_norm(hp)),
         head={"n_outputs": n_outputs, "n_unscored": max(0, hp.n_vocab - n_outputs)},
     )
+    return _ranking(hp, network)

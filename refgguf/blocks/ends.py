@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -106,6 +107,8 @@ class Head:
     n_unscored: int = 0
     norm_tensor: str = "output_norm"
 
+    scores_vocabulary: ClassVar[bool] = True
+
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
         return [
@@ -134,9 +137,13 @@ class Head:
         formula += f" after {self.n_unscored} × −∞" if self.n_unscored else ""
         yield declare("logits", inputs=["logits_raw"], formula=formula)
 
+    def final(self, x: np.ndarray, s: Scope) -> np.ndarray:
+        """Return each token's vector, (token, d_model) float32."""
+        return s.tap("final_norm", self.norm(x, s, self.norm_tensor))
+
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Score every vocabulary entry: (token, d_model) → (token, vocab) float32."""
-        x = s.tap("final_norm", self.norm(x, s, self.norm_tensor))
+        x = self.final(x, s)
         logits = s.weights.linear(x, f"{self.matrix}.weight")
         if (scale := s.optional("output.scale")) is not None:
             logits = logits * scale

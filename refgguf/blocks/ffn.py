@@ -109,8 +109,14 @@ class FeedForward(Block):
         gate, up, _, _ = self._names
         if self.gate == "merged":
             weights = linear_weights(up)
+            biased = "ffn_up" in self.biased
             yield declare(
-                "ffn_gate_up", inputs=[source], weights=weights, formula="x · Wgate,upᵀ", layer=layer
+                "ffn_gate_up",
+                inputs=[source],
+                weights=weights,
+                formula="x · Wgate,upᵀ" + (" + b" if biased else ""),
+                llama_cpp="ffn_up_b" if biased else None,
+                layer=layer,
             )
             for name, half in ((gate, "first"), (up, "second")):
                 formula = f"{half} half of ffn_gate_up"

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from refgguf.blocks.encoding import Encoding
 from refgguf.blocks.ends import Embedding, Head
 from refgguf.blocks.layer import Layer
+from refgguf.blocks.pooling import Pooling
 from refgguf.blocks.scope import Need, Scope
 from refgguf.blocks.step import Step
+from refgguf.blocks.summed_embedding import SummedEmbedding
 from refgguf.taps import Tap
 
 
@@ -22,22 +25,29 @@ class Network:
     Attributes:
         embedding: tokens → residual stream.
         layers: the layers in order.
-        head: residual stream → scores.
+        head: residual stream → scores, or vectors.
         blocks: for each layer the number of the file's block whose tensors it works with; () if that is its own.
         causal: no token sees a later one, so that a text can be run in pieces.
-        llama_cpp: llama.cpp's names of taps outside the layers that differ from the table's; "" for none.
+        llama_cpp: llama.cpp's names of taps that differ from the table's; "" for none.
         before: steps between the embedding and the first layer.
         after: steps between the last layer and the head.
+        pooling: what becomes of the tokens' vectors when a text is turned into one; None if that is not known.
     """
 
-    embedding: Embedding
+    embedding: Embedding | SummedEmbedding
     layers: tuple[Layer, ...]
-    head: Head
+    head: Head | Encoding
     blocks: tuple[int, ...] = ()
     causal: bool = True
     llama_cpp: Mapping[str, str] = field(default_factory=dict)
     before: tuple[Step, ...] = ()
     after: tuple[Step, ...] = ()
+    pooling: Pooling | None = None
+
+    @property
+    def scores_vocabulary(self) -> bool:
+        """Whether it scores every vocabulary entry; otherwise it turns texts into vectors."""
+        return self.head.scores_vocabulary
 
     def prefixes(self, layer: int) -> tuple[str, str]:
         """Return what stands before the names of a layer's taps and of its tensors."""
@@ -53,6 +63,7 @@ class Network:
                 name = need.name.removeprefix("/") if outside else self.prefixes(number)[1] + need.name
                 yield Need(name, need.shape, need.optional)
         yield from self.head.needs()
+        yield from self.pooling.needs() if self.pooling else ()
 
     def taps(self) -> Iterator[Tap]:
         """Declare every tap, in order of execution."""
@@ -89,9 +100,16 @@ class Network:
 
     def score(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Score every vocabulary entry by what leaves the last layer: (token, vocab) float32."""
+        return self.head(self._leave(x, s), s)
+
+    def final(self, x: np.ndarray, s: Scope) -> np.ndarray:
+        """Return each token's vector, normed if the model norms it: (token, d_model) float32."""
+        return self.head.final(self._leave(x, s), s)
+
+    def _leave(self, x: np.ndarray, s: Scope) -> np.ndarray:
         for step in self.after:
             x = step(x, s)
-        return self.head(x, s)
+        return x
 
     def new_states(self) -> list[Any]:
         """Return what each layer keeps between calls, empty."""

@@ -133,6 +133,7 @@ def command(
         raise InputError("--system is a message of a conversation; give --chat too")
     start = time.perf_counter()
     loaded = refgguf.load(model, numerics=numerics)
+    loaded.check_writes()
     result = Generation(chat_ids(loaded, prompt, system) if chat else prompt.ids_for(loaded))
     result.load_seconds = time.perf_counter() - start
     person = console.is_terminal(sys.stdout)

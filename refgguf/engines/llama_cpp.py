@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from types import ModuleType
 
 import numpy as np
@@ -76,6 +77,12 @@ def capture(model: Model, ids: Sequence[int], taps: Sequence[str] | None = None)
     return _as_trace(model, ids, _evaluate(model, ids), taps)
 
 
+@cache
+def _silent(lib: ModuleType) -> object:
+    """Return what llama.cpp calls in place of printing; it goes on calling it after a capture, so it is kept."""
+    return lib.llama_log_callback(lambda level, text, data: None)
+
+
 @contextlib.contextmanager
 def _plain_kernels() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in PLAIN_KERNELS}
@@ -94,8 +101,7 @@ def _evaluate(model: Model, ids: list[int]) -> dict[str, list[np.ndarray]]:
     """Return what the callback was shown: arrays in NumPy order by llama.cpp's name, in order of execution."""
     with _plain_kernels():
         lib = _library()
-        silent = lib.llama_log_callback(lambda level, text, data: None)
-        lib.llama_log_set(silent, None)
+        lib.llama_log_set(_silent(lib), None)
         nodes: dict[str, list[np.ndarray]] = {}
         wanted = {tap.llama_cpp for tap in model.taps.values() if tap.llama_cpp}
 
@@ -157,6 +163,8 @@ def _context(lib: ModuleType, loaded: object, model: Model, n_tokens: int, look:
     settings.op_offload = False
     settings.no_perf = True
     settings.cb_eval = look
+    if not model.network.scores_vocabulary:
+        settings.embeddings = True  # pooled as the file says
     context = lib.llama_init_from_model(loaded, settings)
     if not context:
         raise EngineError(f"{model.path}: llama.cpp cannot make a context of {settings.n_ctx} tokens")
@@ -210,6 +218,7 @@ def _may_be(array: np.ndarray, tap: Tap, model: Model, n_tokens: int) -> bool:
     """Say whether the tap's weight gives arrays of this width, or of a multiple of it."""
     shapes = (model.file.tensors[name].shape for name in tap.weights if name in model.file.tensors)
     first = next(iter(shapes), ())
+    n_tokens = 1 if tap.axes[0] == "text" else n_tokens
     return len(first) not in (1, 2) or array.size // n_tokens % first[0] == 0
 
 
@@ -218,6 +227,8 @@ def _in_axes(array: np.ndarray, tap: Tap, model: Model, n_tokens: int) -> np.nda
     if tap.axes == ("head", "query", "key"):
         # ggml pads the key axis; what lies beyond the last token is masked
         return array.reshape(array.shape[-3:])[:, :n_tokens, :n_tokens].copy() if array.ndim >= 3 else None
+    if tap.axes[0] == "text" and array.size:  # one vector for all tokens
+        return array.reshape(1, -1)
     if array.size == 0 or array.size % n_tokens:
         return None
     flat = array.reshape(n_tokens, -1)

@@ -43,6 +43,7 @@ class Tokenizer:
         self.vocabulary = Vocabulary(metadata, self._default_ids())
         self.add_bos = read_flag(metadata, "add_bos_token", flags.get("add_bos", False))
         self.add_eos = read_flag(metadata, "add_eos_token", flags.get("add_eos", False))
+        self.add_sep = read_flag(metadata, "add_sep_token", flags.get("add_sep", False))
         self.add_space_prefix = read_flag(metadata, "add_space_prefix", flags.get("add_space_prefix", False))
         self.clean_spaces = flags.get("clean_spaces", False)
 

@@ -48,6 +48,7 @@ class BPETokenizer(Tokenizer):
     def _default_flags(self) -> Mapping[str, bool]:
         return {
             "add_bos": self._rules.get("add_bos", False),
+            "add_sep": self._rules.get("add_sep", False),
             "clean_spaces": self._rules.get("clean_spaces", True),
         }
 

@@ -18,7 +18,7 @@ class NoTokenizer(Tokenizer):
 
     def __init__(self, metadata: Mapping[str, Any]):
         self.metadata = metadata
-        self.add_bos = self.add_eos = self.add_space_prefix = self.clean_spaces = False
+        self.add_bos = self.add_eos = self.add_sep = self.add_space_prefix = self.clean_spaces = False
         self._n_vocab = _vocab_size(metadata)
 
     def encode(self, text: str | bytes, *, add_special: bool = True, parse_special: bool = True) -> list[int]:

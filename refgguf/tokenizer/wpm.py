@@ -35,7 +35,7 @@ class WPMTokenizer(Tokenizer):
 
     family = "WPM"
     default_ids: ClassVar = {"bos": 101, "unknown": 100, "separator": 102, "padding": 0, "mask": 103}
-    default_flags: ClassVar = {"add_bos": True, "clean_spaces": True}
+    default_flags: ClassVar = {"add_bos": True, "add_sep": True, "clean_spaces": True}
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
         return self._cache.ids(uni.decode_lenient(bytes_of(text)).translate(self._normal).split(" "))

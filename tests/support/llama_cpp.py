@@ -8,15 +8,19 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 # read by ggml when it is loaded
 SETTINGS = {"GGML_CPU_TILED_MM": "0", "GGML_CPU_DISABLE_FUSION": "1"}
+_silent: list[object] = []  # keeps what llama.cpp calls alive
 _worker: list[ProcessPoolExecutor] = []
 
 
@@ -31,16 +35,42 @@ def logits(path: Path, tokens: list[int], *, n_ctx: int = 256) -> np.ndarray:
     Raises:
         RuntimeError: llama.cpp does not run the model.
     """
+    return _submit(_logits, str(path), tokens, n_ctx)
+
+
+def _submit(work: Callable, path: str, *rest: object) -> Any:
     if importlib.util.find_spec("llama_cpp") is None:
         pytest.skip("llama-cpp-python is not installed")
     if not _worker:
         context = multiprocessing.get_context("spawn")
         _worker.append(ProcessPoolExecutor(1, mp_context=context, initializer=_prepare))
     try:
-        return _worker[0].submit(_logits, str(path), tokens, n_ctx).result(timeout=120)
+        return _worker[0].submit(work, path, *rest).result(timeout=120)
     except BrokenProcessPool:
         _worker.clear()
         raise RuntimeError(f"llama.cpp ended its process over {path}") from None
+
+
+def embedding(path: Path, tokens: list[int], pooling: int) -> np.ndarray:
+    """Return what llama.cpp pools the tokens to, as it stands; skip the test where llama-cpp-python is not installed.
+
+    Args:
+        path: the model.
+        tokens: the text.
+        pooling: its number in llama.h.
+
+    Returns:
+        (d_model,) float32; (token, d_model) for 0, no pooling; (label,) for 4, rank.
+
+    Raises:
+        RuntimeError: llama.cpp does not run the model.
+    """
+    return _submit(_embedding, str(path), tokens, pooling)
+
+
+def traced(path: Path, tokens: list[int]) -> dict[str, np.ndarray]:
+    """Return llama.cpp's intermediate tensors by our names of taps; skip the test where it is not installed."""
+    return _submit(_traced, str(path), tokens)
 
 
 def close() -> None:
@@ -51,11 +81,53 @@ def close() -> None:
 
 def _prepare() -> None:
     os.environ.update(SETTINGS)
+    import llama_cpp as lib
+
+    _silent.append(lib.llama_log_callback(lambda level, text, data: None))
+    lib.llama_log_set(_silent[0], None)
+
+
+def _traced(path: str, tokens: list[int]) -> dict[str, np.ndarray]:
+    import refgguf
+    from refgguf.engines.llama_cpp import capture
+
+    return dict(capture(refgguf.load(path), tokens))
+
+
+def _embedding(path: str, tokens: list[int], pooling: int) -> np.ndarray:
+    import llama_cpp as lib
+
+    model, context = _run(lib, path, tokens, 256, pooling)
+    if pooling == 0:
+        width = lib.llama_model_n_embd(model)
+        rows = (lib.llama_get_embeddings_ith(context, i) for i in range(len(tokens)))
+        found = np.stack([np.ctypeslib.as_array(row, (width,)).copy() for row in rows])
+    else:
+        width = lib.llama_model_n_cls_out(model) if pooling == 4 else lib.llama_model_n_embd(model)
+        found = np.ctypeslib.as_array(lib.llama_get_embeddings_seq(context, 0), (width,)).copy()
+    lib.llama_free(context)
+    lib.llama_model_free(model)
+    return found
 
 
 def _logits(path: str, tokens: list[int], n_ctx: int) -> np.ndarray:
     import llama_cpp as lib
 
+    model, context = _run(lib, path, tokens, n_ctx)
+    n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
+    rows = (
+        np.ctypeslib.as_array(lib.llama_get_logits_ith(context, i), (n_vocab,)) for i in range(len(tokens))
+    )
+    scores = np.stack([row.copy() for row in rows])
+    lib.llama_free(context)
+    lib.llama_model_free(model)
+    return scores
+
+
+def _run(
+    lib: ModuleType, path: str, tokens: list[int], n_ctx: int, pooling: int | None = None
+) -> tuple[Any, Any]:
+    """Load a model and run tokens; returns it and the context that holds what came out."""
     model_settings = lib.llama_model_default_params()
     model_settings.use_extra_bufts, model_settings.n_gpu_layers = False, 0
     model = lib.llama_model_load_from_file(os.fsencode(path), model_settings)
@@ -66,6 +138,8 @@ def _logits(path: str, tokens: list[int], n_ctx: int) -> np.ndarray:
     settings.n_threads = settings.n_threads_batch = settings.n_seq_max = 1
     settings.type_k = settings.type_v = settings.flash_attn_type = 0  # float32 cache, no flash attention
     settings.op_offload = False
+    if pooling is not None:
+        settings.embeddings, settings.pooling_type = True, pooling
     context = lib.llama_init_from_model(model, settings)
     batch = lib.llama_batch_init(len(tokens), 0, 1)
     batch.n_tokens = len(tokens)
@@ -74,12 +148,5 @@ def _logits(path: str, tokens: list[int], n_ctx: int) -> np.ndarray:
         batch.seq_id[i][0] = 0
     if not context or lib.llama_decode(context, batch) != 0:
         raise RuntimeError(f"llama.cpp does not run {path}")
-    n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
-    rows = (
-        np.ctypeslib.as_array(lib.llama_get_logits_ith(context, i), (n_vocab,)) for i in range(len(tokens))
-    )
-    scores = np.stack([row.copy() for row in rows])
     lib.llama_batch_free(batch)
-    lib.llama_free(context)
-    lib.llama_model_free(model)
-    return scores
+    return model, context

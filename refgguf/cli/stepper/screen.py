@@ -12,7 +12,7 @@ from rich.text import Text
 
 from refgguf.cli.stepper import page
 from refgguf.cli.stepper.keys import read_key, single_keys
-from refgguf.errors import ContextOverflowError
+from refgguf.errors import ContextOverflowError, InputError
 
 if TYPE_CHECKING:
     from refgguf.cli.stepper.guesses import Guesses
@@ -118,7 +118,7 @@ class Screen:
             return
         try:
             self.walk.extend()
-        except ContextOverflowError as error:
+        except (ContextOverflowError, InputError) as error:
             self.message = str(error)
 
     def _typed(self, key: str) -> None:

@@ -138,7 +138,10 @@ class Walk:
 
         Raises:
             ContextOverflowError: the model was made for no more tokens.
+            InputError: the model is an encoder, which adds none.
         """
+        if "logits" not in self.trace:
+            raise InputError("the model turns texts into vectors; it does not add to them")
         best = int(self.trace["logits"][-1].argmax())
         self._run([*self.trace.tokens.tolist(), best])
         self.token = self.n_tokens - 1

@@ -8,6 +8,7 @@ from refgguf.blocks.pooling import KINDS, Classifier, Pooling
 
 # numbers of pooling_type (llama.cpp include/llama.h, llama_pooling_type) are places in KINDS
 NONE, MEAN = 0, 1
+UNSPECIFIED = -1  # written as a number without sign by llama.cpp; the same as a file that says nothing
 DENSE = ("dense_2", "dense_3")
 
 
@@ -32,13 +33,15 @@ def pooling(
 
     Source: llama.cpp src/llama-graph.cpp, build_pooling and build_dense_out.
     """
-    number = hp.int("pooling_type", NONE)
+    number = hp.int("pooling_type", NONE, least=UNSPECIFIED, most=2**32 - 1)
+    if number in (UNSPECIFIED, 2**32 + UNSPECIFIED):
+        number = NONE
     if number >= len(KINDS):
         known = ", ".join(f"{n} ({name})" for n, name in enumerate(KINDS))
         raise hp.error("pooling_type", f"is {number}; known are {known}")
     head = None
     if hp.has("cls.weight") or hp.has("cls.output.weight"):
-        mean = hp.int("classifier.pooling_type", reads) == MEAN
+        mean = hp.int("classifier.pooling_type", reads, most=2**32 - 1) == MEAN
         head = Classifier(
             d_hidden=_rows(hp, "cls"),
             act=act,

@@ -14,7 +14,7 @@ A, B, C = 3.4445, -4.7750, 2.0315
 
 
 def matrix_dtype(device: str) -> torch.dtype:
-    """bfloat16 where the device multiplies it fast, float32 on a CPU without AVX-512 (there a third as fast)."""
+    """bfloat16 where the device multiplies it fast; float32 on a CPU without AVX-512, which only emulates it."""
     slow = device == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     return torch.float32 if slow else torch.bfloat16
 

@@ -11,13 +11,13 @@ same run. Ratios within a row are what to compare.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from benchmarks.timing import best_seconds
 from refgguf.kernels.jit import n_threads, parallel_rows
 from refgguf.kernels.quants import QuantFormat, dequantize_rows, format_of, formats
 from refgguf.weights.references import Reference, ggml, ggml_decoder, ggml_library, gguf_package, plain
@@ -63,20 +63,6 @@ def runner(
     if kind == "plain":
         blocks = blocks[:N_PLAIN_BLOCKS]
     return (lambda: reference.decode(quant, blocks)), len(blocks) * quant.block_size
-
-
-def best_seconds(runs: dict[str, Callable[[], None]], rounds: int, budget: float = 1.0) -> dict[str, float]:
-    """Return the shortest time of each, taken in turn after one round to warm up; stop early when they take long."""
-    best, begun = dict.fromkeys(runs, float("inf")), time.perf_counter()
-    for turn in range(rounds + 1):
-        for kind, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if turn:
-                best[kind] = min(best[kind], time.perf_counter() - start)
-        if turn and time.perf_counter() - begun > budget:
-            break
-    return best
 
 
 def copier(out: np.ndarray) -> Callable[[], None]:
@@ -127,7 +113,7 @@ def measured(name: str) -> Speeds:
             runs = {kind: run for kind, (run, _) in _known(made)}
             if "copy" in kinds:
                 runs["copy"], work["copy"] = copier(out), 2 * out.nbytes
-            best = best_seconds(runs, rounds)
+            best = best_seconds(runs, rounds, budget=1.0)
             found |= {kind: work[kind] / best[kind] / 1e9 for kind in runs}
         return found
 

@@ -15,12 +15,12 @@ compare. REFGGUF_GGML names the folder of another build of ggml.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from benchmarks.timing import best_seconds
 from refgguf.kernels.dots import dots
 from refgguf.kernels.dots.activations import aligned, convert, read_only
 from refgguf.kernels.jit import n_threads
@@ -108,18 +108,6 @@ def runners(
 def _agree(a: np.ndarray, b: np.ndarray, sizes: np.ndarray, share: float) -> None:
     """Fail where two results differ by more than a share of the sum of their products' sizes."""
     assert (np.abs(a - b) <= share * sizes).all(), "the implementations do not compute the same"
-
-
-def best_seconds(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the shortest time of each, taken in turn after one round to warm up."""
-    best = dict.fromkeys(runs, float("inf"))
-    for turn in range(rounds + 1):
-        for kind, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if turn:
-                best[kind] = min(best[kind], time.perf_counter() - start)
-    return best
 
 
 def row(name: str) -> list[str]:

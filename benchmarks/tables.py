@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 
 from benchmarks import bench_decode, bench_matmul
+from benchmarks.timing import best_seconds
 from refgguf.kernels.dots import dots
 from refgguf.kernels.jit import n_threads
 from refgguf.kernels.quants import format_of, formats
@@ -67,7 +68,7 @@ def multiply_row(name: str) -> list[str]:
     cells = [name]
     one, many = n * n * format_of(name).bits_per_weight / 8, 2.0 * n * n * bench_matmul.N_TOKENS
     for case, work, rounds in ((bench_matmul.ONE, one, 60), (bench_matmul.MANY, many, 7)):
-        seconds = bench_matmul.best_seconds(bench_matmul.runners(name, case), rounds)
+        seconds = best_seconds(bench_matmul.runners(name, case), rounds)
         speeds = {kind: work / each / 1e9 for kind, each in seconds.items()}
         cells += [figure(speeds.get(kind)) for kind in bench_matmul.IMPLEMENTATIONS]
         for kind in ("exact", "llama.cpp"):

@@ -45,8 +45,8 @@ def document(rng: Random, test: bool = False) -> str:
     return " ".join(scene(rng, test) for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 4))))
 
 
-# Told thoroughly in drills, where every question that the facts allow is asked: relations between people and
-# things are learned several times faster when each telling is asked about from all sides.
+# Told thoroughly in drills, where every question that the facts allow is asked, so that more of the text is answers;
+# the numbers are how often each is drawn.
 DRILLS = {give: 35, early_fact: 30, where: 15, compare: 20, names_again: 8}
 WORDS_DRILL = 4
 

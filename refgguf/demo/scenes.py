@@ -78,10 +78,14 @@ def _give_ask(rng: Random, giver: str, taker: str, look: str, noun: str, questio
 
 
 def give(rng: Random, test: bool, thorough: bool = False) -> str:
-    """Who gave what to whom: one to three gifts, then who has it, who gave it, or what it was."""
-    people, nouns = rng.sample(NAMES, 6), list(THINGS)
+    """Who gave what to whom: one to three gifts, then who has it, who gave it, or what it was.
+
+    Told thoroughly, up to five gifts, and every question about each.
+    """
+    n = rng.randint(1, 5) if thorough else 3
+    people, nouns = rng.sample(NAMES, 2 * n), list(THINGS)
     gifts = []
-    for i in range(rng.choice((1, 2, 2, 3))):
+    for i in range(n if thorough else rng.choice((1, 2, 2, 3))):
         giver, taker = people[2 * i : 2 * i + 2]
         # Who and to whom are given, the look and the noun are redrawn until the gift is in the wanted part.
         look, noun = draw(
@@ -185,19 +189,22 @@ FACT_VALUES = {"colour": COLOURS, "pet": ANIMALS, "food": FOODS, "job": JOBS, "h
 
 
 def early_fact(rng: Random, test: bool, thorough: bool = False) -> str:
-    """Facts stated early and needed later: two people, one kind of fact, some sentences between."""
+    """Facts stated early and needed later: two or three people, one kind of fact, some sentences between.
+
+    Told thoroughly, up to five people, each asked about once, and seldom anything between.
+    """
 
     def facts(rng: Random) -> tuple:
         kind = rng.choice(tuple(FACT_VALUES))
-        n = rng.choice((2, 2, 3))
+        n = rng.randint(2, 5) if thorough else rng.choice((2, 2, 3))
         people, values = rng.sample(NAMES, n), rng.sample(FACT_VALUES[kind], n)
         return tuple((kind, name, value) for name, value in zip(people, values, strict=True))
 
     rows = draw_row(rng, test, "fact", facts)
     told = " ".join(_fact(rng, *row) for row in rows)
-    asked = rng.sample(rows * 2, 2 * len(rows)) if thorough else rng.sample(rows, rng.choice((1, 2)))
-    asks = " ".join(dict.fromkeys(_fact_ask(rng, *row) for row in asked))  # the same one but once
-    return f"{told} {filler(rng, 1, 4)}{asks}"
+    asked = rng.sample(rows, len(rows) if thorough else rng.choice((1, 2)))
+    asks = " ".join(_fact_ask(rng, *row) for row in asked)
+    return f"{told} {filler(rng, 0, 1) if thorough else filler(rng, 1, 4)}{asks}"
 
 
 def _put(rng: Random, name: str, thing: str, spot: str) -> str:

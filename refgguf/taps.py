@@ -138,6 +138,7 @@ LAYER_WORDS = {
     "ffn_norm": Word("token d_model", "norm", "residual stream normed for the feed-forward network", "ffn_norm"),
     "ffn_gate_up": Word("token d_ff", "ffn", "gates and inputs of all neurons from one fused matrix", "ffn_up"),
     "ffn_gate": Word("token d_ff", "ffn", "gate of each neuron before its activation", "ffn_gate", "mlp.hook_pre"),
+    "ffn_gate_sparse": Word("token d_ff", "ffn", "gates of the few neurons that count, 0 for the others", ""),
     "ffn_up": Word("token d_ff", "ffn", "input of each neuron", "ffn_up", "mlp.hook_pre_linear"),
     "ffn_act": Word("token d_ff", "ffn", "activation of each neuron", "ffn_swiglu", "mlp.hook_post"),
     "ffn_act_scaled": Word("token d_ff", "ffn", "activation of each neuron, by its scale", "ffn_act"),

@@ -70,10 +70,11 @@ class Attentions:
         masks: what each layer sees.
         n_lending: how many layers have keys and values of their own.
         factors: layers without a window have the file's RoPE factors.
+        bare: a layer may lack a matrix of values, whose keys then serve as values too.
     """
 
-    def __init__(self, hp: HyperParameters, masks: list[Mask], n_lending: int, *, factors: bool):
-        self.hp, self.masks, self.factors = hp, masks, factors
+    def __init__(self, hp: HyperParameters, masks: list[Mask], n_lending: int, *, factors: bool, bare: bool):
+        self.hp, self.masks, self.factors, self.bare = hp, masks, factors, bare
         self.lenders = lenders(hp, masks, n_lending)
         norm = rms_norm(hp)
         plain = replace(norm, weight=False)
@@ -87,7 +88,7 @@ class Attentions:
             turn = rope(hp, "split", number)
         if mask.window or not self.factors:
             turn = replace(turn, factors=None)
-        bare = not any(hp.has(f"blk.{number}.attn_{part}.weight") for part in ("v", "qkv"))
+        bare = self.bare and not any(hp.has(f"blk.{number}.attn_{part}.weight") for part in ("v", "qkv"))
         bare = bare and self.lenders[number] is None and hp.has(f"blk.{number}.attn_k.weight")
         return attention(hp, number, rope=turn, mask=mask, scale=1.0, values_from_keys=bare, **self.norms)
 
@@ -123,7 +124,7 @@ def gemma4(hp: HyperParameters) -> Network:
         )
     masks = sliding_masks(hp, 0)
     n_shared = hp.int("attention.shared_kv_layers", 0, most=hp.n_layers - 1)
-    attentions = Attentions(hp, masks, hp.n_layers - n_shared, factors=True)
+    attentions = Attentions(hp, masks, hp.n_layers - n_shared, factors=True, bare=True)
     d_input = hp.int("embedding_length_per_layer_input")
 
     def beside(number: int) -> Block:

@@ -41,6 +41,8 @@ class FeedForward(Block):
         act_constants: constants of the activation function.
         limit: bounds what gate and up give, as a `GatedUnit` does late; 0 for not at all.
         up_limit: as in `GatedUnit`.
+        sparsity: only neurons count whose gate lies so many standard deviations above the mean of all, and only by how
+            much it does; 0 for all neurons.
         act_scales: activations are divided by scales of the file (AWQ).
         sub_norm: norm of the activations, or None.
         suffix: what the names of its tensors and taps end in, such as "_shexp" for a shared expert.
@@ -55,6 +57,7 @@ class FeedForward(Block):
     act_constants: tuple[float, ...] = ()
     limit: float = 0.0
     up_limit: float = 0.0
+    sparsity: float = 0.0
     act_scales: bool = False
     sub_norm: Norm | None = None
     suffix: str = ""
@@ -83,6 +86,10 @@ class FeedForward(Block):
         gate, up, neurons, down = self._names
         yield from self._into_taps(layer, source)
         plain = self.gate == "none"
+        if self.sparsity:
+            formula = f"max(gate − mean − {self.sparsity:.4g} · deviation, 0), both over the token's neurons"
+            yield declare("ffn_gate_sparse", inputs=[gate], formula=formula, layer=layer)
+            gate = "ffn_gate_sparse"
         yield declare(
             neurons,
             inputs=[up] if plain else [gate, up],
@@ -144,6 +151,8 @@ class FeedForward(Block):
             neurons = activation(self.act, s.numerics)(up, *self.act_constants)
         else:
             gate, up = self._gate_and_up(x, s)
+            if self.sparsity:
+                gate = s.tap("ffn_gate_sparse", _above(gate, self.sparsity))
             neurons = activation(self.act, s.numerics)(gate, *self.act_constants) * up
         neurons = s.tap(neurons_name, neurons)  # (token, d_ff)
         if self.act_scales:
@@ -161,3 +170,16 @@ class FeedForward(Block):
         both = s.tap("ffn_gate_up", s.linear(x, up_name, scale_last=True))
         gate, up = (np.ascontiguousarray(half) for half in np.split(both, 2, axis=1))
         return s.tap(gate_name, gate), s.tap(up_name, up)
+
+
+def _above(gate: np.ndarray, deviations: float) -> np.ndarray:
+    """Return by how much each gate lies above the mean and so many deviations of its token's, or 0.
+
+    Sums in float64, as ggml's. Source: llama.cpp src/models/gemma3n.cpp, gaussian_topk.
+    """
+    n = gate.shape[1]
+    mean = (gate.sum(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)) / np.float32(n)
+    centred = gate - mean
+    square = (centred * centred).sum(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+    deviation = np.sqrt(square * np.float32(1 / (n - 1)))
+    return np.maximum(gate - (mean + deviation * np.float32(deviations)), np.float32(0))

@@ -129,6 +129,11 @@ class Layer:
         return self.after.out if self.after else "resid_post"
 
     @property
+    def outputs(self) -> list[str]:
+        """Local names of the taps that what leaves it consists of."""
+        return [self.out]
+
+    @property
     def blocks(self) -> list[Block]:
         """Its token mixer and its feed-forward network, those that it has, each followed by its parts."""
         found = [branch.block for branch in (self.mixer, self.ffn, self.late) if branch]

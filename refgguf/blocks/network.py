@@ -76,7 +76,7 @@ class Network:
         sources = self.embedding.outputs
         for step in self.before:
             yield from step.taps(sources)
-            sources = [step.out] if step.out else sources
+            sources = step.leaving(sources)
         for number, layer in enumerate(self.layers):
             own, stored = self.prefixes(number)
             for tap in layer.taps(number, sources):
@@ -85,10 +85,10 @@ class Network:
                 else:
                     weights = (stored + w.removeprefix(own) if w.startswith(own) else w for w in tap.weights)
                     yield replace(tap, weights=tuple(weights))
-            sources = [own + layer.out]
+            sources = [own + name for name in layer.outputs]
         for step in self.after:
             yield from step.taps(sources)
-            sources = [step.out] if step.out else sources
+            sources = step.leaving(sources)
         yield from self.head.taps(sources[0])
 
     def enter(self, s: Scope) -> np.ndarray:

@@ -31,6 +31,10 @@ class Step:
         """
         raise NotImplementedError
 
+    def leaving(self, sources: list[str]) -> list[str]:
+        """Return the names of the taps whose sum the stream is after it."""
+        return [self.out] if self.out else sources
+
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Run it on the stream, (token, …) float32; returns the stream."""
         raise NotImplementedError

@@ -12,7 +12,7 @@ from refgguf import errors
 from refgguf.forward import forward
 from tests.support import archsuite
 from tests.support.archsuite import INSIDE, Case, nmse
-from tests.support.tap_graph import changed, descendants, shaken, with_shaken_weight
+from tests.support.tap_graph import changed, descendants, repeated_layers, shaken, with_shaken_weight
 
 pytestmark = pytest.mark.testdata
 # float32 at both ends: some 1e-7 of the size at each rounding, squared, over a few layers
@@ -24,6 +24,7 @@ TOLERANCE_OF_TABLE = 1e-8
 # llama.cpp rounds once more or less than a few tries of moving each number by one rounding, at fewer tokens
 NOISE_MARGIN = 10
 LARGEST_NOISE = 1e-3  # beyond it, agreement would say nothing
+MANY_LAYERS = 12  # beyond it, of layers that are declared alike only the first is shaken, and the last
 SHAKES = 8  # times that a tensor is replaced by another before it counts as without effect
 
 
@@ -95,9 +96,11 @@ def test_taps_equal_llama_cpp(case):
 
 
 def _within_noise(case, tap: str, expected: np.ndarray) -> bool:
-    """Tell whether a tap is as near to llama.cpp's as to itself after a rounding of every number."""
-    if nmse(case.at_tapped_tokens(tap), expected) > LARGEST_NOISE:
-        return False
+    """Tell whether a tap is as near to llama.cpp's as to itself after a rounding of every number.
+
+    With llama.cpp's table of GELU, where the model uses it: what such a model makes of the table's errors says as
+    little about the tap as what it makes of a rounding.
+    """
     limit = min(NOISE_MARGIN * case.noise[tap], LARGEST_NOISE)
     return nmse(case.at_tapped_tokens(tap, table=True), expected) < limit
 
@@ -142,7 +145,7 @@ def test_replacing_a_tap_changes_exactly_its_declared_descendants(case):
     """For every tap: replacing its tensor changes it, all taps that declare to come from it, and nothing else."""
     model, tokens = case.model, case.tokens[:6]
     before = model.trace(tokens)
-    for name in model.taps:
+    for name in _without_repeated_layers(model, model.taps):
         expected = {name} | descendants(model.taps, {name})
         for seed in range(SHAKES):
             with model.hooks({name: partial(shaken, seed=seed)}):
@@ -158,7 +161,7 @@ def test_changing_a_weight_changes_exactly_the_taps_that_declare_it(case):
     """For every tensor of the file: the taps that change first are those that declare it as theirs."""
     model, tokens = case.model, np.array(case.tokens[:6])
     before = model.trace(tokens)
-    for weight in model.file.tensors:
+    for weight in _without_repeated_layers(model, model.file.tensors):
         direct = {tap.name for tap in model.taps.values() if weight in tap.weights}
         expected = direct | descendants(model.taps, direct)
         # one that decides which experts are chosen may choose the same ones again, or in another order: try others
@@ -168,6 +171,14 @@ def test_changing_a_weight_changes_exactly_the_taps_that_declare_it(case):
             if expected - changed(before, record.values) <= _choices(before):
                 break
         _assert_changed(before, record.values, expected, weight)
+
+
+def _without_repeated_layers(model, names) -> list[str]:
+    """Return the names of taps or tensors, in models of many layers without those of layers that repeat others."""
+    if len(model.network.layers) <= MANY_LAYERS:
+        return list(names)
+    repeated = tuple(f"blk.{number}." for number in repeated_layers(model.taps))
+    return [name for name in names if not name.startswith(repeated)]
 
 
 def _assert_changed(before, after, expected: set[str], what: str) -> None:

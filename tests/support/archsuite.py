@@ -22,7 +22,7 @@ from refgguf.trace import Trace
 INSIDE = {
     "wqkv", "Qcur", "Kcur", "Vcur", "Qcur_scaled", "ffn_up", "ffn_gate", "ffn_down", "ffn_relu",
     "result_output_no_bias", "ffn_moe_argsort", "ffn_moe_weights", "ffn_moe_weights_sum", "ffn_moe_weights_sum_clamped",
-    "ffn_moe_logits", "ffn_moe_gate", "ffn_moe_up", "ffn_moe_down", "h_nextn", "kq", "attn_out", "kqv_mla",
+    "ffn_moe_logits", "ffn_moe_gate", "ffn_moe_up", "ffn_moe_down", "h_nextn", "kq", "kqv", "attn_out", "kqv_mla",
     "lmhead_scaling", "ffn_out",
 }  # fmt: skip
 # tensors that llama.cpp computes, or names, once more for a second reader or in another shape

@@ -54,3 +54,21 @@ class ShakenTensor:
 def with_shaken_weight(model, name: str, seed: int = 0) -> Weights:
     """Return the model's weights with another tensor in place of this one."""
     return Weights({**model.file.tensors, name: ShakenTensor(model.file.tensors[name], seed)})
+
+
+def repeated_layers(taps: Mapping[str, Tap]) -> set[int]:
+    """Return the numbers of layers whose taps are declared like those of an earlier one, the last layer excepted."""
+    layers: dict[int, list] = {}
+    for tap in taps.values():
+        if tap.layer is not None:
+            own = f"blk.{tap.layer}."
+            inputs = tuple(name.replace(own, "own.") for name in tap.inputs if name.startswith(own))
+            weights = tuple(name.replace(own, "own.") for name in tap.weights)
+            what = (tap.name.replace(own, "own."), tap.formula, inputs, len(tap.inputs), weights)
+            layers.setdefault(tap.layer, []).append(what)
+    seen, found = [], set()
+    for number, declared in layers.items():
+        if declared in seen and number != max(layers):
+            found.add(number)
+        seen.append(declared)
+    return found

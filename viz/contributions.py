@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refgguf.blocks.scope import Scope, Weights
 from refgguf.taps import Recorder, Tap
 from refgguf.tensor import Tensor
 from refgguf.trace import Trace
@@ -34,6 +33,8 @@ def reader_of(model: Model) -> Reads:
     The function returned takes the stream that leaves the last layer, (d_model,), and the entry's number, and gives
     `blocks.ends.Head.reads`: direction · stream + constant is the entry's score, before any cap.
     """
+    from refgguf.blocks.scope import Scope, Weights  # brings the kernels along, which take a second to import
+
     weights, nothing = Weights(model.file.tensors), np.zeros(1, np.int64)
     scope = Scope(weights, Recorder(model.taps), nothing, nothing)
     return lambda stream, entry: model.network.head.reads(stream, scope, entry)

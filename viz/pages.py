@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from refgguf.errors import RefggufError
 from refgguf.trace import TracedTensor
@@ -14,7 +15,9 @@ from refgguf.viz.scene.picking import Hit
 from refgguf.viz.scene.predictions import percent, quoted
 from refgguf.viz.state import ShownFile
 from refgguf.viz.sums import Sum, Term, attended, ingredients_of, sum_of
-from refgguf.weights.anatomy import BlockAnatomy, block_anatomy
+
+if TYPE_CHECKING:
+    from refgguf.weights.anatomy import BlockAnatomy
 
 MOST_MEASURED = 4_000_000  # weights that figures are taken from
 BYTES_A_LINE = 16
@@ -106,6 +109,10 @@ def _weight_head(shown: ShownFile, name: str) -> str:
 
 def _block_page(tensor, scene: Scene, hit: Hit) -> str:
     """Return the block that a weight lies in: bytes, fields, arithmetic; nothing where it cannot be decoded."""
+    from refgguf.weights.anatomy import (
+        block_anatomy,
+    )  # brings the kernels along, which take a second to import
+
     plane = scene.pieces.boxes[hit.box].plane
     try:
         found = block_anatomy(tensor, plane.first + hit.row, hit.col)

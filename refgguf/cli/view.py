@@ -11,7 +11,7 @@ import click
 
 import refgguf
 from refgguf.cli import options
-from refgguf.cli.view_request import Request, read_ranges
+from refgguf.cli.view_request import Request, read_ranges, unrunnable
 from refgguf.errors import InputError, ModelError
 from refgguf.viz.state import FLOWS, THEMES
 
@@ -141,20 +141,24 @@ def show_window(request: Request) -> None:
     """Open the window; the model runs when it is there. What cannot be run is shown as a file, and why is said."""
     from refgguf.viz.app.launch import check_window
 
+    request.check()
     check_window()
     from refgguf.viz.app.jobs import Opened
     from refgguf.viz.app.window import open_window
     from refgguf.viz.session import Session
 
     def opening(say: Callable[[str], None]) -> Opened:
-        if request.is_trace or not request.prompt.given:
-            say(f"reading {Path(request.model).name}")
+        say(f"reading {Path(request.model).name}")
+        if request.is_trace:
             return Opened(shown=request.load())
+        if not request.prompt.given:
+            tensors = request.tensors()
+            return Opened(shown=tensors, then=lambda: request.with_flow(tensors))
         say(f"loading {Path(request.model).name}")
         try:
             model, ids = request.loaded()
         except ModelError as error:
-            return Opened(shown=request.file(), remark=str(error))
+            return Opened(shown=request.tensors(), remark=unrunnable(error))
         look = request.look(len(ids), {t.layer for t in model.taps.values()})
         return Opened(session=Session(model, ids, request.prompt.text or "", options=look))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +58,18 @@ class Request:
         """Whether it is a saved trace rather than a model."""
         return Path(self.model).suffix in TRACES
 
-    def load(self) -> Shown | ShownFile:
-        """Run the prompt, or read the trace, or open the file, and say what to show of it."""
+    def check(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            InputError: it does not.
+        """
         if self.reference is not None and (self.is_trace or self.prompt.given):
             raise InputError("--reference compares weights; leave the prompt away, and give a GGUF file")
+
+    def load(self) -> Shown | ShownFile:
+        """Run the prompt, or read the trace, or open the file, and say what to show of it."""
+        self.check()
         if self.is_trace:
             return self._trace()
         if not self.prompt.given:
@@ -113,25 +121,30 @@ class Request:
         return facts.shown_of_model(model, trace, self.prompt.text or "", **look)
 
     def file(self) -> ShownFile:
-        """Open a file to show its tensors, whether or not it can be run."""
+        """Open a file to show its tensors, whether or not it can be run, and what flows where if it can."""
+        return self.with_flow(self.tensors())[0]
+
+    def with_flow(self, shown: ShownFile) -> tuple[ShownFile, str]:
+        """Return a file with what flows from which tensor to which; if it cannot be run, as it is, and why not."""
+        try:
+            return replace(shown, taps=refgguf.load(self.model).taps), ""
+        except ModelError as error:
+            return shown, unrunnable(error)
+
+    def tensors(self) -> ShownFile:
+        """Open a file to show its tensors."""
         from refgguf.viz import facts
 
         for name, value in (("--token", self.token), ("--arcs", self.arcs), ("--flow", self.flow)):
             if value is not None and not self.prompt.given:
                 raise InputError(f"{name} needs a prompt: {options.NO_PROMPT}")
         file = refgguf.open(self.model)
-        try:
-            taps = refgguf.load(self.model).taps
-        except ModelError:
-            taps = {}
         layers = checked_layers(self.layers, {layer_of(name) for name in file.tensors})
         colour = self.colour
         if colour == "auto":
             colour = "values" if file.n_values <= MOST_DECODED else "bits"
         other = None if self.reference is None else self._other(file)
-        return facts.shown_of_file(
-            file, taps, layers=layers, theme=self.theme, colour=colour, reference=other
-        )
+        return facts.shown_of_file(file, layers=layers, theme=self.theme, colour=colour, reference=other)
 
     def _other(self, file: GGUFFile) -> GGUFFile:
         """Open the reference, which must hold tensors of the same names and shapes."""
@@ -141,6 +154,11 @@ class Request:
                 f"--reference {self.reference}: no tensor has the name and shape of one of {self.model}"
             )
         return other
+
+
+def unrunnable(error: ModelError) -> str:
+    """Say what is shown of a model that cannot be run, and why it cannot."""
+    return f"tensors only, since this model cannot be run: {error}"
 
 
 def check_memory(model: Model, names: Sequence[str], ids: Sequence[int]) -> None:

@@ -24,21 +24,31 @@ class Result:
         session: what it was run with, or None.
         whole: scores (token, vocab) of the same tokens with nothing switched off, where something is.
         remark: what to say of it, such as why a model cannot be run.
+        then: the work of making more of it, which need not be waited for; None if there is none.
     """
 
     scene: Scene
     session: Session | None = None
     whole: np.ndarray | None = None
     remark: str = ""
+    then: Callable[[Work], Result] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """What opening a model has found: a session to run, or something to show at once."""
+    """What opening a model has found: a session to run, or something to show at once.
+
+    Attributes:
+        session: to run.
+        shown: to show at once.
+        remark: what to say of it.
+        then: finds more to show, and what to say of it; it takes longer, and is done once the first is seen.
+    """
 
     session: Session | None = None
     shown: Shown | ShownFile | None = None
     remark: str = ""
+    then: Callable[[], tuple[Shown | ShownFile, str]] | None = None
 
 
 class Work:
@@ -145,7 +155,17 @@ def open_first(opening: Callable[[Callable[[str], None]], Opened]) -> Callable[[
         found = opening(at.say)
         if found.session is not None:
             return run_session(found.session)(at)
-        return show(found.shown, remark=found.remark)(at)
+        result = show(found.shown, remark=found.remark)(at)
+        return result if found.then is None else replace(result, then=_more(found.then))
+
+    return work
+
+
+def _more(then: Callable[[], tuple[Shown | ShownFile, str]]) -> Callable[[Work], Result]:
+    def work(at: Work) -> Result:
+        at.say("reading how the model computes")
+        shown, remark = then()
+        return show(shown, remark=remark)(at)
 
     return work
 

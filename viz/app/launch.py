@@ -1,10 +1,14 @@
-"""Open the window, or say in one sentence why it cannot be opened."""
+"""Find out whether a window can be opened, or say in one sentence why not."""
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import os
+import re
 import subprocess
 import sys
+import threading
 
 from refgguf.errors import NoDisplayError, ViewerError
 
@@ -14,7 +18,8 @@ PACKAGES = (
     "libx11-xcb1"
 )
 INSTEAD = "draw a picture with --save picture.png"
-# Qt ends the process when a library of its platform is missing, so that is tried in another one first
+PATIENCE = 60  # seconds for a screen to answer: it may be far away, or its machine busy
+# what Qt does without a platform's libraries or screen is to end the process, so it is tried in another one
 PROBE = "from PySide6.QtWidgets import QApplication; QApplication([])"
 
 
@@ -25,27 +30,76 @@ def check_window() -> None:
         ViewerError: PySide6 or a library that it needs is missing.
         NoDisplayError: there is no screen.
     """
+    if importlib.util.find_spec("PySide6") is None:
+        raise ViewerError(
+            f'the window needs PySide6, which is not installed: pip install "refgguf[qt]", or {INSTEAD}'
+        )
+    if not sys.platform.startswith("linux"):
+        return
+    screens = [os.environ.get(name) for name in ("WAYLAND_DISPLAY", "DISPLAY")]
+    platform = os.environ.get("QT_QPA_PLATFORM")
+    if not platform and not any(screens):
+        raise NoDisplayError(f"there is no screen to open a window on (DISPLAY is not set); {INSTEAD}")
     try:
         import PySide6.QtWidgets  # noqa: F401
     except ImportError as error:
-        raise ViewerError(
-            f'the window needs PySide6 ({error}); install it with: pip install "refgguf[qt]", or {INSTEAD}'
-        ) from error
-    if not sys.platform.startswith("linux"):
-        return
-    wanted = ("DISPLAY", "WAYLAND_DISPLAY")
-    if os.environ.get("QT_QPA_PLATFORM") is None and not any(os.environ.get(name) for name in wanted):
-        raise NoDisplayError(f"there is no screen to open a window on (DISPLAY is not set); {INSTEAD}")
+        raise _lacking(str(error)) from error
+    if (platform or "xcb") == "xcb" and not screens[0]:
+        _check_x11()
+    else:
+        _check_by_trying()
+
+
+def _lacking(said: str) -> ViewerError:
+    """Return the error for a library of the system that is missing, from the words of the dynamic linker."""
+    name = re.search(r"[\w.+-]+\.so[.\d]*", said)
+    what = f"{name[0]} is missing" if name else " ".join(said.split())[:160]
+    return ViewerError(
+        f"the window cannot be opened, {what}; on Debian or Ubuntu: apt install {PACKAGES}; or {INSTEAD}"
+    )
+
+
+def _check_x11() -> None:
+    """Load what Qt would load to reach an X11 screen, and ask that screen for an answer; takes milliseconds."""
+    from PySide6.QtCore import QLibraryInfo
+
+    plugins = QLibraryInfo.path(QLibraryInfo.LibraryPath.PluginsPath)
+    try:
+        ctypes.CDLL(f"{plugins}/platforms/libqxcb.so")
+        xcb = ctypes.CDLL("libxcb.so.1")
+    except OSError as error:
+        raise _lacking(str(error)) from error
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(_answers(xcb)), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    screen = os.environ.get("DISPLAY", "")
+    if not found:
+        raise NoDisplayError(f"the screen {screen} has not answered for {PATIENCE} seconds; {INSTEAD}")
+    if not found[0]:
+        raise NoDisplayError(f"the screen {screen} cannot be reached; {INSTEAD}")
+
+
+def _answers(xcb: ctypes.CDLL) -> bool:
+    """Connect to the screen that DISPLAY names, and leave it again."""
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    xcb.xcb_connect.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
+    xcb.xcb_connection_has_error.argtypes = xcb.xcb_disconnect.argtypes = [ctypes.c_void_p]
+    connection = xcb.xcb_connect(None, None)
+    answers = xcb.xcb_connection_has_error(connection) == 0
+    xcb.xcb_disconnect(connection)
+    return answers
+
+
+def _check_by_trying() -> None:
+    """Let another process open a Qt application, on Wayland or whatever the user has chosen."""
     try:
         probe = subprocess.run(
-            [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=30, check=False
+            [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PATIENCE, check=False
         )
     except subprocess.TimeoutExpired:
-        raise NoDisplayError(f"the screen does not answer; {INSTEAD}") from None
+        raise NoDisplayError(f"the screen has not answered for {PATIENCE} seconds; {INSTEAD}") from None
     if probe.returncode:
-        said = " ".join(probe.stderr.split())
-        if "could not connect" in said:
-            raise NoDisplayError(f"the screen {os.environ.get('DISPLAY', '')} cannot be reached; {INSTEAD}")
-        raise ViewerError(
-            f"Qt cannot open a window; on Debian or Ubuntu: apt install {PACKAGES}; or {INSTEAD}"
-        )
+        if "could not connect" in probe.stderr:
+            raise NoDisplayError(f"the screen cannot be reached; {INSTEAD}")
+        raise _lacking(probe.stderr)

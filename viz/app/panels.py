@@ -43,6 +43,8 @@ class Panels(QMainWindow):
         self.live_dock = self._dock("Next token", self.live, right)
         self._dock("Inspector", self.inspector, right)
         self.timeline_dock = self._dock("Timeline", self.timeline, Qt.DockWidgetArea.BottomDockWidgetArea)
+        for dock in (self.live_dock, self.timeline_dock):  # nothing has run yet
+            dock.hide()
         self._tools()
         self.busy, self.stop_button = QProgressBar(), QPushButton("Stop")
         self.busy.setMaximumWidth(220)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from time import perf_counter
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.session import Session
 from refgguf.viz.state import ArcChoice, Shown
+
+EVERY = 0.15  # seconds between two figures of progress
+FIRST = 60  # milliseconds that the first picture has before more is made
 
 
 class Running(Panels):
@@ -38,6 +42,7 @@ class Running(Panels):
         self.selected: Hit | None = None
         self.job: Job | None = None
         self._ending: list[Job] = []
+        self._told_at = 0.0
         self.generating = False
         self.opening = False
         self.failure: RefggufError | None = None
@@ -67,8 +72,7 @@ class Running(Panels):
         self.job.told.connect(self._told)
         self.job.finished_result.connect(self._finished)
         self.job.failed.connect(self._failed)
-        self.busy.setRange(0, 0)
-        self.busy.show()
+        self._told_at = 0.0
         self.stop_button.show()
         self.job.start()
 
@@ -89,8 +93,13 @@ class Running(Panels):
             self.statusBar().showMessage("stopped; what is shown is what was shown before")
 
     def _told(self, words: str, done: int, total: int) -> None:
-        if self.sender() is self.job:
-            self.busy.setRange(0, total)
+        # each change of the panels has the whole window drawn anew, which software OpenGL takes its time for
+        if self.sender() is self.job and (not total or perf_counter() - self._told_at > EVERY):
+            self._told_at = perf_counter()
+            # nothing is said of how far it is where that is not known: a bar that moves all the time costs more
+            # than the work that it tells of
+            self.busy.setVisible(total > 0)
+            self.busy.setRange(0, max(total, 1))
             self.busy.setValue(done)
             self.statusBar().showMessage(f"{words} …" + (f" {done} of {total} layers" if total else ""))
 
@@ -100,6 +109,9 @@ class Running(Panels):
         self.stop()
         said = self._show_result(result)
         self.statusBar().showMessage(result.remark or said)
+        if result.then is not None:
+            # the picture comes first: the canvas draws before this begins
+            self.canvas.wait("then", FIRST, lambda: self.job is None and self._start(result.then))
         if self.generating:
             self.next_token()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from time import perf_counter
 from typing import Protocol
 
@@ -15,7 +14,7 @@ from refgguf.viz.render.offscreen import draw_tiles
 from refgguf.viz.render.renderer import Renderer
 from refgguf.viz.scene import controls
 from refgguf.viz.scene.atlas import Atlas, build_atlas, steps_for
-from refgguf.viz.scene.build import Scene, look_at
+from refgguf.viz.scene.build import Scene, look_from
 from refgguf.viz.scene.camera import Camera
 from refgguf.viz.scene.colours import theme_of
 from refgguf.viz.scene.overlay import make_overlay
@@ -163,10 +162,8 @@ class View:
     def picture(self) -> np.ndarray:
         """Return what is seen, drawn anew at twice the sharpness, (height, width, 3) uint8."""
         self.surface.make_current()
-        boxes, size = self.scene.pieces.boxes, self.surface.pixels()
-        look = look_at(self.scene, size)
-        atlas = build_atlas(boxes, steps_for(boxes, self.camera, size))
-        kept, self.renderer = self.renderer, Renderer(replace(look, camera=self.camera, atlas=atlas))
+        look = look_from(self.scene, self.surface.pixels(), self.camera)
+        kept, self.renderer = self.renderer, Renderer(look)
         self._apply_focus()
         picture = draw_tiles(self.renderer)
         self.renderer = kept
@@ -180,8 +177,7 @@ class View:
             gloo.clear(color=(*self.ground, 1.0), depth=True)
             return
         if self.renderer is None or self._stale:
-            look = look_at(self.scene, size)
-            self.renderer = Renderer(replace(look, camera=self.camera))
+            self.renderer = Renderer(look_from(self.scene, size, self.camera))
             self._stale = False
             self._apply_focus()
         self.renderer.draw(sharpness=sharpness)

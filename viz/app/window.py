@@ -23,13 +23,14 @@ from refgguf.viz.render.picture import save_picture
 from refgguf.viz.scene.build import camera_at
 from refgguf.viz.scene.camera import NAMED, Camera
 from refgguf.viz.scene.colours import theme_of
-from refgguf.viz.scene.picking import Hit
+from refgguf.viz.scene.picking import Hit, hit_at
 from refgguf.viz.scene.predictions import quoted
 from refgguf.viz.session import Session
 from refgguf.viz.settings import SLOTS, Settings
 from refgguf.viz.state import THEMES, Shown, ShownFile
 from refgguf.viz.steps import around, steps_of
 
+WELCOME = "drag to turn, wheel to come closer, double click to go there, ? for keys"
 Opening = Callable[[Callable[[str], None]], Opened]
 
 
@@ -100,22 +101,24 @@ class ViewerWindow(Running):
         first, before = self.scene is None, self.place
         like = not first and alike(self.scene, result.scene)
         step = self.timeline.slider.value() if like else -1
+        kept = self.selected if like else None
         self.scene, self.selected, self.result = result.scene, None, result
         self.session = result.session
         shown = result.scene.shown
         self.place = before if like else Place()
+        run = isinstance(shown, Shown)
+        self.timeline_dock.setVisible(run)
+        self.live_dock.setVisible(self._logits() is not None)
+        self.layout().activate()  # the canvas has its size before the scene is framed for it
         self.view.show_scene(result.scene, keep_camera=not first)
         self._dress(shown.theme)
-        run = isinstance(shown, Shown)
         steps = steps_of(result.scene) if run else []
         texts = shown.trace.token_texts if run else []
         self.timeline.show_run(texts, shown.token_index if run else 0, steps, step)
-        self.timeline_dock.setVisible(run)
-        self.live_dock.setVisible(self._logits() is not None)
+        self.inspector.weights = dict(self.session.model.file.tensors) if self.session else {}
+        self._select(None if kept is None else hit_at(result.scene.pieces.boxes, kept))
         if step >= 0:
             self._show_step(step)
-        self.inspector.weights = dict(self.session.model.file.tensors) if self.session else {}
-        self.inspector.clear()
         self.offer_names(sorted(names_in(result.scene)))
         self._show_tools()
         off = len(self.session.ablations) if self.session else 0
@@ -127,11 +130,8 @@ class ViewerWindow(Running):
             self.hint.show()
             self.place_hint()
         if first:
-            return (
-                self.settings.complaint
-                or "drag to turn, wheel to come closer, double click to go there, ? for keys"
-            )
-        return f"next token: {shown.facts.outcome}" if shown.facts.outcome else ""
+            return self.settings.complaint or WELCOME
+        return f"next token: {shown.facts.outcome}" if shown.facts.outcome else WELCOME
 
     def _show_distribution(self) -> None:
         logits = self._logits()

@@ -1,4 +1,6 @@
-"""Lines of text as signed distance fields in one texture, so that they are sharp at every size.
+"""Letters as signed distance fields in one texture, so that they are sharp at every size.
+
+Each letter is drawn once and remembered; a line of text is a row of them.
 
 Drawn with Open Sans, which vispy brings along; characters that it lacks (Chinese, Arabic, emoji …) come from the
 system's fonts where one has them, and are written as their code point where none has.
@@ -8,7 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +22,8 @@ from PIL import Image, ImageDraw, ImageFont
 EM = 52  # pixels of a letter's em in the texture
 SPREAD = 7  # pixels over which distances are kept
 ASCENT, DESCENT = 1.10, 0.36  # of a line above and below its baseline, in ems
-HEIGHT = round((ASCENT + DESCENT) * EM) + 2 * SPREAD  # of a line with its margin
-WIDTH = 4096
+HEIGHT = (ASCENT + DESCENT) * EM + 2 * SPREAD  # of a line with its margin
+WIDTH = 1024
 # no font has this character: what is drawn for it is a font's picture of "missing"
 MISSING = "\U0010fffd"
 
@@ -96,28 +101,78 @@ def _runs(text: str, bold: bool) -> list[tuple[Path, str]]:
     return runs
 
 
+@dataclass(frozen=True, eq=False)
+class Glyph:
+    """One letter.
+
+    Attributes:
+        values: (height, width) uint8 from `signed_distance`, with SPREAD pixels of margin on every side.
+        left: pixels from the pen's place to the left side of `values`.
+        top: pixels from the baseline up to the upper side of `values`.
+    """
+
+    values: np.ndarray
+    left: int
+    top: int
+
+
+# by font and letter; drawn once in a process
+_GLYPHS: dict[tuple[Path, str], Glyph] = {}
+
+
+def _draw(wanted: Iterable[tuple[Path, str]]) -> None:
+    """Draw what has not been drawn yet, all at once: the margins keep letters out of one another's distances."""
+    new = [key for key in dict.fromkeys(wanted) if key not in _GLYPHS]
+    cells, x = [], 0
+    for path, letter in new:
+        left, top, right, bottom = _font(path).getbbox(letter, anchor="ls")
+        left, top = floor(left / 2) - SPREAD, floor(top / 2) - SPREAD
+        width, height = ceil(right / 2) + SPREAD - left, ceil(bottom / 2) + SPREAD - top
+        cells.append((x, left, top, width, height))
+        x += width
+    if not cells:
+        return
+    image = Image.new("L", (2 * x, 2 * max(height for *_, height in cells)))
+    pen = ImageDraw.Draw(image)
+    for (path, letter), (x, left, top, _, _) in zip(new, cells, strict=True):
+        pen.text((2 * (x - left), -2 * top), letter, font=_font(path), fill=255, anchor="ls")
+    values = signed_distance(np.asarray(image))
+    for key, (x, left, top, width, height) in zip(new, cells, strict=True):
+        _GLYPHS[key] = Glyph(values[:height, x : x + width], left, -top)
+
+
 @cache
-def draw_line(text: str, bold: bool) -> tuple[np.ndarray, float]:
-    """Draw a line of text.
+def _kerning(path: Path, pair: str) -> float:
+    font = _font(path)
+    return font.getlength(pair) - sum(font.getlength(letter) for letter in pair)
+
+
+@cache
+def _advance(path: Path, letter: str) -> float:
+    return _font(path).getlength(letter)
+
+
+@cache
+def set_line(text: str, bold: bool) -> tuple[tuple[tuple[tuple[Path, str], float], ...], float]:
+    """Set a line of text.
 
     Args:
         text: what it says.
         bold: whether in bold letters.
 
     Returns:
-        (height, width) uint8 signed distances, 128 on the outline, with SPREAD pixels of margin on every side; and
-        how far the line reaches, in ems.
+        each letter that leaves ink, as font and letter, with the pen's place in ems; how far the line reaches, in ems.
     """
-    runs = [(_font(path), words) for path, words in _runs(text, bold)]
-    length = sum(font.getlength(words) for font, words in runs)
-    width = min(int(np.ceil(length / 2)) + 2 * SPREAD + 1, WIDTH)
-    image = Image.new("L", (2 * width, 2 * HEIGHT))
-    pen = ImageDraw.Draw(image)
-    x = 2.0 * SPREAD
-    for font, words in runs:
-        pen.text((x, 2 * (SPREAD + ASCENT * EM)), words, font=font, fill=255, anchor="ls")
-        x += font.getlength(words)
-    return signed_distance(np.asarray(image)), length / (2 * EM)
+    letters, x = [], 0.0
+    for path, words in _runs(text, bold):
+        before = ""
+        for letter in words:
+            x += _kerning(path, before + letter) if before else 0.0
+            if not letter.isspace():
+                letters.append(((path, letter), x / (2 * EM)))
+            x += _advance(path, letter)
+            before = letter
+    return tuple(letters), x / (2 * EM)
 
 
 def signed_distance(coverage: np.ndarray) -> np.ndarray:
@@ -139,40 +194,63 @@ def signed_distance(coverage: np.ndarray) -> np.ndarray:
 def _distance(seeds: np.ndarray) -> np.ndarray:
     """Return each pixel's Euclidean distance to the nearest seed, cut off a little above 2 SPREAD pixels."""
     reach = 2 * SPREAD + 1
-    place = np.arange(seeds.shape[1], dtype=np.float32)
-    before = np.maximum.accumulate(np.where(seeds, place, -np.float32(1e4)), axis=1)
-    after = np.minimum.accumulate(np.where(seeds, place, np.float32(1e4))[:, ::-1], axis=1)[:, ::-1]
-    across = np.minimum(np.minimum(place - before, after - place), reach) ** 2
+    place, far = np.arange(seeds.shape[1], dtype=np.int32), np.int32(10 * reach + seeds.shape[1])
+    before = np.maximum.accumulate(np.where(seeds, place, -far), axis=1)
+    after = np.minimum.accumulate(np.where(seeds, place, far)[:, ::-1], axis=1)[:, ::-1]
+    across = np.minimum(np.minimum(place - before, after - place), reach).astype(np.uint16) ** 2
     padded = np.pad(across, [(reach, reach), (0, 0)], constant_values=reach**2)
-    best = across.copy()
+    best, shifted = across.copy(), np.empty_like(across)
     for step in range(1, reach + 1):
         for window in (
             padded[reach - step : -reach - step],
             padded[reach + step : len(padded) - reach + step],
         ):
-            np.minimum(best, window + np.float32(step * step), out=best)
-    return np.sqrt(best)
+            np.add(window, np.uint16(step * step), out=shifted)
+            np.minimum(best, shifted, out=best)
+    return np.sqrt(best, dtype=np.float32)
 
 
 class Letters:
-    """A texture of lines of text.
+    """A texture of the letters that lines of text are made of.
 
     Attributes:
         values: (rows, WIDTH) uint8.
     """
 
-    def __init__(self, lines: list[tuple[str, bool]]):
-        self.places: dict[tuple[str, bool], tuple[float, float, float, float]] = {}
-        self.lengths: dict[tuple[str, bool], float] = {}
-        drawn = {line: draw_line(*line) for line in dict.fromkeys(lines)}
-        x = y = 0
-        height = HEIGHT
-        for line, (picture, length) in drawn.items():
-            if x + picture.shape[1] > WIDTH:
-                x, y = 0, y + height
-            self.places[line] = (x, y, picture.shape[1], height)
-            self.lengths[line] = length
-            x += picture.shape[1]
-        self.values = np.zeros((y + height, WIDTH), np.uint8)
-        for line, (left, top, width, tall) in self.places.items():
-            self.values[top : top + tall, left : left + width] = drawn[line][0]
+    def __init__(self, lines: Iterable[tuple[str, bool]]):
+        self._lines = {line: set_line(*line) for line in dict.fromkeys(lines)}
+        used = list(dict.fromkeys(key for letters, _ in self._lines.values() for key, _ in letters))
+        _draw(used)
+        # on shelves, the tallest first
+        places, x, y, shelf = {}, 0, 0, 0
+        for key in sorted(used, key=lambda key: -len(_GLYPHS[key].values)):
+            height, width = _GLYPHS[key].values.shape
+            if x + width > WIDTH:
+                x, y, shelf = 0, y + shelf, 0
+            places[key] = x, y
+            x, shelf = x + width, max(shelf, height)
+        self.values = np.zeros((max(y + shelf, 1), WIDTH), np.uint8)
+        for key, (left, top) in places.items():
+            height, width = _GLYPHS[key].values.shape
+            self.values[top : top + height, left : left + width] = _GLYPHS[key].values
+        self._tables = {line: self._table(line, places) for line in self._lines}
+
+    def _table(self, line: tuple[str, bool], places: dict) -> np.ndarray:
+        rows = []
+        for key, at in self._lines[line][0]:
+            glyph = _GLYPHS[key]
+            height, width = glyph.values.shape
+            rows.append((at + glyph.left / EM, (glyph.top - height) / EM, *places[key], width, height))
+        return np.array(rows, np.float32).reshape(-1, 6)
+
+    def length(self, line: tuple[str, bool]) -> float:
+        """Return how far a line reaches, in ems."""
+        return self._lines[line][1]
+
+    def table(self, line: tuple[str, bool]) -> np.ndarray:
+        """Return a line's letters, (letter, 6) float32.
+
+        Columns: left and lower side in ems from the line's beginning on the baseline; left, top, width and height
+        in the texture.
+        """
+        return self._tables[line]

@@ -26,16 +26,17 @@ class Panels:
     def __init__(
         self, rows: Sequence[Mapping[str, np.ndarray]], theme: Theme, shadows: Shadows | None = None
     ):
+        self.triangles = None
+        if not rows:
+            return
         self.program = program_of("panels")
         values = np.zeros((1, 1), np.float32) if shadows is None else shadows.values
         self.program["u_shadows"] = gloo.Texture2D(
             np.rint(values * 255).astype(np.uint8), interpolation="linear"
         )
         self.program["u_shade"] = SHADE[theme.name]
-        self.triangles = None
-        if rows:
-            bind(self.program, {name: np.concatenate([r[name] for r in rows]) for name in rows[0]})
-            self.triangles = rectangles(len(rows))
+        bind(self.program, {name: np.concatenate([r[name] for r in rows]) for name in rows[0]})
+        self.triangles = rectangles(len(rows))
 
     def draw(self, matrix: np.ndarray, sharpness: float, depth_test: bool = True) -> None:
         """Draw them."""

@@ -84,9 +84,8 @@ class Renderer:
 
     def set_atlas(self, atlas: Atlas) -> None:
         """Show the values more finely, or less."""
-        scene = self.look.scene
         self.look = replace(self.look, atlas=atlas)
-        self.slabs.set_boxes(scene.pieces.boxes, scene.scales, atlas)
+        self.slabs.set_values(atlas)
 
     def set_size(self, size: tuple[int, int], overlay: Overlay) -> None:
         """Draw pictures of another size, with the title and legend made for it."""

@@ -58,7 +58,7 @@ void main() {
     vec2 cell = clamp(floor(at), vec2(0.0), last);
     vec2 pixel = max(fwidth(at), vec2(1.0e-6));
     vec3 colour;
-    if (max(pixel.x, pixel.y) > 1.0) {   // cells smaller than a pixel: the mean colour of sixteen of those below it
+    if (max(pixel.x, pixel.y) > 2.0) {   // cells much smaller than a pixel: the mean colour of sixteen of those below it
         colour = vec3(0.0);
         for (int i = 0; i < 4; i++)
             for (int j = 0; j < 4; j++) {
@@ -66,6 +66,14 @@ void main() {
                 colour += colour_at(clamp(floor(near), vec2(0.0), last));
             }
         colour /= 16.0;
+    } else if (max(pixel.x, pixel.y) > 1.0) {   // a pixel covers at most nine: four are enough
+        colour = vec3(0.0);
+        for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 2; j++) {
+                vec2 near = at + (vec2(float(i), float(j)) - 0.5) / 2.0 * pixel;
+                colour += colour_at(clamp(floor(near), vec2(0.0), last));
+            }
+        colour /= 4.0;
     } else {
         colour = colour_at(cell);
     }

@@ -27,7 +27,9 @@ def _cube() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             face[[2, 3], b] = 1
             normal = np.zeros(3, np.float32)
             normal[axis] = 2 * side - 1
-            triangles.append(np.array([[0, 1, 2], [0, 2, 3]]) + 4 * len(corners))
+            # seen from outside they run to the left around: those on the far side of a box are not drawn
+            turn = [[0, 1, 2], [0, 2, 3]] if side else [[0, 2, 1], [0, 3, 2]]
+            triangles.append(np.array(turn) + 4 * len(corners))
             corners.append(face)
             normals.append(np.tile(normal, (4, 1)))
     return np.concatenate(corners), np.concatenate(normals), np.concatenate(triangles)
@@ -50,6 +52,11 @@ CUBE = _cube()
 N_CORNERS = len(CUBE[0])
 
 
+def _each(values: np.ndarray) -> np.ndarray:
+    """Give each corner of a box what belongs to the box."""
+    return np.repeat(np.asarray(values, np.float32), N_CORNERS, axis=0)
+
+
 class Slabs:
     """All boxes."""
 
@@ -62,6 +69,10 @@ class Slabs:
         self.theme = theme.name
         self.triangles: gloo.IndexBuffer | None = None
         self.styles: gloo.VertexBuffer | None = None
+        self.values: gloo.Texture2D | None = None
+        self.rects: np.ndarray | None = None
+        self.scales: list[Scale] = []
+        self.ends = np.zeros((0, 3), np.float32)
         self.steps = np.ones((0, 2), int)
         self.marks = np.zeros((0, 4), np.float32)
 
@@ -76,43 +87,56 @@ class Slabs:
         if not boxes:
             self.triangles = None
             return
-        own = [scales[b.scale] for b in boxes]
-        kinds = sorted({(s.kind, s.signed) for s in own})
+        self.scales = [scales[b.scale] for b in boxes]
+        kinds = sorted({(s.kind, s.signed) for s in self.scales})
         table = np.stack([colour_map(self.theme, *kind) for kind in kinds])
         self.program["u_colours"] = gloo.Texture2D(table, interpolation="nearest")
         self.program["u_colours_size"] = table.shape[1], table.shape[0]
         row = {kind: i for i, kind in enumerate(kinds)}
-        scale = np.array([(*s.ends, row[s.kind, s.signed]) for s in own])
-        atlas = bent(atlas, own)
-        self._upload(boxes, scale, atlas)
+        ends = {id(s): (*s.ends, row[s.kind, s.signed]) for s in scales.values() if (s.kind, s.signed) in row}
+        self.ends = np.array([ends[id(s)] for s in self.scales], np.float32)
+        self._place(boxes)
+        self.values = self.rects = self.styles = None
+        self.marks = np.zeros((len(boxes), 4), np.float32)
+        self.set_values(atlas)
 
-    def _upload(self, boxes: Sequence[Box], scale: np.ndarray, atlas: Atlas) -> None:
+    def _place(self, boxes: Sequence[Box]) -> None:
         corners, normals, triangles = CUBE
         n = len(boxes)
-        self.steps = atlas.steps
-        self.program["u_atlas"] = gloo.Texture2D(atlas.values, internalformat="r32f", interpolation="nearest")
-        self.program["u_atlas_size"] = atlas.values.shape[1], atlas.values.shape[0]
-        grid = (atlas.steps == 1).all(axis=1)
         origin = np.array([b.origin for b in boxes], np.float32)
         size = np.array([b.size for b in boxes], np.float32)
-
-        def each(values: np.ndarray) -> np.ndarray:
-            return np.repeat(values, N_CORNERS, axis=0)
-
         bind(
             self.program,
             {
-                "a_position": each(origin) + np.tile(corners, (n, 1)) * each(size),
+                "a_position": _each(origin) + np.tile(corners, (n, 1)) * _each(size),
                 "a_local": np.tile(corners, (n, 1)),
                 "a_normal": np.tile(normals, (n, 1)),
-                "a_rect": each(atlas.rects),
-                "a_scale": each(np.c_[scale, grid].astype(np.float32)),
             },
         )
-        self.styles = None
-        self.set_styles(np.zeros((n, 4)))
         every = triangles[None] + N_CORNERS * np.arange(n)[:, None, None]
         self.triangles = gloo.IndexBuffer(every.reshape(-1).astype(np.uint32))
+
+    def set_values(self, atlas: Atlas) -> None:
+        """Take over other values of the same boxes; where they stay as finely pooled, nothing else is sent.
+
+        Args:
+            atlas: the boxes' values.
+        """
+        if self.triangles is None:
+            return
+        atlas = bent(atlas, self.scales)
+        if self.values is None or self.values.shape[:2] != atlas.values.shape:
+            self.values = gloo.Texture2D(atlas.values, internalformat="r32f", interpolation="nearest")
+            self.program["u_atlas"] = self.values
+            self.program["u_atlas_size"] = atlas.values.shape[1], atlas.values.shape[0]
+        else:
+            self.values.set_data(atlas.values)
+        if self.rects is not None and np.array_equal(atlas.rects, self.rects):
+            return
+        self.rects, self.steps = atlas.rects, atlas.steps
+        grid = (atlas.steps == 1).all(axis=1)
+        bind(self.program, {"a_rect": _each(atlas.rects), "a_scale": _each(np.c_[self.ends, grid])})
+        self.set_styles(self.marks)
 
     def set_hovered(self, box: int | None) -> None:
         """Tell which box the cursor is over."""
@@ -131,7 +155,7 @@ class Slabs:
         self.marks = np.array(styles, np.float32)
         table = self.marks.copy()
         table[:, :2] /= self.steps[:, :1]
-        table = np.repeat(table, N_CORNERS, axis=0)
+        table = _each(table)
         if self.styles is None:
             self.styles = gloo.VertexBuffer(table)
             self.program["a_style"] = self.styles
@@ -154,5 +178,5 @@ class Slabs:
             self.program["u_matrix"] = matrix.T.astype(np.float32)
             self.program["u_sharpness"] = sharpness
             self.program["u_focus"] = focus
-            gloo.set_state(**SOLID)
+            gloo.set_state(**{**SOLID, "cull_face": True})
             self.program.draw("triangles", self.triangles)

@@ -18,23 +18,24 @@ class Tubes:
     """All edges and nodes as one mesh."""
 
     def __init__(self, mesh: Mesh, theme: Theme):
+        self.routes = mesh.routes
+        self.triangles = None
+        if not len(mesh.triangles):
+            return
         self.program = program_of("tubes")
         self.program["u_light"] = tuple(LIGHT / np.linalg.norm(LIGHT))
         self.program["u_ground"] = theme.ground
         self.program["u_accent"] = theme.accent
-        self.routes = mesh.routes
-        self.triangles = None
-        if len(mesh.triangles):
-            columns = {
-                "middle": mesh.middles,
-                "normal": mesh.normals,
-                "radius": mesh.radii,
-                "colour": mesh.colours,
-            }
-            bind(self.program, {f"a_{name}": column for name, column in columns.items()})
-            self.glow = gloo.VertexBuffer(np.zeros((len(mesh.middles), 1), np.float32))
-            self.program["a_glow"] = self.glow
-            self.triangles = gloo.IndexBuffer(mesh.triangles.reshape(-1))
+        columns = {
+            "middle": mesh.middles,
+            "normal": mesh.normals,
+            "radius": mesh.radii,
+            "colour": mesh.colours,
+        }
+        bind(self.program, {f"a_{name}": column for name, column in columns.items()})
+        self.glow = gloo.VertexBuffer(np.zeros((len(mesh.middles), 1), np.float32))
+        self.program["a_glow"] = self.glow
+        self.triangles = gloo.IndexBuffer(mesh.triangles.reshape(-1))
 
     def set_glow(self, routes: Collection[int]) -> None:
         """Let these routes glow, and no others."""

@@ -21,7 +21,7 @@ from refgguf.viz.scene.overlay import MARGIN, Overlay, make_overlay
 from refgguf.viz.scene.parts import Box, Pieces
 from refgguf.viz.scene.planes import ABSENT
 from refgguf.viz.scene.predictions import outcome_of
-from refgguf.viz.scene.scales import CELLS, Scale, scale_of
+from refgguf.viz.scene.scales import CELLS, Scale, bits_scale, scale_of
 from refgguf.viz.scene.shadows import Shadows, shadows_of
 from refgguf.viz.scene.structure import lay_out_file
 from refgguf.viz.state import ArcChoice, Shown, ShownFile
@@ -146,20 +146,21 @@ def weight_scales(pieces: Pieces) -> dict[str, Scale]:
     cells: dict[str, list[np.ndarray]] = {}
     kinds: dict[str, str] = {}
     for box in pieces.boxes:
-        kinds[box.scale] = "router" if box.scale == "error" else hue_kind(box.kind)
+        name = box.scale
+        kinds[name] = "router" if name == "error" else hue_kind(box.kind)
         rows, cols = box.plane.shape
-        values = box.plane.pooled(max(1, -(-rows // CELLS)), max(1, -(-cols // CELLS)))
-        cells.setdefault(box.scale, []).append(values[values != ABSENT])
+        bits = name.startswith("bits")  # the same in all cells: one is enough
+        steps = (rows, cols) if bits else (max(1, -(-rows // CELLS)), max(1, -(-cols // CELLS)))
+        values = box.plane.pooled(*steps)
+        cells.setdefault(name, []).append(values[values != ABSENT])
     matrices = [box.plane.tensor.bits_per_value or 0.0 for box in pieces.boxes if box.plane.shape[0] > 1]
     most_bits = MORE_BITS * max(matrices, default=32.0)
-    scales = {}
-    for name, arrays in cells.items():
-        scale = scale_of(kinds[name], arrays)
-        if name.startswith("bits"):
-            beyond = sum(bool((a > most_bits).any()) for a in arrays)  # boxes, not cells
-            scale = replace(scale, low=0.0, high=most_bits, n_beyond=beyond)
-        scales[name] = scale
-    return scales
+    return {
+        name: bits_scale(kinds[name], np.concatenate(arrays), most_bits)
+        if name.startswith("bits")
+        else scale_of(kinds[name], arrays)
+        for name, arrays in cells.items()
+    }
 
 
 def look_at(
@@ -178,8 +179,18 @@ def look_at(
         zoom: enlarges the framed picture about its middle.
         part: "layer:3" to frame that layer, None for everything.
     """
+    return look_from(scene, size, camera_at(scene, size, camera, zoom, part))
+
+
+def look_from(scene: Scene, size: tuple[int, int], camera: Camera) -> Look:
+    """See a scene as a picture, from a camera that is in its place.
+
+    Args:
+        scene: the scene.
+        size: width and height in pixels.
+        camera: the camera.
+    """
     everything = scene.pieces.boxes
-    camera = camera_at(scene, size, camera, zoom, part)
     atlas = build_atlas(everything, steps_for(everything, camera, size))
     notes = notes_on(scene, int(atlas.steps.prod(axis=1).max(initial=1)))
     overlay = make_overlay(scene.shown.facts, scene.scales, notes, size)
@@ -204,7 +215,8 @@ def camera_at(
     if camera is None:
         angles = [Camera(azimuth, *NAMED["overview"][1:]) for azimuth in AZIMUTHS]
         framed = [frame(c, points, size, overlay) for c in angles]
-        camera = max(framed, key=lambda c: visible_area(c, boxes, size))
+        corners = fronts(boxes)
+        camera = max(framed, key=lambda c: visible_area(c, corners, size))
     else:
         camera = frame(camera, points, size, overlay)
     return replace(camera, zoom=camera.zoom * zoom, shift=(camera.shift[0] * zoom, camera.shift[1] * zoom))
@@ -225,15 +237,17 @@ def frame(camera: Camera, points: np.ndarray, size: tuple[int, int], overlay: Ov
     return fit(camera, points, size, area, overlay.covers)
 
 
-def visible_area(camera: Camera, boxes: Sequence[Box], size: tuple[int, int]) -> float:
-    """Return how large the boxes' fronts appear: the sum of the square roots of their areas in pixels."""
+def fronts(boxes: Sequence[Box]) -> np.ndarray:
+    """Return the corners of the boxes' fronts in turn, (4, box, 3)."""
     origin, extent = np.array([b.origin for b in boxes]), np.array([b.size for b in boxes])
-    corners = [
-        camera.project(origin + extent * c, size) for c in ((0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1))
-    ]
-    area = 0.0
-    for a, b in zip(corners, (*corners[1:], corners[0]), strict=True):
-        area = area + a[:, 0] * b[:, 1] - b[:, 0] * a[:, 1]
+    return np.stack([origin + extent * c for c in ((0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1))])
+
+
+def visible_area(camera: Camera, corners: np.ndarray, size: tuple[int, int]) -> float:
+    """Return how large the boxes' fronts appear: the sum of the square roots of their areas in pixels."""
+    seen = camera.project(corners.reshape(-1, 3), size).reshape(*corners.shape[:2], 3)
+    after = np.roll(seen, -1, axis=0)
+    area = (seen[..., 0] * after[..., 1] - after[..., 0] * seen[..., 1]).sum(axis=0)
     return float(np.sqrt(np.abs(area) / 2).sum())
 
 

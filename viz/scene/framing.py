@@ -109,5 +109,6 @@ def _thinned(places: np.ndarray) -> np.ndarray:
     if len(places) <= MOST_POINTS:
         return places
     patch = np.round(places / 12).astype(int)
-    _, first = np.unique(patch, axis=0, return_index=True)
+    patch -= patch.min(axis=0)
+    _, first = np.unique(patch[:, 0] * (patch[:, 1].max() + 1) + patch[:, 1], return_index=True)
     return places[np.sort(first)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refgguf.viz.scene.colours import Theme, hue_kind
-from refgguf.viz.scene.curves import tube
+from refgguf.viz.scene.curves import tubes
 from refgguf.viz.scene.parts import Node, Pieces
 
 DISC_SIDES = 40
@@ -58,30 +58,33 @@ def mesh_of(
         fade: how far the other routes step back towards the ground, 0 … 1.
     """
     styles, ground = styles or {}, np.array(theme.ground)
-    parts = []
+    specs, numbers = [], []
     for number, route in enumerate(pieces.routes):
         if route.radius > 0 and len(route.points) > 1:
             ends = [np.array(theme.hues[hue_kind(kind)]) for kind in (route.start, route.end)]
             radius, ends = route.radius, [e + (ground - e) * fade for e in ends]
             if number in styles:
                 radius, ends = styles[number][0], [styles[number][1]] * 2
-            parts.append(_tube((route.points, radius, route.arrow, *ends), number))
-    for node in pieces.nodes:
-        parts.append(_disc(node, theme))
-    return _joined(parts)
+            specs.append((route.points, radius, route.arrow, *ends))
+            numbers.append(number)
+    return _joined([*_tubes(specs, numbers), *(_disc(node, theme) for node in pieces.nodes)])
 
 
-def tubes_mesh(tubes: Sequence[TubeSpec]) -> Mesh:
+def tubes_mesh(specs: Sequence[TubeSpec]) -> Mesh:
     """Build the surfaces of tubes; in the mesh, their numbers stand for routes."""
-    return _joined([_tube(spec, number) for number, spec in enumerate(tubes)])
+    return _joined(_tubes(specs, range(len(specs))))
 
 
-def _tube(spec: TubeSpec, number: int) -> tuple[np.ndarray, ...]:
-    points, radius, arrow, start, end = spec
-    middles, normals, radii, share, triangles = tube(points, radius, arrow)
-    colours = start + (end - start) * share[:, None]
-    radii = np.stack([radii, np.full(len(radii), radius)], axis=1)
-    return middles, normals, radii, colours, triangles, np.full(len(middles), number)
+def _tubes(specs: Sequence[TubeSpec], numbers: Sequence[int]) -> list[tuple[np.ndarray, ...]]:
+    if not specs:
+        return []
+    paths, radii, arrows, starts, ends = zip(*specs, strict=True)
+    made = tubes(paths, radii, arrows)
+    starts, ends = np.array(starts)[made.numbers], np.array(ends)[made.numbers]
+    colours = starts + (ends - starts) * made.share[:, None]
+    of_tube = np.asarray(radii, float)[made.numbers]
+    radii = np.stack([made.radii, of_tube], axis=1)
+    return [(made.middles, made.normals, radii, colours, made.triangles, np.array(numbers)[made.numbers])]
 
 
 def _joined(parts: Sequence[tuple[np.ndarray, ...]]) -> Mesh:

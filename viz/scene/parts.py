@@ -79,7 +79,8 @@ class Box:
     @property
     def middle(self) -> Point:
         """Its centre."""
-        return tuple(o + s / 2 for o, s in zip(self.origin, self.size, strict=True))
+        (x, y, z), (width, height, depth) = self.origin, self.size
+        return x + width / 2, y + height / 2, z + depth / 2
 
 
 @dataclass(frozen=True, eq=False)

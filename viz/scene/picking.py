@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,3 +71,20 @@ class Picker:
         row = int(np.clip((1 - share[1]) * n_rows, 0, n_rows - 1))
         col = int(np.clip(share[0] * n_cols, 0, n_cols - 1))
         return Hit(number, row, col, plane.index(row, col), plane.value(row, col), distance)
+
+
+def hit_at(boxes: Sequence[Box], before: Hit) -> Hit | None:
+    """Return a hit of the same place among boxes of the same tensors, with the value that is there now.
+
+    Args:
+        boxes: the boxes.
+        before: a hit of others.
+
+    Returns:
+        None where the tensor has become too small for it.
+    """
+    plane = boxes[before.box].plane
+    row, col = before.row, before.col
+    if row >= plane.shape[0] or col >= plane.shape[1]:
+        return None
+    return replace(before, index=plane.index(row, col), value=plane.value(row, col))

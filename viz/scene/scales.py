@@ -130,6 +130,17 @@ def scale_of(kind: str, arrays: Iterable[np.ndarray]) -> Scale:
     )
 
 
+def bits_scale(kind: str, bits: np.ndarray, most: float) -> Scale:
+    """Make a scale for the bits of a weight, from 0 up.
+
+    Args:
+        kind: the kind.
+        bits: (box,) of each box that is read against it.
+        most: upper end of the colours; what takes more is counted as beyond it.
+    """
+    return Scale(kind, 0.0, most, float(bits.min()), float(bits.max()), len(bits), int((bits > most).sum()))
+
+
 def typical_of(cells: Iterable[np.ndarray]) -> float:
     """Return how large the large values of a usual tensor are, from pooled magnitudes; 0 if all are zero."""
     large = []

@@ -34,6 +34,7 @@ class Stage:
         self.sources = sources
         self.pieces = Pieces()
         self.by_tap: dict[str, list[int]] = {}
+        self._taps: list[str] = []
 
     def box(
         self,
@@ -54,6 +55,7 @@ class Stage:
         self.pieces.boxes.append(box)
         number = len(self.pieces.boxes) - 1
         self.by_tap.setdefault(plane.tap, []).append(number)
+        self._taps.append(plane.tap)
         return number
 
     def __getitem__(self, number: int) -> Box:
@@ -61,7 +63,8 @@ class Stage:
 
     def real(self, pairs: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
         """Return those (source box, target box) pairs between which values flow."""
-        return tuple((a, b) for a, b in pairs if self[a].plane.tap in self.sources.get(self[b].plane.tap, ()))
+        taps, sources = self._taps, self.sources
+        return tuple((a, b) for a, b in pairs if taps[a] in sources.get(taps[b], ()))
 
     def connect(
         self,

@@ -70,6 +70,8 @@ class _Structure:
         self.edges: list[tuple[float, float]] = []
         self.names: list[tuple[str, float]] = []
         self.named = True
+        # in which order weights are used, where that is known
+        self.used = {w: i for i, tap in enumerate(shown.taps.values()) for w in tap.weights}
 
     def _sort(self, tensor: Tensor) -> None:
         layer = layer_of(tensor.name)
@@ -223,12 +225,11 @@ class _Structure:
 
     def _in_order(self, tensors: Iterable[Tensor]) -> list[Tensor]:
         """Put matrices in the order in which they are used; by their names where that is not known."""
-        used = {w: i for i, tap in enumerate(self.shown.taps.values()) for w in tap.weights}
 
         def key(tensor: Tensor) -> tuple[int, int]:
             part = tensor.name.removesuffix(".weight").rsplit(".", 1)[-1]
             late = next((i for i, word in enumerate(USUAL) if word in part), len(USUAL) // 2)
-            return used.get(tensor.name, -1), late
+            return self.used.get(tensor.name, -1), late
 
         return sorted(tensors, key=key)
 

@@ -6,7 +6,7 @@ operation is computed in one order, whatever stands beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -126,9 +126,10 @@ def _residual(
     network: Network, weights: Weights, tokens: np.ndarray, cache: Cache, n_past: int, record: Recorder
 ) -> np.ndarray:
     """Return the residual stream that leaves the last layer, (token, d_model) float32."""
+    weights.check_files()
     s = Scope(weights, record, _positions(tokens, n_past), tokens, n_past=n_past)
     x = network.enter(s)
     for number, layer in enumerate(network.layers):
         prefix, weight_prefix = network.prefixes(number)
-        x = layer(x, replace(s, prefix=prefix, weight_prefix=weight_prefix, state=cache.states[number]))
+        x = layer(x, s.inside(prefix, weight_prefix, cache.states[number]))
     return x

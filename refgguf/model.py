@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -21,33 +21,11 @@ from refgguf.embedding import TextVectors
 from refgguf.errors import ContextOverflowError, InputError, TokenizerError, TokenRangeError
 from refgguf.forward import Cache, forward
 from refgguf.gguf.reader import GGUFFile, open_file
-from refgguf.sampling import Sampling, softmax
+from refgguf.sampling import Sampling, Step
 from refgguf.taps import Hook, Recorder, Tap
 from refgguf.trace import Trace
 
 NUMERICS = ("exact", "llama.cpp")
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One generated token.
-
-    Attributes:
-        token: its id.
-        text: what it adds to the text; "" while a character is not yet complete, and for an end token.
-        logits: (vocab,) float32, the scores that it was chosen by.
-        probs: (vocab,) float64, the model's probabilities: softmax of the scores.
-        drawn_from: (vocab,) float64, the probabilities after temperature and narrowing.
-        trace: the forward pass that led to it, if taps were asked for: the prompt's for the first token, the
-            one token's before it for every later one.
-    """
-
-    token: int
-    text: str
-    logits: np.ndarray
-    probs: np.ndarray
-    drawn_from: np.ndarray
-    trace: Trace | None = None
 
 
 def load_model(
@@ -288,7 +266,7 @@ class Model(TextVectors):
             text = "" if ends or stream is None else stream.feed(token)
             if stream is not None and (ends or number == n - 1):
                 text += stream.flush()
-            yield Step(token, text, logits, softmax(logits), drawn_from, trace)
+            yield Step(token, text, logits, drawn_from, trace)
             if ends:
                 return
             tokens = np.array([token])

@@ -1,4 +1,4 @@
-"""Choosing the next token from its scores.
+"""Choosing the next token from its scores, and what is known of it then.
 
 The candidates are narrowed first (top-k, then top-p, then min-p, each on the probabilities at temperature 1) and the
 temperature is applied to what is left: llama.cpp's order.
@@ -7,10 +7,12 @@ temperature is applied to what is left: llama.cpp's order.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from refgguf.errors import InputError, ModelError
+from refgguf.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,31 @@ class Sampling:
         if self.temperature == 0:
             return int(np.argmax(logits)), probs
         return int(random.choice(len(probs), p=probs)), probs
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One generated token.
+
+    Attributes:
+        token: its id.
+        text: what it adds to the text; "" while a character is not yet complete, and for an end token.
+        logits: (vocab,) float32, the scores that it was chosen by.
+        drawn_from: (vocab,) float64, the probabilities after temperature and narrowing.
+        trace: the forward pass that led to it, if taps were asked for: the prompt's for the first token, the
+            one token's before it for every later one.
+    """
+
+    token: int
+    text: str
+    logits: np.ndarray
+    drawn_from: np.ndarray
+    trace: Trace | None = None
+
+    @cached_property
+    def probs(self) -> np.ndarray:
+        """The model's probabilities, (vocab,) float64: softmax of the scores."""
+        return softmax(self.logits)
 
 
 def softmax(x: np.ndarray) -> np.ndarray:

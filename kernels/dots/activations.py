@@ -13,6 +13,8 @@ infinity is left open.
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -44,7 +46,7 @@ class Activations:
 
 def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """Return an uninitialized array that begins at a cache line, as wide loads like it."""
-    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     room = np.empty(n_bytes + CACHE_LINE, np.uint8)
     first = -room.ctypes.data % CACHE_LINE
     return room[first : first + n_bytes].view(dtype).reshape(shape)
@@ -105,64 +107,68 @@ def _to_q8_k(x, q, d, sums):
         scales[block] = np.float32(1) / inverse
 
 
-def _q8_0(x: np.ndarray) -> Activations:
-    n, d_in = x.shape
-    q, d, none = (
-        aligned((n, d_in), np.int8),
-        np.empty((n, d_in // 32), np.float32),
-        np.empty((n, 0), np.float32),
-    )
-    _to_q8_0(x, q, d, none, False)
-    return Activations(q, d, none)
+@kernel
+def _to_f16(x, q):
+    flat, rounded = x.reshape(-1), q.reshape(-1)
+    for i in range(flat.size):
+        # a value beyond float16 becomes infinite, there as here
+        rounded[i] = _rounded_half(flat[i])
 
 
-def _q8_1(x: np.ndarray) -> Activations:
-    n, d_in = x.shape
-    q, d = aligned((n, d_in), np.int8), np.empty((n, d_in // 32), np.float32)
-    sums = np.empty_like(d)
-    _to_q8_0(x, q, d, sums, True)
-    return Activations(q, d, sums)
-
-
-def _q8_k(x: np.ndarray) -> Activations:
-    n, d_in = x.shape
-    q, d = aligned((n, d_in), np.int8), np.empty((n, d_in // 256), np.float32)
-    sums = np.empty((n, d_in // 16), np.int16)
-    _to_q8_k(x, q, d, sums)
-    return Activations(q, d, sums)
-
-
-def _floats(rounded: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], Activations]:
-    def convert(x: np.ndarray) -> Activations:
-        q, none = aligned(x.shape, np.float32), np.empty((len(x), 0), np.float32)
-        q[:] = rounded(x)
-        return Activations(q, none, none)
-
-    return convert
-
-
-def _to_f16(x: np.ndarray) -> np.ndarray:
-    # a value beyond float16 becomes infinite, there as here
-    with np.errstate(over="ignore"):
-        return x.astype(np.float16)
-
-
-def _to_bf16(x: np.ndarray) -> np.ndarray:
+@kernel
+def _to_bf16(x, q):
     """Round to the upper half of a float32, ties to even; a NaN becomes quiet (ggml_compute_fp32_to_bf16)."""
-    bits = np.ascontiguousarray(x).view(np.uint32)
-    rounded = bits + (np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1)))
-    quiet = bits | np.uint32(0x400000)
-    return (np.where(np.isnan(x), quiet, rounded) & np.uint32(0xFFFF0000)).view(np.float32)
+    flat, rounded = x.reshape(-1).view(np.uint32), q.reshape(-1).view(np.uint32)
+    for i in range(flat.size):
+        bits = flat[i]
+        if bits & np.uint32(0x7FFFFFFF) > np.uint32(0x7F800000):
+            bits = bits | np.uint32(0x400000)
+        else:
+            bits = np.uint32(bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))
+        rounded[i] = bits & np.uint32(0xFFFF0000)
 
 
-CONVERSIONS: dict[str, Callable[[np.ndarray], Activations]] = {
-    "Q8_0": _q8_0,
-    "Q8_1": _q8_1,
-    "Q8_K": _q8_k,
-    "F16": _floats(_to_f16),
-    "BF16": _floats(_to_bf16),
-    "F32": _floats(lambda x: x),
+def _as_they_are(x: np.ndarray, q: np.ndarray, d: np.ndarray, sums: np.ndarray) -> None:
+    q[...] = x
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How activations of one kind are made.
+
+    Args:
+        run: writes q, d and sums, given x and the three.
+        block: how many values share a scale; 0 for float32 values without scales.
+        summed: how many values share a sum; 0 for no sums.
+        sum_type: dtype of the sums.
+    """
+
+    run: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]
+    block: int = 0
+    summed: int = 0
+    sum_type: type = np.float32
+
+    def room(self, n: int, d_in: int) -> Activations:
+        """Return arrays to write to, uninitialized."""
+        return Activations(
+            aligned((n, d_in), np.int8 if self.block else np.float32),
+            np.empty((n, d_in // self.block if self.block else 0), np.float32),
+            np.empty((n, d_in // self.summed if self.summed else 0), self.sum_type),
+        )
+
+
+CONVERSIONS = {
+    "Q8_0": Conversion(lambda x, q, d, sums: _to_q8_0(x, q, d, sums, False), block=32),
+    "Q8_1": Conversion(lambda x, q, d, sums: _to_q8_0(x, q, d, sums, True), block=32, summed=32),
+    "Q8_K": Conversion(_to_q8_k, block=256, summed=16, sum_type=np.int16),
+    "F16": Conversion(lambda x, q, d, sums: _to_f16(x, q)),
+    "BF16": Conversion(lambda x, q, d, sums: _to_bf16(x, q)),
+    "F32": Conversion(_as_they_are),
 }
+
+
+def _shown(room: Activations) -> Activations:
+    return Activations(read_only(room.q), read_only(room.d), read_only(room.sums))
 
 
 def convert(x: np.ndarray, kind: str) -> Activations:
@@ -175,5 +181,35 @@ def convert(x: np.ndarray, kind: str) -> Activations:
     Returns:
         Read-only arrays.
     """
-    made = CONVERSIONS[kind](x)
-    return Activations(read_only(made.q), read_only(made.d), read_only(made.sums))
+    room = CONVERSIONS[kind].room(*x.shape)
+    CONVERSIONS[kind].run(x, room.q, room.d, room.sums)
+    return _shown(room)
+
+
+class _Rooms(threading.local):
+    """A thread's own arrays for converted activations: by kind and shape, to write to and read-only."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, tuple[int, ...]], tuple[Activations, Activations]] = {}
+
+
+_ROOMS = _Rooms()
+MOST_ROOMS = 64
+
+
+def convert_briefly(x: np.ndarray, kind: str) -> Activations:
+    """Convert activations of a few tokens as `convert` does, without asking for memory each time.
+
+    Returns:
+        Read-only arrays that the next call in this thread overwrites.
+    """
+    kept, conversion = _ROOMS.kept, CONVERSIONS[kind]
+    found = kept.get((kind, x.shape))
+    if found is None:
+        if len(kept) >= MOST_ROOMS:
+            kept.clear()
+        room = conversion.room(*x.shape)
+        found = kept[kind, x.shape] = room, _shown(room)
+    room, shown = found
+    conversion.run(x, room.q, room.d, room.sums)
+    return shown

@@ -25,7 +25,7 @@ def _scores(query, key, first, last, scale, h0, h1, out):
     n_tokens, n_heads, d = query.shape
     per_group = n_heads // key.shape[0]
     n_keys = out.shape[2]
-    zero = np.float32(0)
+    zero, factor = np.float32(0), np.float32(scale)
     for h in range(h0, h1):
         g = h // per_group
         for t in range(n_tokens):
@@ -47,7 +47,7 @@ def _scores(query, key, first, last, scale, h0, h1, out):
                     a7 += query[t, h, i + 7] * key[g, k, i + 7]
                 for i in range(whole, d):
                     a0 += query[t, h, i] * key[g, k, i]
-                out[h, t, k] = (((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7))) * scale
+                out[h, t, k] = (((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7))) * factor
 
 
 @kernel
@@ -109,8 +109,9 @@ def attention_scores(
     """
     n_tokens, n_heads, _ = query.shape
     out = np.empty((n_heads, n_tokens, n_keys), np.float32)
-    query, first, last = np.ascontiguousarray(query), first.astype(np.int64), last.astype(np.int64)
-    work, scale = max(1, n_tokens * n_keys * query.shape[2]), np.float32(scale)
+    query = np.ascontiguousarray(query)
+    first, last = np.ascontiguousarray(first, np.int64), np.ascontiguousarray(last, np.int64)
+    work, scale = max(1, n_tokens * n_keys * query.shape[2]), float(scale)
     parallel_rows(
         lambda a, b: _scores(query, key, first, last, scale, a, b, out), n_heads, at_least=1 + 200_000 // work
     )

@@ -15,12 +15,13 @@ import numpy as np
 
 from refgguf.errors import InputError, QuantLayoutError
 from refgguf.kernels.dots import Dot, dots, tiles
-from refgguf.kernels.dots.activations import aligned, convert, read_only
+from refgguf.kernels.dots.activations import aligned, convert, convert_briefly, read_only
 from refgguf.kernels.dots.panels import ROWS_AT_ONCE
 from refgguf.kernels.jit import parallel_rows
 from refgguf.kernels.quants import QuantFormat, format_of
 
 NUMERICS = ("exact", "llama.cpp")
+FLOAT32 = np.dtype(np.float32)
 DECODED_VALUES = 1 << 18  # decoded weights at a time: 1 MiB
 MOST_ROWS = 32  # rows decoded at a time, however short they are
 TOKENS_AT_ONCE = 252  # activations packed at a time: a multiple of every tile's tokens
@@ -35,6 +36,93 @@ def linear_plain(x: np.ndarray, raw: np.ndarray, type_name: str) -> np.ndarray:
     blocks = np.ascontiguousarray(raw).reshape(-1, fmt.type_size)
     weights = np.concatenate([fmt.dequantize_plain(block) for block in blocks]).reshape(len(raw), -1)
     return tiles.multiply_plain(x, weights)
+
+
+class Matrix:
+    """Packed weights, looked at once and multiplied many times.
+
+    Args:
+        raw: (d_out, row_bytes) uint8, C-contiguous: the weights as they are in the file.
+        type_name: their type, such as "Q4_K".
+        numerics: "exact" or "llama.cpp", as in `linear`.
+
+    Raises:
+        UnknownQuantError, QuantLayoutError, InputError: as in `linear`.
+    """
+
+    __slots__ = ("as_llama_cpp", "d_in", "dot", "fmt", "raw")
+
+    def __init__(self, raw: np.ndarray, type_name: str, numerics: str = "exact"):
+        if numerics not in NUMERICS:
+            raise InputError(f"numerics {numerics!r} is unknown: expected one of {', '.join(NUMERICS)}")
+        self.fmt = format_of(type_name)
+        if raw.ndim != 2 or raw.dtype != np.uint8 or not raw.flags.c_contiguous:
+            raise QuantLayoutError(
+                f"{type_name} weights must be a C-contiguous uint8 array (d_out, row_bytes), found {_seen(raw)}",
+                type=type_name,
+            )
+        self.raw, self.dot = read_only(raw), dots().get(type_name)
+        self.as_llama_cpp = (
+            numerics == "llama.cpp" and self.dot is not None and self.dot.llama_cpp is not None
+        )
+        blocks, rest = divmod(raw.shape[1], self.fmt.type_size)
+        self.d_in = -1 if rest else blocks * self.fmt.block_size  # no activations fit a broken row
+
+    def rows(self, first: int, end: int) -> Matrix:
+        """Return rows first … end - 1, such as one expert's of a stack."""
+        part = object.__new__(Matrix)
+        part.raw, part.fmt, part.dot = self.raw[first:end], self.fmt, self.dot
+        part.as_llama_cpp, part.d_in = self.as_llama_cpp, self.d_in
+        return part
+
+    def __call__(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Multiply activations: `linear` says with what and what comes of it."""
+        if x.ndim != 2 or x.dtype != FLOAT32 or x.shape[1] != self.d_in:
+            raise _misfit(x, self.raw, self.fmt)
+        n, shape = len(x), (len(x), len(self.raw))
+        if out is None:
+            out = np.empty(shape, FLOAT32)
+        elif out.shape != shape or out.dtype != FLOAT32 or not out.flags.c_contiguous:
+            raise QuantLayoutError(
+                f"out must be a C-contiguous float32 array of shape {shape}, found {_seen(out)}"
+            )
+        if self.d_in == 0:
+            out[:] = 0
+        elif out.size == 0:
+            pass
+        elif n <= FEW_TOKENS:
+            self._few(np.ascontiguousarray(x), out)
+        else:
+            for first in range(0, n, TOKENS_AT_ONCE):
+                end = min(first + TOKENS_AT_ONCE, n)
+                some = self._many if end - first > FEW_TOKENS else self._few
+                some(np.ascontiguousarray(x[first:end]), out[first:end])
+        return out
+
+    def _few(self, x: np.ndarray, out: np.ndarray) -> None:
+        """Multiply each of a few tokens with the rows as they are."""
+        raw, dot = self.raw, self.dot
+        if self.as_llama_cpp:
+            if dot.panel is not None and len(x) > FEW_AS_LLAMA_CPP:
+                self._many(x, out)
+                return
+            made, multiply = convert_briefly(x, dot.activation), dot.llama_cpp
+            q, d, sums = made.q, made.d, made.sums
+            _over_rows(lambda first, end: multiply(raw, q, d, sums, out, first, end), x, raw, 4)
+        elif dot is not None and dot.exact is not None:
+            aligned_x, exact = convert_briefly(x, "F32").q, dot.exact
+            _over_rows(lambda first, end: exact(raw, aligned_x, out, first, end), x, raw, 4)
+        else:
+            _few_tokens(convert_briefly(x, "F32").q, raw, self.fmt, out)
+
+    def _many(self, x: np.ndarray, out: np.ndarray) -> None:
+        """Multiply at most TOKENS_AT_ONCE tokens with some rows at a time."""
+        if not self.as_llama_cpp:
+            _many_tokens(convert(x, "F32").q, self.raw, self.fmt, out)
+        elif self.dot.panel is not None:
+            _many_as_llama_cpp(x, self.raw, self.dot, out)
+        else:
+            _as_llama_cpp(x, self.raw, self.dot, out)
 
 
 def linear(
@@ -64,44 +152,7 @@ def linear(
         llama.cpp: bit-equal to ggml's vec_dot on AVX2, which computes a single token; each of many tokens
             comes out as if it were alone, where ggml takes other paths.
     """
-    if numerics not in NUMERICS:
-        raise InputError(f"numerics {numerics!r} is unknown: expected one of {', '.join(NUMERICS)}")
-    fmt = format_of(type_name)
-    _check(x, raw, fmt)
-    shape = (x.shape[0], raw.shape[0])
-    if out is None:
-        out = np.empty(shape, np.float32)
-    elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
-        raise QuantLayoutError(
-            f"out must be a C-contiguous float32 array of shape {shape}, found {_seen(out)}"
-        )
-    if out.size == 0:
-        return out
-    if x.shape[1] == 0:
-        out[:] = 0
-        return out
-    dot, raw = dots().get(type_name), read_only(raw)
-    for first in range(0, len(x), TOKENS_AT_ONCE):
-        tokens, part = x[first : first + TOKENS_AT_ONCE], out[first : first + TOKENS_AT_ONCE]
-        if numerics == "llama.cpp" and dot is not None and dot.llama_cpp is not None:
-            many = dot.panel is not None and len(tokens) > FEW_AS_LLAMA_CPP
-            (_many_as_llama_cpp if many else _as_llama_cpp)(tokens, raw, dot, part)
-        elif len(tokens) > FEW_TOKENS:
-            _many_tokens(_contiguous(tokens), raw, fmt, part)
-        elif dot is not None and dot.exact is not None:
-            _in_registers(_contiguous(tokens), raw, dot.exact, part)
-        else:
-            _few_tokens(_contiguous(tokens), raw, fmt, part)
-    return out
-
-
-def _contiguous(x: np.ndarray) -> np.ndarray:
-    """Return activations row by row from a cache line on, read-only."""
-    if not x.flags.c_contiguous or x.ctypes.data % 64:
-        copy = aligned(x.shape, np.float32)
-        copy[:] = x
-        x = copy
-    return read_only(x)
+    return Matrix(raw, type_name, numerics)(x, out)
 
 
 def _seen(array: np.ndarray) -> str:
@@ -109,26 +160,17 @@ def _seen(array: np.ndarray) -> str:
     return f"{array.dtype} {array.shape}{layout}"
 
 
-def _check(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat) -> None:
-    if x.ndim != 2 or x.dtype != np.float32:
-        raise QuantLayoutError(f"activations must be a float32 array of shape (n, d_in), found {_seen(x)}")
-    if raw.ndim != 2 or raw.dtype != np.uint8 or not raw.flags.c_contiguous:
-        raise QuantLayoutError(
-            f"{fmt.name} weights must be a C-contiguous uint8 array (d_out, row_bytes), found {_seen(raw)}",
-            type=fmt.name,
-        )
+def _misfit(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat) -> QuantLayoutError:
+    """Return what is wrong with activations that do not fit the weights."""
+    if x.ndim != 2 or x.dtype != FLOAT32:
+        return QuantLayoutError(f"activations must be a float32 array of shape (n, d_in), found {_seen(x)}")
     d_in = x.shape[1]
     if d_in % fmt.block_size:
-        raise QuantLayoutError(
-            f"rows of {d_in} values are no whole number of {fmt.name} blocks of {fmt.block_size}",
-            type=fmt.name,
-        )
-    expected = d_in // fmt.block_size * fmt.type_size
-    if raw.shape[1] != expected:
-        raise QuantLayoutError(
-            f"a {fmt.name} row of {d_in} values takes {expected} bytes, the weights have {raw.shape[1]}",
-            type=fmt.name,
-        )
+        problem = f"rows of {d_in} values are no whole number of {fmt.name} blocks of {fmt.block_size}"
+    else:
+        expected = d_in // fmt.block_size * fmt.type_size
+        problem = f"a {fmt.name} row of {d_in} values takes {expected} bytes, the weights have {raw.shape[1]}"
+    return QuantLayoutError(problem, type=fmt.name)
 
 
 def _decoder(raw: np.ndarray, fmt: QuantFormat, d_in: int, n_rows: int):
@@ -143,36 +185,30 @@ def _decoder(raw: np.ndarray, fmt: QuantFormat, d_in: int, n_rows: int):
     return decode
 
 
-def _over_rows(run: Callable[[int, int], None], n: int, raw: np.ndarray, d_in: int, multiple_of: int) -> None:
+def _over_rows(run: Callable[[int, int], None], x: np.ndarray, raw: np.ndarray, multiple_of: int) -> None:
     """Call `run(first, end)` on the rows of the weights, on as many threads as pay."""
-    at_least = max(multiple_of, WORK_FOR_A_THREAD // (n * d_in))
+    if x.size * len(raw) < 2 * WORK_FOR_A_THREAD:
+        run(0, len(raw))
+        return
+    at_least = max(multiple_of, WORK_FOR_A_THREAD // x.size)
     parallel_rows(run, len(raw), at_least=at_least, multiple_of=multiple_of)
-
-
-def _in_registers(x: np.ndarray, raw: np.ndarray, exact: Callable, out: np.ndarray) -> None:
-    """Multiply each token with the packed rows."""
-    _over_rows(lambda first, end: exact(raw, x, out, first, end), len(x), raw, x.shape[1], 4)
 
 
 def _as_llama_cpp(x: np.ndarray, raw: np.ndarray, dot: Dot, out: np.ndarray) -> None:
     """Convert the activations as llama.cpp does and multiply each token with the packed rows."""
-    made, multiply = convert(read_only(np.ascontiguousarray(x)), dot.activation), dot.llama_cpp
-
-    def run(first: int, end: int) -> None:
-        multiply(raw, made.q, made.d, made.sums, out, first, end)
-
-    _over_rows(run, len(x), raw, x.shape[1], 4)
+    made, multiply = convert(x, dot.activation), dot.llama_cpp
+    _over_rows(lambda first, end: multiply(raw, made.q, made.d, made.sums, out, first, end), x, raw, 4)
 
 
 def _many_as_llama_cpp(x: np.ndarray, raw: np.ndarray, dot: Dot, out: np.ndarray) -> None:
     """Convert the activations as llama.cpp does and multiply all tokens with some rows at a time."""
     panel = dot.panel
-    records = read_only(panel.records(convert(read_only(np.ascontiguousarray(x)), dot.activation)))
+    records = read_only(panel.records(convert(x, dot.activation)))
 
     def run(first: int, end: int) -> None:
         panel.rows(raw, records, len(x), out, first, end)
 
-    _over_rows(run, len(x), raw, x.shape[1], ROWS_AT_ONCE)
+    _over_rows(run, x, raw, ROWS_AT_ONCE)
 
 
 def _few_tokens(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat, out: np.ndarray) -> None:
@@ -188,7 +224,7 @@ def _few_tokens(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat, out: np.ndarra
             for token in range(len(x)):
                 tiles.dot_rows(weights, x[token], out[token, row:until])
 
-    _over_rows(run, len(x), raw, d_in, 4)
+    _over_rows(run, x, raw, 4)
 
 
 def _many_tokens(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat, out: np.ndarray) -> None:
@@ -210,4 +246,4 @@ def _many_tokens(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat, out: np.ndarr
             tiles.pack(decode(row, until), tiles.TILE_ROWS, packed)
             tiles.multiply(packed, packed_x, until - row, n, sums, out, row)
 
-    _over_rows(run, n, raw, d_in, tiles.TILE_ROWS)
+    _over_rows(run, x, raw, tiles.TILE_ROWS)

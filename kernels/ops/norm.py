@@ -49,11 +49,12 @@ def layer_norm_plain(
 @kernel
 def _rms_norm(x, weight, eps, out):
     n_rows, n = x.shape
+    small = np.float32(eps)
     for row in range(n_rows):
         total = 0.0
         for i in range(n):
             total += np.float64(x[row, i] * x[row, i])
-        scale = np.float32(1) / np.float32(np.sqrt(np.float32(np.float32(total / n) + eps)))
+        scale = np.float32(1) / np.float32(np.sqrt(np.float32(np.float32(total / n) + small)))
         if weight.size:
             for i in range(n):
                 out[row, i] = x[row, i] * scale * weight[i]
@@ -65,6 +66,7 @@ def _rms_norm(x, weight, eps, out):
 @kernel
 def _layer_norm(x, weight, bias, eps, out):
     n_rows, n = x.shape
+    small = np.float32(eps)
     for row in range(n_rows):
         total = 0.0
         for i in range(n):
@@ -75,7 +77,7 @@ def _layer_norm(x, weight, bias, eps, out):
             centred = x[row, i] - mean
             out[row, i] = centred
             square += np.float64(centred * centred)
-        scale = np.float32(1) / np.float32(np.sqrt(np.float32(np.float32(square / n) + eps)))
+        scale = np.float32(1) / np.float32(np.sqrt(np.float32(np.float32(square / n) + small)))
         for i in range(n):
             y = out[row, i] * scale
             if weight.size:
@@ -107,7 +109,7 @@ def rms_norm(x: np.ndarray, weight: np.ndarray | None, eps: float) -> np.ndarray
     """
     rows = _rows(x)
     out = np.empty_like(rows)
-    _rms_norm(rows, _NONE if weight is None else weight, np.float32(eps), out)
+    _rms_norm(rows, _NONE if weight is None else weight, float(eps), out)
     return out.reshape(x.shape)
 
 
@@ -127,9 +129,7 @@ def layer_norm(x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None
     """
     rows = _rows(x)
     out = np.empty_like(rows)
-    _layer_norm(
-        rows, _NONE if weight is None else weight, _NONE if bias is None else bias, np.float32(eps), out
-    )
+    _layer_norm(rows, _NONE if weight is None else weight, _NONE if bias is None else bias, float(eps), out)
     return out.reshape(x.shape)
 
 
@@ -144,11 +144,12 @@ def l2_norm_plain(x: np.ndarray, eps: float) -> np.ndarray:
 @kernel
 def _l2_norm(x, eps, out):
     n_rows, n = x.shape
+    small = np.float32(eps)
     for row in range(n_rows):
         total = 0.0
         for i in range(n):
             total += np.float64(x[row, i] * x[row, i])
-        scale = np.float32(1) / max(np.float32(np.sqrt(np.float32(total))), eps)
+        scale = np.float32(1) / max(np.float32(np.sqrt(np.float32(total))), small)
         for i in range(n):
             out[row, i] = x[row, i] * scale
 
@@ -167,5 +168,5 @@ def l2_norm(x: np.ndarray, eps: float) -> np.ndarray:
     """
     rows = _rows(x)
     out = np.empty_like(rows)
-    _l2_norm(rows, np.float32(eps), out)
+    _l2_norm(rows, float(eps), out)
     return out.reshape(x.shape)

@@ -360,7 +360,7 @@ class Attention(Block):
         return slices[0] if len(slices) == 1 else np.concatenate(slices)
 
     def _attend_some(self, q: np.ndarray, start: int, n_keys: int, s: Scope) -> np.ndarray:
-        positions = s.n_past + start + np.arange(len(q))
+        positions = s.positions[start : start + len(q)]
         first, last = self.mask.limits(positions, n_keys)
         scores = attention_scores(q, s.state.keys, n_keys, first, last, self.scale)  # (head, query, key)
         if self.softcap:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -63,7 +64,7 @@ class FeedForward(Block):
     suffix: str = ""
     out: str = "ffn_out"
 
-    @property
+    @cached_property
     def _names(self) -> tuple[str, str, str, str]:
         """Names of gate, up, activations and down, of tensors and of taps."""
         return tuple(f"ffn_{part}{self.suffix}" for part in ("gate", "up", "act", "down"))

@@ -47,7 +47,15 @@ class Rope:
         return (f"/{self.factors}",) if self.factors else ()
 
     def angles(self, s: Scope) -> tuple[np.ndarray, np.ndarray]:
-        """Return cosine and sine for the current tokens, (token, n_rot / 2) float32 each."""
+        """Return cosine and sine for the current tokens, (token, n_rot / 2) float32 each.
+
+        Layers that turn alike share them.
+        """
+        if self not in s.common:
+            s.common[self] = self._angles(s)
+        return s.common[self]
+
+    def _angles(self, s: Scope) -> tuple[np.ndarray, np.ndarray]:
         factors = s.weights.vector(self.factors) if self.factors else None
         if self.still:
             factors = np.ones(self.n_rot // 2, np.float32) if factors is None else factors.copy()

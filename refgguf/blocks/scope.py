@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from refgguf.kernels.ops.matmul import linear
+from refgguf.kernels.ops.matmul import Matrix
 from refgguf.taps import Recorder
 from refgguf.tensor import Tensor
 
@@ -42,7 +42,10 @@ class Weights:
     def __init__(self, tensors: Mapping[str, Tensor], numerics: str = "exact"):
         self.tensors = tensors
         self.numerics = numerics
+        self._files = list({tensor.file: None for tensor in tensors.values()})
         self._vectors: dict[str, np.ndarray] = {}
+        self._matrices: dict[str, Matrix] = {}
+        self._bare: dict[str, bool] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
@@ -72,18 +75,39 @@ class Weights:
         Returns:
             (token, d_out) float32.
         """
-        tensor = self.tensors[name]
-        raw, kind = tensor.rows_raw, tensor.type
+        matrix = self._matrices.get(name)
+        if matrix is None:
+            tensor = self.tensors[name]
+            if tensor.byte_order == "big":
+                return self._swapped(tensor, expert)(np.ascontiguousarray(x, np.float32))
+            matrix = self._matrices[name] = Matrix(tensor.rows_raw, tensor.type, self.numerics)
         if expert is not None:
-            d_out = tensor.shape[-2]
-            raw = raw[expert * d_out : (expert + 1) * d_out]
-        if (
-            tensor.byte_order == "big"
-        ):  # rare: decode what is needed instead of teaching every kernel to swap bytes
-            first = 0 if expert is None else expert * tensor.shape[-2]
-            values = tensor.dequantize(rows=slice(first, first + len(raw)))
-            raw, kind = np.ascontiguousarray(values).view(np.uint8), "F32"
-        return linear(np.ascontiguousarray(x, np.float32), raw, kind, self.numerics)
+            d_out = self.tensors[name].shape[-2]
+            matrix = matrix.rows(expert * d_out, (expert + 1) * d_out)
+        return matrix(np.ascontiguousarray(x, np.float32))
+
+    def _swapped(self, tensor: Tensor, expert: int | None) -> Matrix:
+        """Decode a big-endian file's matrix; it is rare, so no kernel is taught to swap bytes."""
+        d_out = tensor.shape[-2]
+        rows = slice(None) if expert is None else slice(expert * d_out, (expert + 1) * d_out)
+        values = np.ascontiguousarray(tensor.dequantize(rows=rows))
+        return Matrix(values.view(np.uint8), "F32", self.numerics)
+
+    def bare(self, name: str) -> bool:
+        """Say whether a linear layer has neither scale nor bias; the name is without ".weight"."""
+        if name not in self._bare:
+            self._bare[name] = not (f"{name}.scale" in self or f"{name}.bias" in self)
+        return self._bare[name]
+
+    def check_files(self) -> None:
+        """Find out whether the files still hold their tensors, which are read without asking again.
+
+        Raises:
+            FileAccessError: a file has been closed.
+            TruncatedFileError: a file has become shorter since it was opened.
+        """
+        for file in self._files:
+            file.check()
 
 
 @dataclass
@@ -111,7 +135,7 @@ class Scope:
     state: Any = None
     n_past: int = 0
     weight_prefix: str | None = None
-    common: dict[str, Any] = field(default_factory=dict)
+    common: dict[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.weight_prefix is None:
@@ -119,8 +143,12 @@ class Scope:
 
     def with_state(self, state: Any) -> Scope:
         """Return the same view with another state: that of a block inside a block."""
-        same = (self.weights, self.record, self.positions, self.tokens, self.prefix)
-        return Scope(*same, state, self.n_past, self.weight_prefix, self.common)
+        return self.inside(self.prefix, self.weight_prefix, state)
+
+    def inside(self, prefix: str, weight_prefix: str, state: Any) -> Scope:
+        """Return the same view from a layer, with that layer's names and state."""
+        same = (self.weights, self.record, self.positions, self.tokens)
+        return Scope(*same, prefix, state, self.n_past, weight_prefix, self.common)
 
     @property
     def numerics(self) -> str:
@@ -129,11 +157,11 @@ class Scope:
 
     def tap(self, name: str, x: np.ndarray) -> np.ndarray:
         """Pass a tensor through the tap of this local name; returns it or its replacement."""
-        return self.record(self.prefix + name, x)
+        return x if self.record.idle else self.record(self.prefix + name, x)
 
     def wants(self, *names: str) -> bool:
         """Say whether anything looks at one of these taps."""
-        return any(self.record.wants(self.prefix + name) for name in names)
+        return not self.record.idle and any(self.record.wants(self.prefix + name) for name in names)
 
     def has(self, name: str) -> bool:
         """Say whether the file has this tensor."""
@@ -162,6 +190,8 @@ class Scope:
             (token, d_out) float32.
         """
         y = self.weights.linear(x, f"{self.weight_prefix}{name}.weight", expert)
+        if self.weights.bare(self.weight_prefix + name):
+            return y
         scale, bias = self.optional(f"{name}.scale"), self.optional(f"{name}.bias")
         if expert is not None:
             scale = None if scale is None else scale.reshape(-1)[expert]

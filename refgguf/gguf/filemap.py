@@ -72,7 +72,7 @@ class FileMap:
     @property
     def buffer(self) -> mmap.mmap | bytes:
         """Return the map itself, for the reader's own bounded reads while it parses the header."""
-        self._check()
+        self.check()
         return b"" if self._map is None else self._map
 
     def view(self, start: int, n_bytes: int) -> np.ndarray:
@@ -84,15 +84,16 @@ class FileMap:
         """
         if n_bytes == 0:
             return np.empty(0, np.uint8)
-        self._check()
+        self.check()
         return np.frombuffer(self._map, np.uint8, n_bytes, start)
 
     def read(self, start: int, n_bytes: int) -> bytes:
         """Return a copy of some bytes; errors as in `view`."""
-        self._check()
+        self.check()
         return self._map[start : start + n_bytes] if self._map is not None else b""
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Find out whether the file is as it was when it was opened; errors as in `view`."""
         if self._closed:
             raise FileAccessError("the file has been closed; open it again", path=self.path)
         if self._map is not None and (now := self._map.size()) < self.size:

@@ -10,6 +10,7 @@ import refgguf
 from refgguf import errors
 from refgguf.gguf.reader import open_file
 from tests.support.gguf_bytes import GGUFBytes, small_model
+from tests.support.models import llama
 
 EXPECTED = (errors.TruncatedFileError, errors.BadMagicError, errors.UnsupportedVersionError)
 
@@ -95,3 +96,15 @@ def test_a_file_that_shrinks_after_opening_raises_instead_of_crashing(tmp_path: 
         file["w"].dequantize(1000)
     with pytest.raises(errors.TruncatedFileError):
         file.metadata["words"].raw(0)
+
+
+def test_a_model_whose_file_shrinks_between_tokens_raises_instead_of_crashing(tmp_path: Path):
+    """Matrices are looked up once and then read as they are: the file is asked again before each pass."""
+    path = llama().write(tmp_path / "model.gguf")
+    model = refgguf.load(path)
+    steps = model.generate([3, 1, 4], n=9, stop_at_end=False)
+    next(steps)
+    with path.open("r+b") as out:
+        out.truncate(path.stat().st_size - 64)
+    with pytest.raises(errors.TruncatedFileError, match="open it again"):
+        next(steps)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refgguf.kernels.dots import dots, plain
-from refgguf.kernels.dots.activations import CONVERSIONS, convert
+from refgguf.kernels.dots.activations import CONVERSIONS, MOST_ROOMS, convert, convert_briefly
 from refgguf.kernels.ops.matmul import linear
 from refgguf.kernels.quants import format_of, formats
 from tests.support.weights import activations, random_weights
@@ -117,3 +117,28 @@ def test_kernels_close_over_plain_functions_and_numbers():
                 assert isinstance(held, types.FunctionType | int) or held in (np.float32, np.float64), (
                     dot.name
                 )
+
+
+@pytest.mark.parametrize("kind", CONVERSIONS)
+def test_brief_activations_are_those_of_convert_from_a_cache_line_on(kind):
+    """Arrays that are used again hold what new ones would, also after more shapes than are kept."""
+    for n in [*range(1, MOST_ROOMS + 3), 2]:
+        x = activations(n, 512)
+        brief, lasting = convert_briefly(x, kind), convert(x, kind)
+        for part in ("q", "d", "sums"):
+            np.testing.assert_array_equal(getattr(brief, part), getattr(lasting, part))
+            assert not getattr(brief, part).flags.writeable
+        assert brief.q.ctypes.data % 64 == 0
+
+
+def test_half_precision_activations_are_rounded_as_numpy_and_ggml_round_them():
+    """Every pattern of the upper bits, ties among them: F16 as NumPy, BF16 to the nearest even upper half."""
+    bits = np.arange(0, 1 << 32, 40503, dtype=np.uint64).astype(np.uint32)
+    ties = (np.arange(1 << 16, dtype=np.uint32) << 16) | 0x8000
+    x = np.concatenate([bits, ties]).view(np.float32)
+    x = x[~np.isnan(x)][None]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(convert(x, "F16").q, x.astype(np.float16).astype(np.float32))
+    codes = x.view(np.uint32).astype(np.uint64)
+    nearest = (codes + 0x7FFF + (codes >> 16 & 1)) & 0xFFFF0000
+    np.testing.assert_array_equal(convert(x, "BF16").q.view(np.uint32), nearest.astype(np.uint32))

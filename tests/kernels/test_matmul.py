@@ -10,7 +10,7 @@ import pytest
 from refgguf.errors import InputError, QuantLayoutError, UnknownQuantError
 from refgguf.kernels import jit
 from refgguf.kernels.dots import tiles
-from refgguf.kernels.ops.matmul import linear, linear_plain
+from refgguf.kernels.ops.matmul import Matrix, linear, linear_plain
 from refgguf.kernels.quants import format_of
 from tests.support.weights import NAMES, activations, random_weights
 
@@ -161,3 +161,24 @@ def test_fma_plain_rounds_once():
         candidates = [near, np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(-np.inf))]
         best = min(abs(Fraction(float(k)) - exact) for k in candidates if np.isfinite(k))
         assert abs(Fraction(float(got)) - exact) == best
+
+
+def test_a_matrix_is_multiplied_again_and_again_and_row_by_row():
+    """A Matrix gives what `linear` gives, every time, and so do its parts; results are arrays of their own."""
+    raw, x = random_weights("Q8_0", 12, 96), activations(3, 96)
+    for numerics in ("exact", "llama.cpp"):
+        matrix, wanted = Matrix(raw, "Q8_0", numerics), linear(x, raw, "Q8_0", numerics)
+        first, second = matrix(x), matrix(2 * x)
+        np.testing.assert_array_equal(first, wanted)
+        np.testing.assert_array_equal(second, linear(2 * x, raw, "Q8_0", numerics))
+        np.testing.assert_array_equal(matrix.rows(4, 9)(x), wanted[:, 4:9])
+
+
+def test_activations_that_do_not_fit_are_refused_each_time():
+    """A Matrix that fits one token's vector still refuses one of another size, and one of float64."""
+    matrix = Matrix(random_weights("Q8_0", 4, 96), "Q8_0")
+    matrix(activations(1, 96))
+    with pytest.raises(QuantLayoutError, match="64 values takes 68 bytes, the weights have 102"):
+        matrix(activations(1, 64))
+    with pytest.raises(QuantLayoutError, match="float64"):
+        matrix(activations(1, 96).astype(np.float64))

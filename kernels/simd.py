@@ -192,6 +192,46 @@ zero_i16x16 = _zero(vector("i16", 16))
 load_part_f32x16 = _load_part(f32x16)
 
 
+def tree_sums(n: int, lanes: int) -> Callable:
+    """Return the intrinsic that adds up the lanes of n vectors at once, in the order of `tree_sum`.
+
+    The intrinsic takes `(sums, at)`, reads n vectors one behind the other and returns n float32 lanes. n is a power
+    of two.
+    """
+
+    @intrinsic
+    def sums_of_lanes(typing, sums, at):
+        kind = ir.VectorType(ir.FloatType(), lanes)
+
+        def emit(context, builder, signature, arguments):
+            start = address(context, builder, sums, *arguments)
+            ats = [builder.gep(start, [ir.Constant(ir.IntType(64), lanes * k)]) for k in range(n)]
+            return _tree_sums(builder, [load_at(builder, at, kind) for at in ats], lanes)
+
+        return vector("f32", n)(sums, types.intp), emit
+
+    return sums_of_lanes
+
+
+def _tree_sums(builder: ir.IRBuilder, values: list[ir.Value], lanes: int) -> ir.Value:
+    """Emit the sums of the lanes of each vector; halves of two vectors are added side by side."""
+    while lanes > 1:
+        lanes //= 2
+        count = values[0].type.count
+        low = [run + lane for run in range(0, count, 2 * lanes) for lane in range(lanes)]
+        pairs = list(zip(values[::2], values[1::2], strict=True)) if len(values) > 1 else [(values[0], None)]
+        values = []
+        for a, b in pairs:
+            halves = []
+            for first in (0, lanes):
+                picks = [first + lane for lane in low]
+                more = [] if b is None else [count + lane for lane in picks]
+                wanted = ir.Constant(ir.VectorType(INDEX, len(picks + more)), picks + more)
+                halves.append(builder.shuffle_vector(a, a if b is None else b, wanted))
+            values.append(builder.fadd(*halves))
+    return values[0]
+
+
 def fma_tile(rows: int, tokens: int) -> Callable:
     """Return the intrinsic that adds `rows` times `tokens` dot products to their 16-lane accumulators.
 

@@ -125,17 +125,21 @@ def add_madd_words(typing, total, a, b):
     return total(total, a, b), emit
 
 
+def emit_with_sign_of(builder: ir.IRBuilder, value: ir.Value, sign: ir.Value) -> ir.Value:
+    """Emit value where sign > 0, -value where sign < 0, 0 where sign is 0."""
+    if name := _named(SIGN_BYTES, value.type.count):
+        return call_llvm(builder, name, value.type, [value, sign])
+    zero = constant(value.type, 0)
+    value = builder.select(builder.icmp_signed("<", sign, zero), builder.sub(zero, value), value)
+    return builder.select(builder.icmp_signed("==", sign, zero), zero, value)
+
+
 @intrinsic
 def with_sign_of(typing, a, b):
     """Return a where b > 0, -a where b < 0, 0 where b is 0 (x86 psignb)."""
 
     def emit(context, builder, signature, arguments):
-        value, sign = arguments
-        if name := _named(SIGN_BYTES, a.lanes):
-            return call_llvm(builder, name, a.llvm, [value, sign])
-        zero = constant(a.llvm, 0)
-        value = builder.select(builder.icmp_signed("<", sign, zero), builder.sub(zero, value), value)
-        return builder.select(builder.icmp_signed("==", sign, zero), zero, value)
+        return emit_with_sign_of(builder, *arguments)
 
     return a(a, a), emit
 

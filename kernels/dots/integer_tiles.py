@@ -13,6 +13,9 @@ lanes. Whole numbers may be added in any order; the float operations are the one
       even, odd           of values 0 … 31 as a and 32 … 63 as b: a0 a1 b0 b1 a4 a5 b4 b5 …, a2 a3 b2 b3 a6 …
                           so the 16-bit sums of even and of odd may be added, and one pmaddwd applies the two
                           scales and adds up a lane
+    a record of signs     32 signed bytes
+      weights             rows x 32 B, then 8 factors
+      activations         tokens x 32 B, then 8 factors
     a record of words     32 values, or 256 with their scales multiplied in
       weights             steps x rows x (even 16 x int16, odd 16 x int16), then 8 factors
       activations         steps x tokens x (even, odd), then 8 factors
@@ -32,10 +35,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from refgguf.kernels.dots.instructions import emit_madd_bytes, emit_madd_words
+from refgguf.kernels.dots.instructions import (
+    emit_madd_bytes,
+    emit_madd_words,
+    emit_with_sign_of,
+)
 from refgguf.kernels.dots.placement import constant
 from refgguf.kernels.jit import part
-from refgguf.kernels.simd import address, call_llvm, fill, load_at, store_at, vector
+from refgguf.kernels.simd import address, call_llvm, fill, load_at, store_at, tree_sums, vector
 
 TILE_ROWS, TILE_TOKENS = 2, 4
 PAIRS = TILE_ROWS * TILE_TOKENS
@@ -46,11 +53,11 @@ SUMS = 32  # bytes of 16 words
 SUMS_ROOM = 128
 FACTORS = 4 * PAIRS  # bytes of a factor a pair
 MINIMA = 4  # lanes of minima
-TILE_SUMS = LANES * PAIRS + MINIMA * PAIRS
 
 BYTES_GROUP = TILE_ROWS * (STEP + SUMS)
 BYTES_WEIGHTS = GROUPS * BYTES_GROUP + SUMS_ROOM + 2 * FACTORS
 BYTES_X = GROUPS * TILE_TOKENS * STEP + SUMS_ROOM + FACTORS
+SIGNED_WEIGHTS, SIGNED_X = TILE_ROWS * 32 + FACTORS, TILE_TOKENS * 32 + FACTORS
 
 _I16X16, _I32X8, _F32X8 = (
     vector(element, lanes).llvm for element, lanes in (("i16", 16), ("i32", 8), ("f32", 8))
@@ -172,6 +179,20 @@ def _words_block(steps: int) -> Callable:
     return emit
 
 
+def _signed_block(builder: ir.IRBuilder, w: ir.Value, x: ir.Value) -> list[list[tuple[ir.Value, int]]]:
+    """Emit a record of signs: the weights' sizes meet the activations with the weights' signs."""
+    rows = [_read(builder, w, 32 * row, _I8X32) for row in range(TILE_ROWS)]
+    sizes = [emit_with_sign_of(builder, row, row) for row in rows]
+    terms: list[list[tuple[ir.Value, int]]] = [[] for _ in range(PAIRS)]
+    for token in range(TILE_TOKENS):
+        of_x = _read(builder, x, 32 * token, _I8X32)
+        for row in range(TILE_ROWS):
+            words = emit_madd_bytes(builder, sizes[row], emit_with_sign_of(builder, of_x, rows[row]))
+            lanes = emit_madd_words(builder, words, constant(_I16X16, 1))
+            terms[row * TILE_TOKENS + token].append((lanes, 0))
+    return terms
+
+
 def _add_minima(
     builder: ir.IRBuilder, w: ir.Value, x: ir.Value, factor: ir.Value, sums: ir.Value, n_minima: int
 ) -> None:
@@ -278,8 +299,11 @@ _less = _tile(_bytes_block("subtract"), BYTES_WEIGHTS, BYTES_X, 2)
 _with_minima = _tile(_bytes_block("minima"), BYTES_WEIGHTS, BYTES_X, 2)
 _four_minima = _tile(_bytes_block("apart"), BYTES_WEIGHTS, BYTES_X, 2, n_minima=4)
 _one_minimum = _tile(_bytes_block("apart"), BYTES_WEIGHTS, BYTES_X, 2, n_minima=1)
+_signed = _tile(_signed_block, SIGNED_WEIGHTS, SIGNED_X, in_registers=True)
 _words = _tile(_words_block(1), words_weights(1), words_x(1), in_registers=True)
 _words_8 = _tile(_words_block(8), words_weights(8), words_x(8))
+
+tile_totals = tree_sums(PAIRS, LANES)
 
 # plain functions around the intrinsics: numba's cache recognises them in the closure of a kernel
 
@@ -306,6 +330,12 @@ def bytes_four_minima(weights, weights_at, x, x_at, n_blocks, sums, sums_at, roo
 def bytes_one_minimum(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room):
     """Minima in one lane of their own."""
     _one_minimum(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room)
+
+
+@part
+def signed(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room):
+    """Blocks of 32 signed bytes."""
+    _signed(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room)
 
 
 @part

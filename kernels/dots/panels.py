@@ -20,19 +20,21 @@ from refgguf.kernels.dots.integer_tiles import (
     FACTORS,
     GROUPS,
     LANES,
+    MINIMA,
     PAIRS,
+    SIGNED_WEIGHTS,
+    SIGNED_X,
     STEP,
     SUMS,
     TILE_ROWS,
-    TILE_SUMS,
     TILE_TOKENS,
+    tile_totals,
     words_weights,
     words_x,
 )
 from refgguf.kernels.dots.placement import byte_pairs, byte_pairs_of_both, load_i16x16, to_i16
-from refgguf.kernels.jit import kernel
+from refgguf.kernels.jit import kernel, part
 from refgguf.kernels.lanes import load_f32x8, load_u8x32, load_u32, store
-from refgguf.kernels.simd import tree_sum
 
 ROWS_AT_ONCE = 16
 NEAR_VALUES = 1024  # values of a row whose records lie near at a time
@@ -48,7 +50,7 @@ class Panel:
         x_bytes: bytes of a record of a group of tokens.
         unpack: kernel `(raw, first, end, records)` that takes rows apart.
         pack: kernel `(q, d, sums, records)` for the activations.
-        multiply: kernel `(weights, x, n_blocks, row groups, token groups, sums, room)`.
+        multiply: kernel `(weights, x, n_blocks, row groups, token groups, sums, room, factor, out, first, end)`.
         n_minima: lanes that minima have of their own.
         factor: what the sum of the lanes is multiplied with in the end.
     """
@@ -75,50 +77,55 @@ class Panel:
         n_blocks = x.size // (token_groups * self.x_bytes)
         row_groups = ROWS_AT_ONCE // TILE_ROWS
         weights = aligned((row_groups * n_blocks * self.weights_bytes,), np.uint8)
-        sums = aligned((row_groups * token_groups * TILE_SUMS,), np.float32)
+        sums = aligned((row_groups * token_groups * PAIRS * (LANES + self.n_minima),), np.float32)
         room = aligned((NEAR_VALUES // self.block_size * 2 * PAIRS,), np.float32)
         for row in range(first, end, ROWS_AT_ONCE):
             until = min(row + ROWS_AT_ONCE, end)
             groups = -(-(until - row) // TILE_ROWS)
             self.unpack(raw, row, until, weights)
-            self.multiply(weights, x, n_blocks, groups, token_groups, sums, room)
-            _finish(sums, groups, self.n_minima, np.float32(self.factor), out, row, until)
+            factor = np.float32(self.factor)
+            self.multiply(weights, x, n_blocks, groups, token_groups, sums, room, factor, out, row, until)
 
 
-def _walk(tile: Callable, block_size: int, weights_bytes: int, x_bytes: int) -> Callable:
-    """Return the kernel that multiplies records tile by tile."""
-    near = NEAR_VALUES // block_size
+def _walk(tile: Callable, block_size: int, weights_bytes: int, x_bytes: int, n_minima: int = 0) -> Callable:
+    """Return the kernel that multiplies records tile by tile.
+
+    Sums that are complete are written while the next tiles are computed, so that memory does not keep them waiting.
+    """
+    near, n_sums = NEAR_VALUES // block_size, PAIRS * (LANES + n_minima)
 
     @kernel
-    def multiply(weights, x, n_blocks, row_groups, token_groups, sums, room):
-        sums[: row_groups * token_groups * TILE_SUMS] = np.float32(0)
+    def multiply(weights, x, n_blocks, row_groups, token_groups, sums, room, factor, out, first, end):
+        sums[: row_groups * token_groups * n_sums] = np.float32(0)
         for start in range(0, n_blocks, near):
             n = min(near, n_blocks - start)
             for t in range(token_groups):
                 x_at = (t * n_blocks + start) * x_bytes
                 for r in range(row_groups):
                     w_at = (r * n_blocks + start) * weights_bytes
-                    tile(weights, w_at, x, x_at, n, sums, (t * row_groups + r) * TILE_SUMS, room)
+                    tile(weights, w_at, x, x_at, n, sums, (t * row_groups + r) * n_sums, room)
+                if start + n == n_blocks:
+                    for r in range(row_groups):
+                        at = (t * row_groups + r) * n_sums
+                        _finish(sums, at, n_minima, factor, out, t, first + r * TILE_ROWS, end)
 
     return multiply
 
 
-@kernel
-def _finish(sums, row_groups, n_minima, factor, out, first, end):
-    """Add up the lanes of each pair: rows first … end - 1 with every token."""
-    for token in range(out.shape[0]):
-        group, token_in_group = token // TILE_TOKENS, token % TILE_TOKENS
-        for row in range(end - first):
-            at = (group * row_groups + row // TILE_ROWS) * TILE_SUMS
-            pair = row % TILE_ROWS * TILE_TOKENS + token_in_group
-            total = factor * tree_sum(load_f32x8(sums, at + LANES * pair))
-            m = at + LANES * PAIRS + pair
-            if n_minima == 4:
-                minima = (sums[m] + sums[m + 2 * PAIRS]) + (sums[m + PAIRS] + sums[m + 3 * PAIRS])
-                total = total + minima
-            elif n_minima == 1:
-                total = total + sums[m]
-            out[token, first + row] = total
+@part
+def _finish(sums, at, n_minima, factor, out, t, first, end):
+    """Write what the sums of a tile come to: rows from `first` on and the tokens of group t."""
+    lanes, m = tile_totals(sums, at) * factor, at + LANES * PAIRS
+    if n_minima == 4:
+        even = load_f32x8(sums, m) + load_f32x8(sums, m + 2 * PAIRS)
+        odd = load_f32x8(sums, m + PAIRS) + load_f32x8(sums, m + 3 * PAIRS)
+        lanes = lanes + (even + odd)
+    elif n_minima == 1:
+        lanes = lanes + load_f32x8(sums, m)
+    store(sums, at, lanes)
+    for token in range(t * TILE_TOKENS, min((t + 1) * TILE_TOKENS, out.shape[0])):
+        for row in range(first, min(first + TILE_ROWS, end)):
+            out[token, row] = sums[at + (row - first) * TILE_TOKENS + token - t * TILE_TOKENS]
 
 
 def _pack_bytes(pairs: bool) -> Callable:
@@ -185,6 +192,22 @@ def _pack_words(steps: int) -> Callable:
     return pack
 
 
+@kernel
+def _pack_signed(q, d, sums, out):
+    """Write activations of blocks of 32 as records of signs."""
+    n, d_in = q.shape
+    n_blocks = d_in // 32
+    codes = q.reshape(-1)
+    out[:] = 0
+    for token in range(n):
+        group, place = token // TILE_TOKENS, token % TILE_TOKENS
+        for block in range(n_blocks):
+            to = (group * n_blocks + block) * SIGNED_X
+            store(out, to + 32 * place, load_u8x32(codes, token * d_in + 32 * block))
+            for row in range(TILE_ROWS):
+                store(out, to + SIGNED_X - FACTORS + 4 * (row * TILE_TOKENS + place), d[token, block])
+
+
 def _unpack_bytes(type_size: int, group: Callable, rest: Callable, pairs: bool) -> Callable:
     @kernel
     def unpack(raw, first, end, out):
@@ -248,10 +271,36 @@ def _unpack_words(type_size: int, steps: int, step: Callable, scale: Callable) -
     return unpack
 
 
+def _unpack_signed(type_size: int, codes: Callable, scale: Callable) -> Callable:
+    @kernel
+    def unpack(raw, first, end, out):
+        row_bytes = raw.shape[1]
+        n_blocks = row_bytes // type_size
+        flat = raw.reshape(-1)
+        if (end - first) % TILE_ROWS:
+            out[(end - first) // TILE_ROWS * n_blocks * SIGNED_WEIGHTS :] = 0
+        for row in range(end - first):
+            place = row % TILE_ROWS
+            for block in range(n_blocks):
+                at = (first + row) * row_bytes + block * type_size
+                to = (row // TILE_ROWS * n_blocks + block) * SIGNED_WEIGHTS
+                store(out, to + 32 * place, codes(flat, at))
+                d = scale(flat, at)
+                for token in range(TILE_TOKENS):
+                    store(out, to + SIGNED_WEIGHTS - FACTORS + 4 * (place * TILE_TOKENS + token), d)
+
+    return unpack
+
+
 _SUMS_OF_16, _SUMS_OF_32 = _pack_bytes(False), _pack_bytes(True)
 _BYTES = {
-    tile: _walk(tile, 256, BYTES_WEIGHTS, BYTES_X)
-    for tile in (tiles.bytes_less, tiles.bytes_with_minima, tiles.bytes_four_minima, tiles.bytes_one_minimum)
+    tile: _walk(tile, 256, BYTES_WEIGHTS, BYTES_X, n_minima)
+    for tile, n_minima in (
+        (tiles.bytes_less, 0),
+        (tiles.bytes_with_minima, 0),
+        (tiles.bytes_four_minima, MINIMA),
+        (tiles.bytes_one_minimum, 1),
+    )
 }
 _WORDS = {
     steps: (_pack_words(steps), _walk(tile, 32 * steps, words_weights(steps), words_x(steps)))
@@ -290,3 +339,17 @@ def words_panel(type_size: int, steps: int, step: Callable, scale: Callable, fac
     pack, multiply = _WORDS[steps]
     unpack = _unpack_words(type_size, steps, step, scale)
     return Panel(32 * steps, words_weights(steps), words_x(steps), unpack, pack, multiply, factor=factor)
+
+
+_SIGNED = _walk(tiles.signed, 32, SIGNED_WEIGHTS, SIGNED_X)
+
+
+def signed_panel(type_size: int, codes: Callable, scale: Callable) -> Panel:
+    """Return the panel of a type of 32 signed bytes a block, which with those of an activation never saturate.
+
+    Args:
+        type_size: bytes in a block.
+        codes: part `(flat, at) -> u8x32`: the numbers of the block at byte `at`.
+        scale: part `(flat, at) -> float32`, the block's scale.
+    """
+    return Panel(32, SIGNED_WEIGHTS, SIGNED_X, _unpack_signed(type_size, codes, scale), _pack_signed, _SIGNED)

@@ -17,9 +17,13 @@ from pathlib import Path
 import numpy as np
 
 import refgguf
+from refgguf.model import NUMERICS
+from refgguf.trace import Trace
 from tests.support import archsuite, llama_cpp
 from tests.support.archsuite import Case, nmse
 from tests.support.encoders import ENCODERS, GOLDEN, Encoder
+from tests.support.translators import GOLDEN as GOLDEN_TRANSLATORS
+from tests.support.translators import TRANSLATORS, Translator
 
 # errors beyond which a model's own noise is measured too: in float32, and with llama.cpp's table of GELU
 LOUD, LOUD_TABLE = 1e-10, 1e-8
@@ -62,14 +66,30 @@ def measured_encoder(case: Encoder, folder: Path) -> dict[str, object]:
     ours = model.trace(case.tokens, list(theirs))
     with np.load(GOLDEN) as golden:
         expected = golden[case.name]
-    exact, table = (
-        nmse(model.embed(case.tokens, normalize=-1, numerics=how), expected) for how in ("exact", "llama.cpp")
-    )
+    found = [model.embed(case.tokens, normalize=-1, numerics=how) for how in NUMERICS]
     model.file.close()
+    return _figures(case, [nmse(vector, expected) for vector in found], ours, theirs)
+
+
+def measured_translator(case: Translator, folder: Path) -> dict[str, object]:
+    """Return the figures of an encoder with a decoder: its scores against the kept ones, its taps likewise."""
+    path, text = case.write(folder), (case.tokens, case.target)
+    model, theirs = refgguf.load(path), llama_cpp.traced(path, *text)
+    ours = model.trace(case.tokens, list(theirs), target=case.target)
+    with np.load(GOLDEN_TRANSLATORS) as golden:
+        expected = golden[f"{case.name}: logits"]
+    found = [model.logits(case.tokens, target=case.target, numerics=how) for how in NUMERICS]
+    model.file.close()
+    return _figures(case, [nmse(scores, expected) for scores in found], ours, theirs)
+
+
+def _figures(
+    case: Encoder, errors: list[float], ours: Trace, theirs: dict[str, np.ndarray]
+) -> dict[str, object]:
     return {
         "architecture": case.architecture,
-        "exact": _short(exact),
-        "llama_cpp": _short(table) if case.gelu else None,
+        "exact": _short(errors[0]),
+        "llama_cpp": _short(errors[1]) if case.gelu else None,
         "taps": len(theirs),
         "worst_tap": _short(max(nmse(ours[name], expected) for name, expected in theirs.items())),
     }
@@ -77,15 +97,17 @@ def measured_encoder(case: Encoder, folder: Path) -> dict[str, object]:
 
 def main() -> None:
     """Measure the models named, or all that run, and write the figures."""
-    encoders = {case.name: case for case in ENCODERS if case.architecture != "qwen3"}
-    asked, running = sys.argv[1:], [*archsuite.names(that_run=True), *encoders]
+    made = {case.name: (case, measured_encoder) for case in ENCODERS if case.architecture != "qwen3"}
+    made |= {case.name: (case, measured_translator) for case in TRANSLATORS}
+    asked, running = sys.argv[1:], [*archsuite.names(that_run=True), *made]
     if unknown := sorted(set(asked) - set(running)):
         sys.exit(f"no model of the suite that runs is called {', '.join(unknown)}")
     found = json.loads(TARGET.read_text(encoding="utf-8")) if asked else {}
     with tempfile.TemporaryDirectory() as folder:
         for name in asked or running:
-            if name in encoders:
-                found[name] = measured_encoder(encoders[name], Path(folder))
+            if name in made:
+                case, measure = made[name]
+                found[name] = measure(case, Path(folder))
                 print(name, found[name], file=sys.stderr)
                 continue
             case = Case(name, Path(folder) / "model.gguf")

@@ -9,7 +9,7 @@ import numpy as np
 
 from refgguf.blocks.scope import Scope
 from refgguf.errors import InputError
-from refgguf.forward import hidden
+from refgguf.forward import Cache, hidden
 
 if TYPE_CHECKING:
     from refgguf.blocks.network import Network
@@ -108,11 +108,12 @@ class TextVectors:
 
         Source: llama.cpp src/llama-graph.cpp, build_pooling; common/common.cpp, common_embd_normalize.
         """
-        pool = self.network.pooling
+        network = self.network.encoder or self.network
+        pool = network.pooling
         pool = pool if pooling is None else pool.of_kind(pooling)
-        cache, record, weights = self.new_cache(), self._recorder(), self._with(numerics)
+        cache, record, weights = Cache(network.new_states()), self._recorder(), self._with(numerics)
         tokens = self._checked(ids, cache)
-        vectors = hidden(self.network, weights, tokens, cache, record)
+        vectors = hidden(network, weights, tokens, cache, record)
         pooled = pool(vectors, Scope(weights, record, np.arange(len(tokens)), tokens))
         if pool.kind == "rank":
             return pooled[0]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from refgguf.blocks.cross import ENCODED
 from refgguf.blocks.memory import memories
 from refgguf.blocks.network import Network
 from refgguf.blocks.scope import Scope, Weights
@@ -28,10 +29,12 @@ class Cache:
     Attributes:
         states: each layer's keys and values, or recurrent state.
         tokens: the ids seen so far.
+        encoded: (source, d_model) float32, what an encoder made of another text, if the network has one.
     """
 
     states: list[Any]
     tokens: list[int] = field(default_factory=list)
+    encoded: np.ndarray | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -114,8 +117,23 @@ def hidden(
     for start in range(0, len(tokens), at_once):
         part = tokens[start : start + at_once]
         x = _residual(network, weights, part, cache, start, record)
-        rows.append(network.final(x, Scope(weights, record, _positions(part, start), part)))
+        s = Scope(weights, record, _positions(part, start), part, prefix=network.outside, weight_prefix="")
+        rows.append(network.final(x, s))
     return np.concatenate(rows)
+
+
+def encode(network: Network, weights: Weights, tokens: np.ndarray, cache: Cache, record: Recorder) -> None:
+    """Let the network's encoder read a text, for the network to look at from then on.
+
+    Args:
+        network: one with an encoder.
+        weights: its tensors.
+        tokens: (source,) ids of the text, at least one.
+        cache: an empty one; what the encoder makes of the text goes there.
+        record: where intermediate tensors go.
+    """
+    states = Cache(network.encoder.new_states())
+    cache.encoded = hidden(network.encoder, weights, np.asarray(tokens, np.int64), states, record)
 
 
 def _positions(tokens: np.ndarray, n_past: int) -> np.ndarray:
@@ -127,7 +145,9 @@ def _residual(
 ) -> np.ndarray:
     """Return the residual stream that leaves the last layer, (token, d_model) float32."""
     weights.check_files()
-    s = Scope(weights, record, _positions(tokens, n_past), tokens, n_past=n_past)
+    positions = _positions(tokens, n_past)
+    s = Scope(weights, record, positions, tokens, prefix=network.outside, n_past=n_past, weight_prefix="")
+    s.common[ENCODED] = cache.encoded
     x = network.enter(s)
     for number, layer in enumerate(network.layers):
         prefix, weight_prefix = network.prefixes(number)

@@ -18,11 +18,12 @@ from refgguf.arch import build, find_architecture
 from refgguf.arch.hyper import HyperParameters
 from refgguf.blocks.scope import Scope, Weights
 from refgguf.embedding import TextVectors
-from refgguf.errors import ContextOverflowError, InputError, TokenizerError, TokenRangeError
-from refgguf.forward import Cache, forward
+from refgguf.errors import InputError, TokenizerError
+from refgguf.forward import Cache, encode, forward
 from refgguf.gguf.reader import GGUFFile, open_file
 from refgguf.sampling import Sampling, Step
 from refgguf.taps import Hook, Recorder, Tap
+from refgguf.token_ids import checked_ids, divided
 from refgguf.trace import Trace
 
 NUMERICS = ("exact", "llama.cpp")
@@ -139,43 +140,60 @@ class Model(TextVectors):
         """Return an empty cache for a sequence of tokens."""
         return Cache(self.network.new_states())
 
-    def check_tokens(self, ids: Iterable[int] | str) -> np.ndarray:
-        """Return ids, or the tokens of a text, as an array, (token,) int64.
+    def check_tokens(
+        self, ids: Iterable[int] | str, target: Iterable[int] | str | None = None
+    ) -> tuple[np.ndarray | None, np.ndarray]:
+        """Return what an encoder is to read and what the model itself runs, (token,) int64 each.
+
+        Without an encoder that is followed by a decoder, the first is None and the second are the ids, or the tokens
+        of the text; with one, the second are the decoder's start token and the target.
 
         Raises:
             InputError: there are none, or they are no whole numbers.
             TokenRangeError: an id lies outside the vocabulary.
             ContextOverflowError: there are more tokens than the model was made for.
         """
-        return self._checked(ids, self.new_cache())
+        return self._divided(ids, self.new_cache(), target)
 
-    def logits(self, ids: Iterable[int] | str, *, numerics: str | None = None) -> np.ndarray:
+    def logits(
+        self,
+        ids: Iterable[int] | str,
+        *,
+        target: Iterable[int] | str | None = None,
+        numerics: str | None = None,
+    ) -> np.ndarray:
         """Score every vocabulary entry as the next token, after each token.
 
         Args:
-            ids: token ids, or a text.
+            ids: token ids, or a text; for an encoder with a decoder (T5), the text that the encoder reads.
+            target: for such a model: what the decoder has written so far, without its start token.
             numerics: "exact" or "llama.cpp"; the model's default if None.
 
         Returns:
-            (token, vocab) float32.
+            (token, vocab) float32; with a decoder, after its start token and each token of the target.
 
         Raises:
             TokenRangeError: an id lies outside the vocabulary.
             ContextOverflowError: there are more tokens than the model was made for.
         """
         self._check_scores()
-        cache = self.new_cache()
-        return forward(self.network, self._with(numerics), self._checked(ids, cache), cache, self._recorder())
+        return self._run(ids, target, numerics, self._recorder())[2]
 
     def trace(
-        self, ids: Iterable[int] | str, taps: str | Iterable[str] = "all", *, numerics: str | None = None
+        self,
+        ids: Iterable[int] | str,
+        taps: str | Iterable[str] = "all",
+        *,
+        target: Iterable[int] | str | None = None,
+        numerics: str | None = None,
     ) -> Trace:
         """Run tokens and keep intermediate tensors.
 
         Args:
-            ids: token ids, or a text.
+            ids: token ids, or a text; `ids` and `target` as for `logits`, and the trace's tokens are the decoder's.
             taps: which ones: "all", "summary", a name, a pattern (`blk.*.attn_probs`), or a list of them; canonical,
                 llama.cpp and TransformerLens names.
+            target: what a decoder has written so far.
             numerics: "exact" or "llama.cpp"; the model's default if None.
 
         Raises:
@@ -183,11 +201,9 @@ class Model(TextVectors):
             TokenRangeError: an id lies outside the vocabulary.
             ContextOverflowError: there are more tokens than the model was made for.
         """
-        cache = self.new_cache()
         record = self._recorder(taps)
-        tokens = self._checked(ids, cache)
-        forward(self.network, self._with(numerics), tokens, cache, record)
-        return self._trace(tokens, 0, record, numerics)
+        source, tokens, _ = self._run(ids, target, numerics, record)
+        return self._trace(tokens, 0, record, numerics, source)
 
     def lens(self, residual: np.ndarray) -> np.ndarray:
         """Read a residual stream as if it were the last layer's: the logit lens (nostalgebraist 2020).
@@ -221,7 +237,8 @@ class Model(TextVectors):
         """Continue a text token by token.
 
         Args:
-            ids: token ids, or a text; with a cache, those that follow what it holds.
+            ids: token ids, or a text; with a cache, those that follow what it holds. An encoder reads it, if the
+                model has one, and the decoder answers.
             n: how many tokens to make at most; None for as many as the context holds.
             temperature: 0 always takes the best token; see `Sampling` for this and the next three.
             top_k: draw from the k best only.
@@ -245,22 +262,27 @@ class Model(TextVectors):
         self.check_writes()
         sampling = Sampling(temperature, top_k, top_p, min_p)
         cache = self.new_cache() if cache is None else cache
-        tokens = self._checked(ids, cache)
+        texts = self._divided(ids, cache)
         weights = self._with(numerics)
         wanted = tap_names.select(self.taps, taps)
         random = np.random.default_rng(seed)
-        return self._generate(tokens, n, sampling, random, wanted, weights, stop_at_end, cache)
+        return self._generate(*texts, n, sampling, random, wanted, weights, stop_at_end, cache)
 
-    def _generate(self, tokens, n, sampling, random, wanted, weights, stop_at_end, cache) -> Iterator[Step]:
+    def _generate(
+        self, source, tokens, n, sampling, random, wanted, weights, stop_at_end, cache
+    ) -> Iterator[Step]:
         stream = self._stream()
-        for before in [*cache.tokens, *tokens.tolist()] if stream else []:
+        for before in [*cache.tokens, *tokens.tolist()] if stream and source is None else []:
             stream.feed(before)  # only a text's very beginning loses its space
         room = self.config.context_length - cache.n_tokens - len(tokens) + 1
         n = room if n is None else min(n, room)
         for number in range(n):
             record, n_past = self._recorder(wanted), cache.n_tokens
+            if source is not None and number == 0:
+                encode(self.network, weights, source, cache, record)
             logits = forward(self.network, weights, tokens, cache, record, last_only=True)[0]
-            trace = self._trace(tokens, n_past, record, weights.numerics) if wanted else None
+            read = source if number == 0 else None
+            trace = self._trace(tokens, n_past, record, weights.numerics, read) if wanted else None
             token, drawn_from = sampling.choose(logits, random)
             ends = stop_at_end and self._ends(token)
             text = "" if ends or stream is None else stream.feed(token)
@@ -316,7 +338,7 @@ class Model(TextVectors):
             self._weights[numerics] = Weights(self.file.tensors, numerics)
         return self._weights[numerics]
 
-    def _trace(self, tokens: np.ndarray, n_past: int, record: Recorder, numerics: str | None) -> Trace:
+    def _trace(self, tokens, n_past: int, record: Recorder, numerics: str | None, source=None) -> Trace:
         ordered = {name: record.values[name] for name in self.taps if name in record.values}
         about = {
             "name": self.name,
@@ -326,6 +348,7 @@ class Model(TextVectors):
             "n_layers": self.config.n_layers,
             "d_model": self.config.d_model,
             "n_vocab": self.config.n_vocab,
+            **({} if source is None else {"source": source.tolist()}),
         }
         return Trace(
             ordered,
@@ -340,31 +363,22 @@ class Model(TextVectors):
 
     def _checked(self, ids: Iterable[int] | str, cache: Cache) -> np.ndarray:
         """Return token ids as an array, each inside the vocabulary and all inside the context."""
-        if isinstance(ids, (str, bytes)):
-            ids = self.tokenize(ids)
-        tokens = np.asarray(list(ids))
-        if tokens.size == 0:
-            raise InputError("there are no tokens to run; give at least one")
-        if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
-            raise InputError(
-                f"token ids must be a list of whole numbers, not {tokens.dtype} of shape {tokens.shape}"
-            )
-        wrong = tokens[(tokens < 0) | (tokens >= self.config.n_vocab)]
-        if wrong.size:
-            raise TokenRangeError(
-                f"token id {wrong[0]} lies outside the vocabulary, which has ids 0 … {self.config.n_vocab - 1}"
-            )
-        total, limit = cache.n_tokens + len(tokens), self.config.context_length
-        if total > limit:
-            longer = (
-                f", or load with context_length={total} or more"
-                if total <= self.config.trained_context
-                else ""
-            )
-            raise ContextOverflowError(
-                f"there are {total} tokens; the model was made for {limit}: shorten the prompt{longer}"
-            )
-        return tokens.astype(np.int64)
+        ids = self.tokenize(ids) if isinstance(ids, (str, bytes)) else ids
+        return checked_ids(ids, self.config, cache.n_tokens)
+
+    def _divided(self, ids, cache: Cache, target=None) -> tuple[np.ndarray | None, np.ndarray]:
+        """Return what an encoder is to read, if the model has one that has read nothing yet, and the other tokens."""
+        if isinstance(target, (str, bytes)):
+            target = self.tokenize(target, add_special=False)
+        return divided(self._checked(ids, cache), target, self.network, self.config, cache)
+
+    def _run(self, ids, target, numerics, record) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        """Run a whole text; returns what an encoder read, the tokens that the model itself ran, and their scores."""
+        cache, weights = self.new_cache(), self._with(numerics)
+        source, tokens = self._divided(ids, cache, target)
+        if source is not None:
+            encode(self.network, weights, source, cache, record)
+        return source, tokens, forward(self.network, weights, tokens, cache, record)
 
 
 def _known_numerics(numerics: str) -> str:

@@ -130,6 +130,13 @@ LAYER_WORDS = {
     "attn_out": Word(
         "token d_model", "residual", "what attention adds to the residual stream", "attn_out", "hook_attn_out"
     ),
+    "resid_attn": Word(
+        "token d_model", "residual", "residual stream after attention among its own tokens", "cross_inp"
+    ),
+    "cross_attn_norm": Word(
+        "token d_model", "norm", "residual stream normed for attention over the other text", "attn_norm_cross"
+    ),
+    "cross_attn_out": Word("token d_model", "residual", "what the other text adds to the residual stream", "kqv_out"),
     "ssm_out_raw": Word("token d_model", "qkv", "state-space model's result before what follows", "mamba_out"),
     "ssm_out": Word("token d_model", "residual", "what the state-space model adds", "mamba_out"),
     "resid_mid": Word(
@@ -197,12 +204,13 @@ LAYER_WORDS = {
     "loop_norm": Word("token d_model", "residual", "residual stream normed between two rounds", "loop_norm"),
 }  # fmt: skip
 
+STACK = re.compile(r"^(enc|dec)\.")  # stands before the names of layers where a model has two stacks of them
 SUMMARY = (
     "embed", "blk.*.resid_post", "blk.*.attn_probs", "blk.*.attn_out", "blk.*.ffn_out",
     "blk.*.ssm_out", "blk.*.time_mix_out", "blk.*.shortconv.out", "blk.*.linear_attn_out",
     "blk.*.kda_out", "blk.*.lightning_out",
     "blk.*.router_topk", "blk.*.router_weights", "final_norm", "logits",
-    "pooled*", "class_*",
+    "pooled*", "class_*", "blk.*.cross_attn_probs", "blk.*.cross_attn_out",
 )  # fmt: skip
 
 
@@ -268,10 +276,11 @@ def find(taps: Mapping[str, Tap], pattern: str) -> list[str]:
     if pattern == "all":
         return list(taps)
     if pattern == "summary":
-        return [name for name in taps if any(fnmatch.fnmatchcase(name, p) for p in SUMMARY)]
+        own = ((name, STACK.sub("", name)) for name in taps)
+        return [name for name, bare in own if any(fnmatch.fnmatchcase(bare, p) for p in SUMMARY)]
     if re.search(r"[*?\[]", pattern):
         matches = re.compile(fnmatch.translate(pattern)).match
-        found = [name for name in taps if matches(name)]
+        found = [name for name in taps if matches(name) or matches(STACK.sub("", name))]
         if found:
             return found
         return [t.name for t in taps.values() if _foreign_match(t, matches)]

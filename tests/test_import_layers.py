@@ -18,7 +18,7 @@ LAYERS = (
     ("taps", "trace"),
     ("blocks",),
     ("arch",),
-    ("forward", "sampling", "embedding", "demo"),
+    ("forward", "sampling", "embedding", "token_ids", "demo"),
     ("model",),
     ("compare", "engines", "probe"),
     ("report",),

@@ -58,6 +58,7 @@ class Attention(Block):
         temperature: growth of the queries with position, or None.
         gate: gate of the mixed values, or None.
         sub_norm: norm of the mixed values, all heads together, or None.
+        matrix: name of the output matrix.
         out: name of the result's tap.
     """
 
@@ -83,6 +84,7 @@ class Attention(Block):
     temperature: Temperature | None = None
     gate: Gate | None = None
     sub_norm: Norm | None = None
+    matrix: str = "attn_output"
     out: str = "attn_out"
 
     @property
@@ -126,7 +128,7 @@ class Attention(Block):
         if self.gate and not self._joint:
             needs += linear_needs("attn_gate", self.n_heads if self.gate.per_head else d_z, self.d_model)
         needs += self.sub_norm.needs("attn_sub_norm", d_z) if self.sub_norm else []
-        return needs + linear_needs("attn_output", self.d_model, d_z)
+        return needs + linear_needs(self.matrix, self.d_model, d_z)
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
@@ -253,9 +255,7 @@ class Attention(Block):
             )
             z = "attn_sub_norm"
         formula = "z (heads side by side) · Woᵀ"
-        yield declare(
-            self.out, inputs=[z], weights=linear_weights("attn_output"), formula=formula, layer=layer
-        )
+        yield declare(self.out, inputs=[z], weights=linear_weights(self.matrix), formula=formula, layer=layer)
 
     def new_state(self) -> KeyValues:
         """Return an empty store of keys and values."""
@@ -289,7 +289,7 @@ class Attention(Block):
         z = z.reshape(len(z), -1)
         if self.sub_norm:
             z = s.tap("attn_sub_norm", self.sub_norm(z, s, "attn_sub_norm"))
-        return s.tap(self.out, s.linear(z, "attn_output"))  # (token, d_model)
+        return s.tap(self.out, s.linear(z, self.matrix))  # (token, d_model)
 
     def _queries_and_gates(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Return each head's query and, after it, the gate of its values, (token, head, 2 · d_head)."""
@@ -365,10 +365,14 @@ class Attention(Block):
         scores = attention_scores(q, s.state.keys, n_keys, first, last, self.scale)  # (head, query, key)
         if self.softcap:
             scores = softcap(scores, self.softcap)
-        if self.alibi:
-            distances = np.abs(positions[:, None] - np.arange(n_keys)).astype(np.float32)
-            scores = scores - alibi_slopes(self.n_heads, self.alibi)[:, None, None] * distances
-        scores = s.tap("attn_scores", scores)
+        scores = s.tap("attn_scores", self._placed(scores, positions, s))
         sinks = s.vector("attn_sinks.weight") if self.sinks else None
         probs = s.tap("attn_probs", softmax(scores, sinks))  # (head, query, key)
         return attention_mix(probs, s.state.values)  # (token, head, d_head_v)
+
+    def _placed(self, scores: np.ndarray, positions: np.ndarray, s: Scope) -> np.ndarray:
+        """Return scores that know how far query and key lie apart, (head, query, key)."""
+        if not self.alibi:
+            return scores
+        distances = np.abs(positions[:, None] - np.arange(scores.shape[2])).astype(np.float32)
+        return scores - alibi_slopes(self.n_heads, self.alibi)[:, None, None] * distances

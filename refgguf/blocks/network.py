@@ -32,6 +32,11 @@ class Network:
         before: steps between the embedding and the first layer.
         after: steps between the last layer and the head.
         pooling: what becomes of the tokens' vectors when a text is turned into one; None if that is not known.
+        prefix: what stands before the names of its layers, of their taps as of their tensors, such as "dec.".
+        encoder: a network that reads another text first, for this one's layers to look at; or None.
+        start: with an encoder: the token that this network begins with.
+        outside: what stands before the names of taps outside the layers; for an encoder of another network, whose
+            tokens are that one's "source".
     """
 
     embedding: Embedding | SummedEmbedding
@@ -43,6 +48,10 @@ class Network:
     before: tuple[Step, ...] = ()
     after: tuple[Step, ...] = ()
     pooling: Pooling | None = None
+    prefix: str = ""
+    encoder: Network | None = None
+    start: int = 0
+    outside: str = ""
 
     @property
     def scores_vocabulary(self) -> bool:
@@ -51,10 +60,12 @@ class Network:
 
     def prefixes(self, layer: int) -> tuple[str, str]:
         """Return what stands before the names of a layer's taps and of its tensors."""
-        return f"blk.{layer}.", f"blk.{self.blocks[layer] if self.blocks else layer}."
+        stored = self.blocks[layer] if self.blocks else layer
+        return f"{self.prefix}blk.{layer}.", f"{self.prefix}blk.{stored}."
 
     def needs(self) -> Iterator[Need]:
         """Return every tensor that the model works with, by its full name in the file."""
+        yield from self.encoder.needs() if self.encoder else ()
         yield from self.embedding.needs()
         yield from (need for step in (*self.before, *self.after) for need in step.needs())
         for number, layer in enumerate(self.layers):
@@ -67,9 +78,20 @@ class Network:
 
     def taps(self) -> Iterator[Tap]:
         """Declare every tap, in order of execution."""
+        yield from self.encoder.taps() if self.encoder else ()
         for tap in self._taps():
             foreign = self.llama_cpp.get(tap.name)
-            yield tap if foreign is None else replace(tap, llama_cpp=foreign or None)
+            tap = tap if foreign is None else replace(tap, llama_cpp=foreign or None)
+            yield self._as_source(tap) if self.outside else tap
+
+    def _as_source(self, tap: Tap) -> Tap:
+        """Return a tap of the encoder of another network, under a name of its own."""
+
+        def own(name: str) -> str:
+            return name if name.startswith(f"{self.prefix}blk.") else self.outside + name
+
+        axes = tuple("source" if axis in ("token", "query", "key") else axis for axis in tap.axes)
+        return replace(tap, name=own(tap.name), inputs=tuple(own(name) for name in tap.inputs), axes=axes)
 
     def _taps(self) -> Iterator[Tap]:
         yield from self.embedding.taps()
@@ -80,11 +102,7 @@ class Network:
         for number, layer in enumerate(self.layers):
             own, stored = self.prefixes(number)
             for tap in layer.taps(number, sources):
-                if own == stored:
-                    yield tap
-                else:
-                    weights = (stored + w.removeprefix(own) if w.startswith(own) else w for w in tap.weights)
-                    yield replace(tap, weights=tuple(weights))
+                yield _renamed(tap, f"blk.{number}.", own, stored)
             sources = [own + name for name in layer.outputs]
         for step in self.after:
             yield from step.taps(sources)
@@ -114,3 +132,15 @@ class Network:
     def new_states(self) -> list[Any]:
         """Return what each layer keeps between calls, empty."""
         return [layer.new_state() for layer in self.layers]
+
+
+def _renamed(tap: Tap, declared: str, own: str, stored: str) -> Tap:
+    """Return a layer's tap under the layer's own name, computed with the weights of the block that it works with."""
+    if declared == own == stored:
+        return tap
+
+    def moved(names: tuple[str, ...], to: str) -> tuple[str, ...]:
+        return tuple(to + n.removeprefix(declared) if n.startswith(declared) else n for n in names)
+
+    (name,) = moved((tap.name,), own)
+    return replace(tap, name=name, inputs=moved(tap.inputs, own), weights=moved(tap.weights, stored))

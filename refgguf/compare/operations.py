@@ -6,7 +6,7 @@ starts from the other engine's own inputs, and its difference is its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,8 @@ def compare_operations(
     Raises:
         CompareError: a tensor has another shape than the model's.
     """
-    ours = model.trace(other.tokens, other.names, numerics=numerics)
+    ids, target = _texts(other)
+    ours = model.trace(ids, other.names, target=target, numerics=numerics)
     for name in other:
         if ours[name].shape != other[name].shape:
             raise CompareError(
@@ -98,8 +99,15 @@ def _forced(model: Model, other: Trace, numerics: str | None) -> dict[str, np.nd
         return other[tap.name]
 
     with model.hooks(dict.fromkeys(other.names, replace)):
-        model.logits(other.tokens, numerics=numerics)
+        ids, target = _texts(other)
+        model.logits(ids, target=target, numerics=numerics)
     return found
+
+
+def _texts(other: Trace) -> tuple[Sequence[int], Sequence[int] | None]:
+    """Return the tokens of a run; where an encoder read another text, that one's, and those after the start token."""
+    source = other.model.get("source")
+    return (other.tokens, None) if source is None else (source, other.tokens[1:])
 
 
 def _steps(tap: Tap, taps: Mapping[str, Tap], other: Trace) -> list[Tap]:

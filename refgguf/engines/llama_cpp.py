@@ -59,13 +59,19 @@ def _library() -> ModuleType:
     return llama_cpp
 
 
-def capture(model: Model, ids: Sequence[int], taps: Sequence[str] | None = None) -> Trace:
+def capture(
+    model: Model,
+    ids: Sequence[int],
+    taps: Sequence[str] | None = None,
+    target: Sequence[int] | None = None,
+) -> Trace:
     """Run tokens through llama.cpp and keep every tensor that has a tap.
 
     Args:
         model: the model, for its file and its taps.
         ids: token ids.
         taps: canonical names to keep; all that llama.cpp shows if None.
+        target: what a decoder has written so far, where an encoder reads `ids`; as in `Model.trace`.
 
     Returns:
         A Trace with numerics "llama.cpp"; `trace.model["engine"]` says where it comes from.
@@ -73,8 +79,9 @@ def capture(model: Model, ids: Sequence[int], taps: Sequence[str] | None = None)
     Raises:
         EngineError: llama-cpp-python is not installed, or cannot load or run the file.
     """
-    ids = model.check_tokens(ids).tolist()
-    return _as_trace(model, ids, _evaluate(model, ids), taps)
+    read, own = model.check_tokens(ids, target)
+    texts = [part.tolist() for part in (read, own) if part is not None]
+    return _as_trace(model, texts, _evaluate(model, texts), taps)
 
 
 @cache
@@ -97,7 +104,7 @@ def _plain_kernels() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _evaluate(model: Model, ids: list[int]) -> dict[str, list[np.ndarray]]:
+def _evaluate(model: Model, texts: list[list[int]]) -> dict[str, list[np.ndarray]]:
     """Return what the callback was shown: arrays in NumPy order by llama.cpp's name, in order of execution."""
     with _plain_kernels():
         lib = _library()
@@ -115,7 +122,7 @@ def _evaluate(model: Model, ids: list[int]) -> dict[str, list[np.ndarray]]:
                 nodes.setdefault(name, []).append(_copied(tensor))
             return not ask
 
-        _run(lib, model, ids, look)
+        _run(lib, model, texts, look)
     return nodes
 
 
@@ -129,7 +136,7 @@ def _copied(tensor: _Tensor) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(memory.view(kinds[tensor.type]), shape, strides).copy()
 
 
-def _run(lib: ModuleType, model: Model, ids: list[int], look: object) -> None:
+def _run(lib: ModuleType, model: Model, texts: list[list[int]], look: object) -> None:
     settings = lib.llama_model_default_params()
     settings.use_extra_bufts = False
     settings.n_gpu_layers = 0
@@ -137,15 +144,19 @@ def _run(lib: ModuleType, model: Model, ids: list[int], look: object) -> None:
     if not loaded:
         raise EngineError(f"{model.path}: llama.cpp cannot load this file")
     try:
-        context = _context(lib, loaded, model, len(ids), look)
+        context = _context(lib, loaded, model, max(map(len, texts)), look)
+        encodes = bool(lib.llama_model_has_encoder(loaded))
+        decodes = bool(lib.llama_model_has_decoder(loaded))
+        calls = [call for call, there in ((lib.llama_encode, encodes), (lib.llama_decode, decodes)) if there]
         try:
-            batch = lib.llama_batch_init(len(ids), 0, 1)
-            try:
-                _fill(batch, ids)
-                if lib.llama_decode(context, batch) != 0:
-                    raise EngineError(f"{model.path}: llama.cpp cannot run these {len(ids)} tokens")
-            finally:
-                lib.llama_batch_free(batch)
+            for call, ids in zip(calls, texts, strict=True):
+                batch = lib.llama_batch_init(len(ids), 0, 1)
+                try:
+                    _fill(batch, ids)
+                    if call(context, batch) != 0:
+                        raise EngineError(f"{model.path}: llama.cpp cannot run these {len(ids)} tokens")
+                finally:
+                    lib.llama_batch_free(batch)
         finally:
             lib.llama_free(context)
     finally:
@@ -180,20 +191,21 @@ def _fill(batch: object, ids: list[int]) -> None:
 
 
 def _as_trace(
-    model: Model, ids: list[int], nodes: dict[str, list[np.ndarray]], taps: Sequence[str] | None
+    model: Model, texts: list[list[int]], nodes: dict[str, list[np.ndarray]], taps: Sequence[str] | None
 ) -> Trace:
     sharing: dict[str, list[Tap]] = {}
     for tap in model.taps.values():
         if tap.llama_cpp in nodes:
             sharing.setdefault(tap.llama_cpp, []).append(tap)
-    values = {}
+    ids, values = texts[-1], {}
+    lengths = {tap: _lengths(tap, model, texts) for tap in model.taps.values()}
     for name, owners in sharing.items():
         # one name stands for several steps in a row (product, bias, reshape, RoPE): the last belongs to the last tap
         arrays = list(nodes[name])
         for tap in reversed(owners):
-            while len(owners) > 1 and arrays and not _may_be(arrays[-1], tap, model, len(ids)):
+            while len(owners) > 1 and arrays and not _may_be(arrays[-1], tap, model, lengths[tap][0]):
                 arrays.pop()
-            shaped = _in_axes(arrays.pop(), tap, model, len(ids)) if arrays else None
+            shaped = _in_axes(arrays.pop(), tap, model, *lengths[tap]) if arrays else None
             if shaped is not None and (taps is None or tap.name in taps):
                 values[tap.name] = shaped
     about = {
@@ -201,6 +213,7 @@ def _as_trace(
         "architecture": model.file.architecture,
         "file": model.path.name,
         "engine": ENGINE,
+        **({"source": texts[0]} if len(texts) > 1 else {}),
     }
     return Trace(
         {name: values[name] for name in model.taps if name in values},
@@ -214,6 +227,15 @@ def _as_trace(
     )
 
 
+def _lengths(tap: Tap, model: Model, texts: list[list[int]]) -> tuple[int, int]:
+    """Return how many tokens a tap has, and how many these look at."""
+    read, own = len(texts[0]), len(texts[-1])
+    encoder = model.network.encoder
+    if tap.axes[0] == "source" or (encoder and tap.name.startswith(encoder.prefix)):
+        return read, read
+    return own, read if "source" in tap.axes else own
+
+
 def _may_be(array: np.ndarray, tap: Tap, model: Model, n_tokens: int) -> bool:
     """Say whether the tap's weight gives arrays of this width, or of a multiple of it."""
     shapes = (model.file.tensors[name].shape for name in tap.weights if name in model.file.tensors)
@@ -222,17 +244,17 @@ def _may_be(array: np.ndarray, tap: Tap, model: Model, n_tokens: int) -> bool:
     return len(first) not in (1, 2) or array.size // n_tokens % first[0] == 0
 
 
-def _in_axes(array: np.ndarray, tap: Tap, model: Model, n_tokens: int) -> np.ndarray | None:
+def _in_axes(array: np.ndarray, tap: Tap, model: Model, n_tokens: int, n_keys: int) -> np.ndarray | None:
     """Return the array with the tap's axes, or None where it does not have them."""
-    if tap.axes == ("head", "query", "key"):
+    if tap.axes[0] == "head" and tap.axes[-1] in ("key", "source"):
         # ggml pads the key axis; what lies beyond the last token is masked
-        return array.reshape(array.shape[-3:])[:, :n_tokens, :n_tokens].copy() if array.ndim >= 3 else None
+        return array.reshape(array.shape[-3:])[:, :n_tokens, :n_keys].copy() if array.ndim >= 3 else None
     if tap.axes[0] == "text" and array.size:  # one vector for all tokens
         return array.reshape(1, -1)
     if array.size == 0 or array.size % n_tokens:
         return None
     flat = array.reshape(n_tokens, -1)
-    if tap.axes[0] != "token":
+    if tap.axes[0] not in ("token", "source"):
         return None
     shape = _sizes(tap, model, flat.shape[1])
     return None if shape is None else flat.reshape(n_tokens, *shape)
@@ -242,8 +264,9 @@ def _sizes(tap: Tap, model: Model, width: int) -> tuple[int, ...] | None:
     """Return the sizes of all axes but the first, whose product is `width`."""
     if len(tap.axes) == 2:
         return (width,)
-    network = model.network.layers[tap.layer] if tap.layer is not None else None
-    for block in network.blocks if network else ():
+    encoder = model.network.encoder
+    network = encoder if encoder and tap.name.startswith(encoder.prefix) else model.network
+    for block in network.layers[tap.layer].blocks if tap.layer is not None else ():
         sizes = {
             "head": getattr(block, "n_heads", None),
             "kv_head": getattr(block, "n_kv_heads", None),

@@ -23,6 +23,7 @@ CLS_HEAD = {name: shape for name, shape in CLS.items() if name != "cls.bias"}
 LABELS = {"classifier.output_labels": ["no", "perhaps", "yes"]}
 FULL = {"attention.head_count_kv": 4}
 EXPERTS = {"expert_count": 4, "expert_used_count": 2, "moe_every_n_layers": 2}
+T5 = FULL | {"attention.relative_buckets_count": 32, "attention.key_length": 16, "attention.value_length": 16}
 DENSE = {"dense_2.weight": (64, 48), "dense_3.weight": (48, 64)}
 DENSE_KEYS = {"dense_2_feat_in": 48, "dense_2_feat_out": 64, "dense_3_feat_in": 64, "dense_3_feat_out": 48}
 QKV_BIASES = ("*attn_q.bias", "*attn_k.bias", "*attn_v.bias", "*attn_output.bias")
@@ -86,6 +87,8 @@ def values(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
         x = 0.5 * x
     elif not name.startswith(("token_embd", "token_types", "position_embd")):
         x = 2.5 * x * shape[-1] ** -0.5
+    if name.startswith(("enc.", "dec.")) and name.endswith("attn_q.weight"):
+        x = x / 4  # queries hold the scale of the scores, which T5 does not apply
     return x.astype(np.float32)
 
 
@@ -129,6 +132,9 @@ ENCODERS = [
     Encoder("gemma-embedding, matrices", "gemma-embedding", MEAN,
             {"attention.sliding_window": 16, "attention.sliding_window_pattern": 2} | DENSE_KEYS,
             extra=DENSE, gelu=True),
+    Encoder("t5encoder, ReLU", "t5encoder", MEAN, T5),
+    Encoder("t5encoder, GEGLU, tables of their own", "t5encoder", NONE, T5 | {"attention.relative_buckets_count": 8},
+            ("*enc.ffn_gate.weight", "enc.blk.1.attn_rel_b.weight"), gelu=True),
     Encoder("qwen3, last token", "qwen3", LAST, absent=()),
     Encoder("qwen3, reranker", "qwen3", RANK, {"classifier.output_labels": ["yes", "no"]}, absent=(),
             extra={"cls.output.weight": (2, 48)}),

@@ -68,9 +68,23 @@ def embedding(path: Path, tokens: list[int], pooling: int) -> np.ndarray:
     return _submit(_embedding, str(path), tokens, pooling)
 
 
-def traced(path: Path, tokens: list[int]) -> dict[str, np.ndarray]:
+def translated(path: Path, source: list[int], target: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what llama.cpp's encoder makes of a text and what its decoder scores; skip the test where it is not there.
+
+    Args:
+        path: a model with an encoder and a decoder.
+        source: what the encoder reads.
+        target: what the decoder reads, its start token included.
+
+    Returns:
+        (source, d_model) and (target, vocab) float32.
+    """
+    return _submit(_translated, str(path), source, target)
+
+
+def traced(path: Path, tokens: list[int], target: list[int] | None = None) -> dict[str, np.ndarray]:
     """Return llama.cpp's intermediate tensors by our names of taps; skip the test where it is not installed."""
-    return _submit(_traced, str(path), tokens)
+    return _submit(_traced, str(path), tokens, target)
 
 
 def close() -> None:
@@ -87,11 +101,11 @@ def _prepare() -> None:
     lib.llama_log_set(_silent[0], None)
 
 
-def _traced(path: str, tokens: list[int]) -> dict[str, np.ndarray]:
+def _traced(path: str, tokens: list[int], target: list[int] | None) -> dict[str, np.ndarray]:
     import refgguf
     from refgguf.engines.llama_cpp import capture
 
-    return dict(capture(refgguf.load(path), tokens))
+    return dict(capture(refgguf.load(path), tokens, target=target))
 
 
 def _embedding(path: str, tokens: list[int], pooling: int) -> np.ndarray:
@@ -108,6 +122,28 @@ def _embedding(path: str, tokens: list[int], pooling: int) -> np.ndarray:
     lib.llama_free(context)
     lib.llama_model_free(model)
     return found
+
+
+def _translated(path: str, source: list[int], target: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    import llama_cpp as lib
+
+    model, context = _open(lib, path, 256, None)
+    width = lib.llama_model_n_embd(model)
+    n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
+    batch = _batch(lib, source)
+    if lib.llama_encode(context, batch) != 0:
+        raise RuntimeError(f"llama.cpp does not encode with {path}")
+    encoded = np.ctypeslib.as_array(lib.llama_get_embeddings(context), (len(source), width)).copy()
+    lib.llama_batch_free(batch)
+    batch = _batch(lib, target)
+    if lib.llama_decode(context, batch) != 0:
+        raise RuntimeError(f"llama.cpp does not decode with {path}")
+    lib.llama_batch_free(batch)
+    rows = (lib.llama_get_logits_ith(context, i) for i in range(len(target)))
+    scores = np.stack([np.ctypeslib.as_array(row, (n_vocab,)).copy() for row in rows])
+    lib.llama_free(context)
+    lib.llama_model_free(model)
+    return encoded, scores
 
 
 def _logits(path: str, tokens: list[int], n_ctx: int) -> np.ndarray:
@@ -128,6 +164,17 @@ def _run(
     lib: ModuleType, path: str, tokens: list[int], n_ctx: int, pooling: int | None = None
 ) -> tuple[Any, Any]:
     """Load a model and run tokens; returns it and the context that holds what came out."""
+    model, context = _open(lib, path, n_ctx, pooling)
+    batch = _batch(lib, tokens)
+    encoder = lib.llama_model_has_encoder(model) and not lib.llama_model_has_decoder(model)
+    if not context or (lib.llama_encode if encoder else lib.llama_decode)(context, batch) != 0:
+        raise RuntimeError(f"llama.cpp does not run {path}")
+    lib.llama_batch_free(batch)
+    return model, context
+
+
+def _open(lib: ModuleType, path: str, n_ctx: int, pooling: int | None) -> tuple[Any, Any]:
+    """Return a model and a context for it."""
     model_settings = lib.llama_model_default_params()
     model_settings.use_extra_bufts, model_settings.n_gpu_layers = False, 0
     model = lib.llama_model_load_from_file(os.fsencode(path), model_settings)
@@ -140,13 +187,14 @@ def _run(
     settings.op_offload = False
     if pooling is not None:
         settings.embeddings, settings.pooling_type = True, pooling
-    context = lib.llama_init_from_model(model, settings)
+    return model, lib.llama_init_from_model(model, settings)
+
+
+def _batch(lib: ModuleType, tokens: list[int]) -> Any:
+    """Return a batch of tokens, all of whose results are wanted."""
     batch = lib.llama_batch_init(len(tokens), 0, 1)
     batch.n_tokens = len(tokens)
     for i, token in enumerate(tokens):
         batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, i, 1, 1
         batch.seq_id[i][0] = 0
-    if not context or lib.llama_decode(context, batch) != 0:
-        raise RuntimeError(f"llama.cpp does not run {path}")
-    lib.llama_batch_free(batch)
-    return model, context
+    return batch

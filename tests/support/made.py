@@ -62,7 +62,10 @@ def tensors_of(
         f"{architecture}.nextn_predict_layers", 0
     )
     known = {name for name in present if not name.startswith("*")}
-    known |= {f"blk.{n}.{name[1:]}" for name in present if name.startswith("*") for n in range(n_layers)}
+    for name in present:
+        if name.startswith("*"):
+            prefix = next((stack for stack in ("enc.", "dec.") if name[1:].startswith(stack)), "")
+            known |= {f"{prefix}blk.{n}.{name[1:].removeprefix(prefix)}" for n in range(n_layers)}
     tensors = {name: Shape(()) for name in known} | {
         "token_embd.weight": Shape(sizes),
         "output.weight": Shape(sizes),

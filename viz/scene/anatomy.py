@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from refgguf.taps import Tap
+from refgguf.taps import STACK, Tap
 from refgguf.viz.scene.graph import nearest_of
 
 SPINE = ("resid_pre", "resid_mid", "resid_post")
@@ -101,6 +101,7 @@ def anatomy_of(
         layers: numbers of the layers to draw; all if None.
         traced: names of the taps that have values; all if None.
     """
+    taps = {n: t for n, t in taps.items() if "source" not in t.axes}  # of two texts, the one that is written
     have = {n: t for n, t in taps.items() if traced is None or n in traced}
     by_layer: dict[int, dict[str, Tap]] = {}
     for name, tap in have.items():
@@ -144,6 +145,7 @@ def _stands_alone(tap: Tap, taken: Collection[str], taps: Mapping[str, Tap]) -> 
 
 def local(name: str) -> str:
     """Return a tap's name within its layer: "blk.3.attn_q" → "attn_q"."""
+    name = STACK.sub("", name)
     return name.split(".", 2)[-1] if name.startswith("blk.") else name
 
 

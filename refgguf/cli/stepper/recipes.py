@@ -14,7 +14,7 @@ from refgguf.cli.stepper.glyphs import number, quoted
 
 def table_row(place: Place) -> list[str] | None:
     """Embedding: the token's row of the table."""
-    if place.inputs or len(place.weights) != 1:
+    if place.inputs or place.tensor.inputs or len(place.weights) != 1:
         return None
     ((name, table),) = place.weights.items()
     row = int(place.walk.trace.tokens[place.walk.token])

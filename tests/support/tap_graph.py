@@ -38,7 +38,7 @@ class ShakenTensor:
     type, byte_order = "F32", "little"
 
     def __init__(self, tensor, seed: int = 0):
-        self.shape = tensor.shape
+        self.shape, self.file = tensor.shape, tensor.file
         self.values = np.ascontiguousarray(shaken(tensor.dequantize(), seed=seed))
 
     def dequantize(self, rows=None) -> np.ndarray:

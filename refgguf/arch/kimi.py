@@ -108,7 +108,7 @@ def kimi_linear(hp: HyperParameters) -> Network:
         lambda number: delta_attention(hp, number, **switches),
         lambda number: latent(hp, number, None, short=False),
         after_dense(hp, sparse),
-        LATENT_NAMES | {"kda_y": "attn_output"},
+        LATENT_NAMES | {"kda_y": "attn_output", "kda_beta_in": "kda_beta", "kda_beta": ""},
     )
     return network(hp, build, rms_norm(hp), llama_cpp={"embed": "model.embed_tokens"})
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from refgguf.kernels.ops.matmul import Matrix
 from refgguf.taps import Recorder
 from refgguf.tensor import Tensor
+
+if TYPE_CHECKING:
+    from refgguf.gguf.filemap import FileMap
 
 # vectors up to this size (norm weights, biases, RoPE factors) are decoded once and kept
 KEPT_VALUES = 1 << 20
@@ -42,7 +46,6 @@ class Weights:
     def __init__(self, tensors: Mapping[str, Tensor], numerics: str = "exact"):
         self.tensors = tensors
         self.numerics = numerics
-        self._files = list({tensor.file: None for tensor in tensors.values()})
         self._vectors: dict[str, np.ndarray] = {}
         self._matrices: dict[str, Matrix] = {}
         self._bare: dict[str, bool] = {}
@@ -108,6 +111,10 @@ class Weights:
         """
         for file in self._files:
             file.check()
+
+    @cached_property
+    def _files(self) -> set[FileMap]:
+        return {tensor.file for tensor in self.tensors.values()}
 
 
 @dataclass

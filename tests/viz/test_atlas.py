@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,8 +37,19 @@ def test_close_boxes_are_not_pooled_and_far_ones_are():
     middle = np.array(boxes[0].middle)
     near = Camera(0, 0, 30, target=tuple(middle), distance=boxes[0].size[0])
     far = Camera(0, 0, 30, target=tuple(middle), distance=3000.0)
-    assert steps_for(boxes, near, (4000, 2000)).tolist() == [[1, 1]]
-    assert steps_for(boxes, far, (400, 200)).tolist() == [[1, 2048 // atlas_module.COARSE]]
+    assert steps_for(boxes, near, (8000, 4000)).tolist() == [[1, 1]]
+    assert steps_for(boxes, far, (400, 200)).tolist() == [[1, -(-2048 // atlas_module.FEWEST)]]
+
+
+def test_far_boxes_are_pooled_as_near_ones_of_their_kind_are():
+    """Of two boxes of one shape, the far one's cells stand for no more values: distance alone darkens nothing."""
+    box = next(b for b in tiny_scene("wide").pieces.boxes if b.role == "neurons")
+    away = replace(box, origin=(box.left, box.bottom, -2500.0))
+    camera = Camera(0, 0, 30, target=tuple(box.middle), distance=4.5 * box.size[0])
+    near, far = steps_for([box, away], camera, (400, 200))
+    assert near[1] > 1
+    assert near.tolist() == far.tolist()
+    assert steps_for([away], camera, (400, 200))[0, 1] > far[1]
 
 
 def test_the_atlas_stays_within_a_texture(monkeypatch):

@@ -55,7 +55,7 @@ def test_numbers_are_short(value, text):
 
 def test_the_legend_says_when_cells_stand_for_several_values():
     """A pooled picture says how many values a cell stands for at most and which of them it shows."""
-    plain = look_at(tiny_scene("grouped queries"), (1920, 1080))
+    plain = look_at(tiny_scene("grouped queries"), (3840, 2160))
     pooled = look_at(tiny_scene("wide"), (800, 450))
     assert "Every cell is one number." in words_of(plain)
     most = int(pooled.atlas.steps.prod(axis=1).max())

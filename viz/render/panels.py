@@ -55,8 +55,9 @@ def card_quads(pieces: Pieces, shadows: Shadows, theme: Theme) -> Iterator[dict[
     left, back, width, depth = shadows.place
     for card in pieces.cards:
         at = CORNERS * (card.width, card.depth)
-        position = np.stack([card.x + at[:, 0], np.full(4, pieces.floor), card.z + at[:, 1]], axis=1)
-        place = np.stack([(position[:, 0] - left) / width, (position[:, 2] - back) / depth], axis=1)
+        position = np.stack([card.x + at[:, 0], np.full(4, pieces.floor_of(card)), card.z + at[:, 1]], axis=1)
+        deep = (position[:, 2] - back) / depth  # within the shelf's own floor
+        place = np.stack([(position[:, 0] - left) / width, (card.shelf + deep) / len(pieces.shelves)], axis=1)
         shadow = np.c_[place, np.full(4, theme.shadow)]
         yield _quad(position, at, (card.width, card.depth, 2.2), (*theme.card, 1.0), theme.rim, shadow)
 
@@ -82,7 +83,7 @@ def veil_quads(rects: Sequence[Rect], height: float, theme: Theme) -> Iterator[d
         yield _quad(position, at, (*shape, 16.0), (*theme.ground, VEIL))
 
 
-VEIL = 0.9  # opacity of the ground behind title and legend, where the scene reaches below them
+VEIL = 0.93  # opacity of the ground behind title and legend, where the scene reaches below them
 
 
 def _quad(position, at, shape, fill, rim=None, shadow=None) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -136,8 +136,9 @@ def arcs_of(pieces: Pieces, shown: Shown, choice: ArcChoice | None, theme: Theme
         total += float(share[list(queries)].sum())
         left_out += float(share[list(queries)].sum() - share[drawn].sum())
         layer = boxes[target].layer
+        start = _beside(pieces, boxes[source], boxes[target])
         for query, key in zip(*np.nonzero(drawn), strict=True):
-            line = _line(boxes[source], boxes[target], int(key), int(query), len(share), share[query, key])
+            line = _line(start, boxes[target], int(key), int(query), len(share), share[query, key])
             strength = float(min(share[query, key], 1.0))
             arcs.append(
                 Arc(layer, source, target, int(key), int(query), float(share[query, key]), strength, line)
@@ -191,6 +192,15 @@ def _strongest(share: np.ndarray, queries: Sequence[int]) -> np.ndarray:
         keys = np.argsort(-share[query], kind="stable")[:MOST_FOR_EACH]
         drawn[query, keys] = share[query, keys] >= LEAST
     return drawn
+
+
+def _beside(pieces: Pieces, source: Box, target: Box) -> Box:
+    """Return the box that arcs start from; one at the left of the shelf where the stream comes from another."""
+    shelf = pieces.shelf_at(target.bottom)
+    if pieces.shelf_at(source.bottom) == shelf:
+        return source
+    left = min(b.left for b in pieces.boxes if pieces.shelf_at(b.bottom) == shelf)
+    return replace(source, origin=(left - source.size[0] - AWAY, target.bottom, source.origin[2]))
 
 
 def _line(source: Box, target: Box, key: int, query: int, n: int, share: float) -> np.ndarray:

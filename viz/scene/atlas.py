@@ -12,10 +12,11 @@ from refgguf.viz.scene.parts import Box
 
 WIDTH = 4096
 MOST_ROWS = 4096  # 16.8 million cells, 67 MB
-PIXELS_PER_CELL = 1.0
-# no box is pooled to less than this, however small it appears: the shader then averages colours, as the eye does,
-# so that distance does not darken it
-COARSE = 32
+# a cell that stands for several values is this wide, so that it is seen as a cell
+PIXELS_PER_CELL = 3.0
+# a box that appears small is pooled no more than the largest of its role and shape, or to COARSE cells; no box at all
+# to less than FEWEST. The shader then averages colours, as the eye does, so that distance does not darken a box
+COARSE, FEWEST = 32, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,12 @@ def steps_for(boxes: Sequence[Box], camera: Camera, size: tuple[int, int]) -> np
         np.where(inside, np.where(behind, max(size), x), np.minimum(x, COARSE)) for x in (wide, tall)
     )
     shape = np.array([b.plane.shape for b in boxes])
-    room = np.maximum(np.stack([tall, wide], axis=1) / PIXELS_PER_CELL, COARSE)
+    room = np.maximum(np.stack([tall, wide], axis=1) / PIXELS_PER_CELL, FEWEST)
+    alike = [(b.role, *b.plane.shape) for b in boxes]
+    largest = dict.fromkeys(alike, float(FEWEST))
+    for key, cells in zip(alike, room, strict=True):
+        largest[key] = np.maximum(largest[key], cells)
+    room = np.maximum(room, np.minimum(np.array([largest[key] for key in alike]), COARSE))
     steps = np.maximum(np.ceil(shape / room - 1e-9), 1).astype(int)
     uniform = np.array([getattr(b.plane, "uniform", False) for b in boxes])
     return np.where(uniform[:, None], shape, steps)  # one cell is enough where all are the same

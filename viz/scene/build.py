@@ -26,7 +26,7 @@ from refgguf.viz.scene.shadows import Shadows, shadows_of
 from refgguf.viz.scene.structure import lay_out_file
 from refgguf.viz.state import ArcChoice, Shown, ShownFile
 
-NEARNESS = 1.15  # how strong the perspective is
+NEARNESS = 1.2  # how strong the perspective is
 MORE_BITS = 1.5  # the dark end of the bits, over the most that a matrix has
 AZIMUTHS = range(-46, -22, 4)  # the overview takes the one in which most is seen
 
@@ -193,7 +193,7 @@ def look_from(scene: Scene, size: tuple[int, int], camera: Camera) -> Look:
     everything = scene.pieces.boxes
     atlas = build_atlas(everything, steps_for(everything, camera, size))
     notes = notes_on(scene, int(atlas.steps.prod(axis=1).max(initial=1)))
-    overlay = make_overlay(scene.shown.facts, scene.scales, notes, size)
+    overlay = make_overlay(scene.shown.facts, scene.scales, notes, size, part_words(part))
     return Look(scene, size, camera, atlas, overlay)
 
 
@@ -207,7 +207,7 @@ def camera_at(
     """Place and zoom a camera so that everything asked for is in the picture; arguments as for `look_at`."""
     # what the notes will say depends on the camera, how many there are does not
     room = [""] * len(notes_on(scene, 1))
-    overlay = make_overlay(scene.shown.facts, scene.scales, room, size)
+    overlay = make_overlay(scene.shown.facts, scene.scales, room, size, part_words(part))
     boxes = boxes_of(scene, part)
     points = outline_points(scene.pieces, None if part is None else boxes)
     if part is not None and part.startswith("layer:"):
@@ -222,11 +222,21 @@ def camera_at(
     return replace(camera, zoom=camera.zoom * zoom, shift=(camera.shift[0] * zoom, camera.shift[1] * zoom))
 
 
+def part_words(part: str | None) -> str | None:
+    """Write what is framed: "layer:3" → "layer 3", "head:3.0" → "layer 3, head 0"."""
+    if part is None:
+        return None
+    what, _, number = part.partition(":")
+    layer, _, head = number.partition(".")
+    return f"layer {layer}, head {head}" if what == "head" else f"{what} {layer}"
+
+
 def _ground_below(pieces: Pieces, boxes: Sequence[Box]) -> np.ndarray:
     """Return points on the floor card below boxes, where the layer's name is written."""
     left, right = min(b.left for b in boxes), max(b.right for b in boxes)
-    cards = [c for c in pieces.cards if c.x < right and c.x + c.width > left]
-    return np.array([(max(c.x, left), pieces.floor, c.z + c.depth) for c in cards]).reshape(-1, 3)
+    shelf = pieces.shelf_at(min(b.bottom for b in boxes))
+    cards = [c for c in pieces.cards if c.shelf == shelf and c.x < right and c.x + c.width > left]
+    return np.array([(max(c.x, left), pieces.floor_of(c), c.z + c.depth) for c in cards]).reshape(-1, 3)
 
 
 def frame(camera: Camera, points: np.ndarray, size: tuple[int, int], overlay: Overlay) -> Camera:

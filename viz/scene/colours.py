@@ -73,7 +73,7 @@ class MapSpec:
     """A kind's colours: negative arm (from the extreme to near zero), positive arm, and what lies beyond.
 
     Attributes:
-        negative: anchors from the lowest value towards zero; empty for a map from zero upwards.
+        negative: anchors from the lowest value towards zero; of no use where a scale begins at zero.
         positive: anchors from near zero to the highest value.
         below: colour of values under the scale.
         above: colour of values over the scale.
@@ -149,11 +149,21 @@ LIGHT = Theme(
         "qkv": MapSpec(
             ("#0a5f66", "#58b0b5", "#bfe2e3"), ("#f5e2b9", "#dea443", "#99600a"), "#03363b", "#573500"
         ),
-        "attention": MapSpec((), ("#e4dcf4", "#a589d8", "#6b41b2", "#3a1378"), "#000000", "#1b0540"),
+        "attention": MapSpec(
+            ("#6e5a12", "#c0a64a", "#ece2b8"),
+            ("#e4dcf4", "#a589d8", "#6b41b2", "#3a1378"),
+            "#3a2f05",
+            "#1b0540",
+        ),
         "ffn": MapSpec(
             ("#8c2173", "#cd7cb6", "#eed2e5"), ("#cbe8cf", "#5fb06c", "#10652e"), "#541047", "#053d17"
         ),
-        "router": MapSpec((), ("#fbdde6", "#ee8fac", "#cf3f70", "#850f3c"), "#000000", "#45031d"),
+        "router": MapSpec(
+            ("#134a7c", "#6aa5d8", "#cbe0f2"),
+            ("#fbdde6", "#ee8fac", "#cf3f70", "#850f3c"),
+            "#0c2b27",
+            "#45031d",
+        ),
         "state": MapSpec(
             ("#3f3a9e", "#8c89d6", "#d5d4f0"), ("#e6e8b5", "#b3b042", "#6d6a08"), "#1a1660", "#333100"
         ),
@@ -189,11 +199,21 @@ DARK = Theme(
         "qkv": MapSpec(
             ("#6fe3e6", "#23959c", "#204a50"), ("#594722", "#bf8a24", "#ffd579"), "#dcfdfd", "#fff5dc"
         ),
-        "attention": MapSpec((), ("#352b55", "#6545a8", "#a07ae8", "#e0d0ff"), "#ffffff", "#ffffff"),
+        "attention": MapSpec(
+            ("#efdf95", "#a68c2e", "#4a4120"),
+            ("#352b55", "#6545a8", "#a07ae8", "#e0d0ff"),
+            "#fff9dd",
+            "#ffffff",
+        ),
         "ffn": MapSpec(
             ("#f79bdb", "#b64a97", "#552a4b"), ("#244a30", "#3a9a51", "#8cf0a2"), "#ffe3f6", "#e2ffe8"
         ),
-        "router": MapSpec((), ("#4d2333", "#a8315c", "#f0628f", "#ffc4d6"), "#ffffff", "#ffffff"),
+        "router": MapSpec(
+            ("#a5d4ff", "#3a83c4", "#1f3d5a"),
+            ("#4d2333", "#a8315c", "#f0628f", "#ffc4d6"),
+            "#e2fbf5",
+            "#ffffff",
+        ),
         "state": MapSpec(
             ("#b3b0ff", "#625dcb", "#34335f"), ("#47461f", "#8f8c22", "#e6e26a"), "#ecebff", "#fdfcd8"
         ),
@@ -228,14 +248,12 @@ def colour_map(theme: str, kind: str, signed: bool) -> np.ndarray:
     """
     look = theme_of(theme)
     spec = look.maps[hue_kind(kind)]
-    negative = spec.negative or spec.positive[::-1]
-    anchors = (*negative, look.zero, *spec.positive) if signed else (look.zero, *spec.positive)
     if signed:  # each arm has its own number of anchors; zero must stand exactly in the middle
-        low = gradient((*negative, look.zero), N_GRADIENT // 2 + 1)
+        low = gradient((*spec.negative, look.zero), N_GRADIENT // 2 + 1)
         high = gradient((look.zero, *spec.positive), N_GRADIENT // 2 + 1)
         colours = np.concatenate([low[:-1], high])
     else:
-        colours = gradient(anchors, N_GRADIENT)
+        colours = gradient((look.zero, *spec.positive), N_GRADIENT)
     marks = [rgb(c) for c in (spec.below, spec.above, "#ff00c8", "#ffe000", look.nothing)]
     return np.rint(np.concatenate([colours, marks]) * 255).astype(np.uint8)
 

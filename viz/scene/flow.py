@@ -82,7 +82,8 @@ def flow_of(pieces: Pieces, shown: Shown, letter: float, theme: Theme) -> Flow:
         else:
             routes[number] = whole[block]
         if route.arrow:
-            labels.append(_figure(route.points[-1], whole[block], by_score, letter))
+            above = route.points[-1, 1] > pieces.shelves[pieces.shelf_at(route.points[-1, 1])]
+            labels.append(_figure(route.points[-1], above, whole[block], by_score, letter))
         boxes = [a for a, _ in route.pairs if pieces.boxes[a].role == "neurons"]
         if boxes and each is not None:
             size = measure(each)
@@ -126,10 +127,10 @@ def _colours(theme: Theme, by_score: bool) -> tuple[np.ndarray, np.ndarray]:
     return np.array(theme.hues["logits"]), np.array(rgb(theme.maps["logits"].negative[1]))
 
 
-def _figure(at: np.ndarray, value: float, by_score: bool, letter: float) -> Label:
+def _figure(at: np.ndarray, above: bool, value: float, by_score: bool, letter: float) -> Label:
     """Write a block's contribution beside the disc where it is added."""
     text = f"{value:+.2f}".replace("-", "−") if by_score else f"{value:.3g}"
-    y = at[1] + (letter * 0.3 if at[1] > 0 else -letter * 0.9)
+    y = at[1] + (letter * 0.3 if above else -letter * 0.9)
     place = (float(at[0]) - 1.4, float(y), float(at[2]) + 1.0)
     tone = "logits" if by_score and value >= 0 else "ink" if not by_score else "muted"
     return Label(text, place, letter * 0.8, "right", tone, bold=True)

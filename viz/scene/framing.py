@@ -34,7 +34,7 @@ def outline_points(pieces: Pieces, boxes: Sequence[Box] | None = None) -> np.nda
         for card in pieces.cards:
             for i in np.linspace(0, 1, 5):
                 for j in (0, 1):
-                    points.append([[card.x + card.width * i, pieces.floor, card.z + card.depth * j]])
+                    points.append([[card.x + card.width * i, pieces.floor_of(card), card.z + card.depth * j]])
         points += [_label_points(label) for label in pieces.labels]
         points += [
             [b.origin, (b.origin[0] + b.size[0], b.origin[1] + b.size[1], b.origin[2])] for b in pieces.bars

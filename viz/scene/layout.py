@@ -21,6 +21,7 @@ from refgguf.viz.scene.neurons import BEFORE, NeuronsZone
 from refgguf.viz.scene.parts import Pieces
 from refgguf.viz.scene.planes import cut
 from refgguf.viz.scene.predictions import best_tokens, percent, place_predictions, quoted
+from refgguf.viz.scene.shelves import shelve
 from refgguf.viz.scene.stage import THICK, Stage
 from refgguf.viz.scene.states import StatesZone
 from refgguf.viz.scene.units import Units, units_for
@@ -31,7 +32,7 @@ LEAVE = 1.2  # how far behind a box tubes leave the spine
 SKIP = 26.0  # room for layers that are not shown
 NODE_GAP = 4.2  # from a disc to the next box on the spine
 # width of the whole model over its height that the number of columns of heads aims at
-ASPECT = 2.6
+ASPECT = 3.6
 WIDEST_LOGITS = 46.0
 
 EMBEDDING_TITLES = {"pos_embed": "positions"}
@@ -64,7 +65,7 @@ class _Layout:
         self.n_tokens = len(shown.trace.tokens)
         self.height = self.n_tokens * units.token
         self.columns, tall = _columns(self.anatomy, self.values, units, self.height)
-        self.units = replace(units, letter=min(max((tall + 3 * self.height) * 0.015, 1.8), 9.0))
+        self.units = replace(units, letter=min(max((tall + 3 * self.height) * 0.022, 1.8), 9.0))
         self.stage = Stage(self.units, drawn_sources(self.taps, self.anatomy.drawn()))
         self.current: int | None = None  # the box that the spine has reached
         self.below = -1e9  # how far right the tubes below the spine reach
@@ -72,6 +73,7 @@ class _Layout:
         self.named = True  # the first layer names its parts, the others look the same
         self.card_edges: list[tuple[float, float]] = []
         self.floor_names: list[tuple[str, float]] = []
+        self.cuts: list[float] = []  # where a deep model may go on on the next shelf
 
     def run(self) -> Pieces:
         self._embeddings()
@@ -82,7 +84,7 @@ class _Layout:
         pieces = self.stage.finish()
         spare = 0.0 if self.units.fine else 2 * self.units.letter
         lay_floor(pieces, self.card_edges, self.floor_names, self.units.letter, spare)
-        return pieces
+        return shelve(pieces, self.cuts)
 
     # ---- the spine
 
@@ -167,6 +169,7 @@ class _Layout:
         if layer.layer != self.layer_before + 1:
             start = self._skipped(self.layer_before + 1, layer.layer - 1)
         self.layer_before = layer.layer
+        self.cuts.append(start + LEAVE / 2)
         spine = list(layer.spine)
         if spine and local(spine[0]) == "resid_pre":
             start = self._entering(spine.pop(0), start)

@@ -148,10 +148,11 @@ class NeuronsZone:
             lowest = min(lowest, y)
             self._place_expert(expert, topk, x, y)
         width = self.columns * (self.expert_width + self.gap) - self.gap
-        used = f", {topk.shape[1]} for each token" if self.named else ""
+        n = self.n_experts
+        used = f", {min(topk.shape[1], n)} for each token" if self.named and n > 1 else ""
         y = lowest - RAIL - letter * 1.4
         if self.named or self.stage.units.fine:
-            text = f"{self.n_experts} experts{used}"
+            text = f"{n} expert{'s' * (n != 1)}{used}"
             self.stage.text(text, left + width / 2, y, letter, tone="ffn", bold=True)
         self.bottom = min(self.bottom, y)
         return left + width + EXPERT_GAP

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -49,6 +50,12 @@ MARGIN = 44.0
 TITLE_WIDTH = 620.0
 MOST_COVERED = 0.45  # of the picture
 LETTER = 0.56  # mean width of a letter in ems
+SMALLEST = 0.62  # no picture's words are smaller than this, as a share of those of a 1920 x 1080 picture
+BAR, CAP = 150.0, 9.0  # width of a legend bar, and of what lies beyond it
+PITCH, NARROW = (
+    214.0,
+    148.0,
+)  # from one legend bar to the next; where there is little room, bars become shorter
 
 
 @dataclass(eq=False)
@@ -70,11 +77,21 @@ class _Swatch(Box):
 
 
 class _Pen:
-    """Writes and paints in the coordinates of a 1920 x 1080 picture, scaled to the real size."""
+    """Writes and paints in the coordinates of a 1920 x 1080 picture, scaled to the real size.
+
+    Attributes:
+        small: the picture is too small for words in proportion to it: they are larger, and fewer.
+        pitch: from one legend bar to the next, in pixels.
+    """
 
     def __init__(self, size: tuple[int, int]):
         self.width, self.height = size
-        self.scale = max(min(size[0] / 1920, size[1] / 1080), 0.45)
+        scale = min(size[0] / 1920, size[1] / 1080)
+        self.small = scale < SMALLEST
+        self.scale = max(scale, SMALLEST)
+        self.pitch = (NARROW if self.small else PITCH) * self.scale
+        self.gap = (PITCH - BAR) * self.scale * (0.6 if self.small else 1.0)
+        self.margin = MARGIN * self.scale
         self.overlay = Overlay()
 
     def text(self, text: str, x: float, y: float, height: float, **style) -> None:
@@ -83,73 +100,131 @@ class _Pen:
     def bar(
         self, values: np.ndarray, name: str, kind: str, x: float, y: float, width: float, height: float
     ) -> None:
+        """Paint cells; x, y, width and height in pixels."""
         plane = Cut("", ("", ""), np.asarray(values, np.float32)[None], ())
-        size = (width * self.scale, height * self.scale, 1.0)
-        self.overlay.boxes.append(_Swatch(plane, kind, name, None, None, (x, y, 0.0), size))
+        self.overlay.boxes.append(_Swatch(plane, kind, name, None, None, (x, y, 0.0), (width, height, 1.0)))
 
 
 def make_overlay(
-    facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str], size: tuple[int, int]
+    facts: Facts,
+    scales: Mapping[str, Scale],
+    notes: Sequence[str],
+    size: tuple[int, int],
+    place: str | None = None,
 ) -> Overlay:
-    """Compose title and legend at the lower right; none where they would leave no room for the scene.
+    """Compose title and legend: in the lower right corner, or as a band along the lower edge where one looks closely.
 
     Args:
         facts: what the title says.
         scales: the scales that are shown, by name.
         notes: sentences for the foot of the legend.
         size: width and height of the picture.
+        place: what is looked at closely; None for everything.
+
+    Returns:
+        Nothing where they would leave no room for the scene.
     """
-    overlay = _compose(facts, scales, notes, size)
-    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in overlay.covers)
-    return overlay if covered <= MOST_COVERED * size[0] * size[1] else Overlay()
-
-
-def _compose(
-    facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str], size: tuple[int, int]
-) -> Overlay:
     pen = _Pen(size)
+    notes = notes[:1] if pen.small else notes
+    if place is None:
+        _corner(pen, facts, scales, notes)
+    else:
+        _band(pen, facts, scales, notes, place)
+    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in pen.overlay.covers)
+    return pen.overlay if covered <= MOST_COVERED * size[0] * size[1] else Overlay()
+
+
+def _corner(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str]) -> None:
     s = pen.scale
     shown = [k for k in NAMES if k in scales]
-    pitch = 214 * s
-    width = pitch * len(shown) - 46 * s
-    per_row = max(1, int((size[0] - 2 * MARGIN * s + 46 * s) // pitch))
-    width = min(width, pitch * per_row - 46 * s)
-    left = size[0] - MARGIN * s - width
-    y = 30 * s
+    per_row = _per_row(pen, pen.width - 2 * pen.margin)
+    left = pen.width - pen.margin - pen.pitch * min(len(shown), per_row) + pen.gap
+    y = (16 if pen.small and notes else 30) * s
     longest = max((len(note) for note in notes), default=0) * 13 * LETTER * s
-    beside = max(min(left, size[0] - MARGIN * s - longest), MARGIN * s)  # notes may be wider than the legend
+    beside = max(
+        min(left, pen.width - pen.margin - longest), pen.margin
+    )  # notes may be wider than the legend
     for note in reversed(notes):
         pen.text(note, beside, y, 13, align="left")
         y += 20 * s
-    y += 12 * s
-    rows = [shown[i : i + per_row] for i in range(0, len(shown), per_row)]
-    for row in reversed(rows):
-        for i, kind in enumerate(row):
-            _legend(pen, kind, scales[kind], left + i * pitch, y + 22 * s)
-        y += 92 * s
-    pen.overlay.covers.append((min(left, beside) - 30 * s, size[1] - y, size[0], size[1]))
-    y += 22 * s
-    left = max(size[0] - (MARGIN + TITLE_WIDTH) * s, MARGIN * s)
+    y += (6 if pen.small else 12) * s if notes else 0.0
+    y = _legends(pen, scales, left, y, per_row)
+    pen.overlay.covers.append((min(left, beside) - 30 * s, pen.height - y, pen.width, pen.height))
+    y += (10 if pen.small else 22) * s
+    left = max(pen.width - pen.margin - TITLE_WIDTH * s, pen.margin)
     top = _title(pen, facts, left, y)
-    pen.overlay.covers.append((left - 30 * s, size[1] - top - 8 * s, size[0], size[1] - y))
-    return pen.overlay
+    pen.overlay.covers.append((left - 30 * s, pen.height - top - 8 * s, pen.width, pen.height - y))
+
+
+def _band(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str], place: str) -> None:
+    """Write the title at the left of a band as wide as the picture, and the legend beside it."""
+    s = pen.scale
+    shown = [k for k in NAMES if k in scales]
+    room = pen.width - 2 * pen.margin
+    title = min(430 * s, room)
+    per_row = _per_row(pen, room - title - 40 * s)
+    if per_row < min(len(shown), 3):  # too narrow for both side by side
+        title, per_row = 0.0, _per_row(pen, room)
+    left = pen.width - pen.margin - pen.pitch * min(len(shown), per_row) + pen.gap
+    y = 22 * s
+    words = _lines(notes, int((pen.width - pen.margin - left) / (13 * LETTER * s)))
+    for note in reversed(words):
+        pen.text(note, left, y, 13, align="left")
+        y += 20 * s
+    y += 12 * s if words else 0.0
+    top = _legends(pen, scales, left, y, per_row)
+    if title:
+        fits = int(title / (s * LETTER))
+        pen.text(
+            _cropped(facts.name, fits // 28),
+            pen.margin,
+            top - 42 * s,
+            28,
+            align="left",
+            tone="ink",
+            bold=True,
+        )
+        pen.text(place, pen.margin, top - 72 * s, 18, align="left", tone="ink")
+        if facts.outcome:
+            pen.text(
+                f"→ {facts.outcome}", pen.margin, top - 100 * s, 18, align="left", tone="logits", bold=True
+            )
+    pen.overlay.covers.append((-60.0, pen.height - top - 12 * s, pen.width, pen.height))
+
+
+def _per_row(pen: _Pen, room: float) -> int:
+    return max(1, int((room + pen.gap) // pen.pitch))
+
+
+def _legends(pen: _Pen, scales: Mapping[str, Scale], left: float, y: float, per_row: int) -> float:
+    """Draw all scales, so many to a row; returns where they end."""
+    shown = [k for k in NAMES if k in scales]
+    odd = any(beyond(scales[k]) for k in shown) and not pen.small
+    for start in reversed(range(0, len(shown), per_row)):
+        for i, kind in enumerate(shown[start : start + per_row]):
+            _legend(pen, kind, scales[kind], left + i * pen.pitch, y + (22 if odd else 2) * pen.scale)
+        y += (92 if odd else 62 if pen.small else 72) * pen.scale
+    return y
 
 
 def _title(pen: _Pen, facts: Facts, left: float, y: float) -> float:
     s = pen.scale
-    room = int((pen.width - left - MARGIN * s) / (18 * s * LETTER))
+    room = int((pen.width - left - pen.margin) / (18 * s * LETTER))
     if facts.outcome:
         pen.text(f"→ {facts.outcome}", left, y, 18, align="left", tone="logits", bold=True)
         y += 29 * s
     if facts.prompt:
         pen.text(f"“{_cropped(facts.prompt, room)}”", left, y, 18, align="left", tone="ink")
         y += 34 * s
-    for line in reversed(_lines(facts.details, room)):
+    lines = _lines(facts.details, room)
+    for line in reversed(lines[:1] if pen.small else lines):
         pen.text(line, left, y, 18, align="left")
         y += 28 * s
-    y += 8 * s
-    pen.text(_cropped(facts.name, int(room / 2.1)), left, y, 38, align="left", tone="ink", bold=True)
-    return y + 40 * s
+    y += (2 if pen.small else 8) * s
+    height = 30 if pen.small else 38
+    fits = int(room * 18 / height * 0.95)
+    pen.text(_cropped(facts.name, fits), left, y, height, align="left", tone="ink", bold=True)
+    return y + height * 1.05 * s
 
 
 def _lines(words: Sequence[str], room: int) -> list[str]:
@@ -175,32 +250,53 @@ def _cropped(text: str, room: int) -> str:
 def _legend(pen: _Pen, name: str, scale: Scale, x: float, y: float) -> None:
     """Draw one scale: the gradient, what lies beyond it, its numbers."""
     s = pen.scale
-    width, height, cap = 150.0, 13.0, 9.0
+    width, height, cap, apart = pen.pitch - pen.gap, 13.0 * s, CAP * s, 3 * s
     pen.text(NAMES[name], x, y + 24 * s, 15.5, align="left", tone="ink")
     values = scale.unbend(np.linspace(*scale.ends, STEPS if scale.signed else STEPS - 1))
     values[[0, -1]] = scale.low, scale.high
     pen.bar(values, name, scale.kind, x, y, width, height)
-    below, above = scale.minimum < scale.low, scale.maximum > scale.high
-    if below:
-        pen.bar(np.array([np.finfo(np.float32).min / 4]), name, scale.kind, x - (cap + 3) * s, y, cap, height)
-    if above:
-        pen.bar(
-            np.array([np.finfo(np.float32).max / 4]), name, scale.kind, x + (width + 3) * s, y, cap, height
-        )
-    low = f"−{number(scale.high)}" if scale.signed else "0"
-    high = f"+{number(scale.high)}" if scale.signed else number(scale.high)
-    pen.text(low, x, y - 17 * s, 13, align="left")
-    pen.text(high, x + width * s, y - 17 * s, 13, align="right")
-    if scale.signed:
-        pen.text("0", x + width / 2 * s, y - 17 * s, 13)
-    if scale.knee:  # what stands half way to the end, since it is no half of it
-        half = scale.unbend(np.array(scale.ends[1] / 2))
-        for side in (-1, 1) if scale.signed else (1,):
-            at = x + width * (0.5 + side * 0.25 if scale.signed else 0.5) * s
-            pen.text(number(side * float(half), plus=True), at, y - 17 * s, 13)
-    words = beyond(scale)
+    if scale.minimum < scale.low:
+        pen.bar(np.array([scale.minimum]), name, scale.kind, x - cap - apart, y, cap, height)
+    if scale.maximum > scale.high:
+        pen.bar(np.array([scale.maximum]), name, scale.kind, x + width + apart, y, cap, height)
+    for text, at, align in _figures(scale, width, 13 * LETTER * s):
+        pen.text(text, x + at, y - 17 * s, 13, align=align)
+    words = "" if pen.small else beyond(scale)
     if words:
         pen.text(words, x, y - 35 * s, 12, align="left")
+
+
+def _figures(scale: Scale, width: float, letter: float) -> list[tuple[str, float, str]]:
+    """Return the numbers below a bar: text, place and alignment; those half way only if they stand clear of others.
+
+    Args:
+        scale: the scale.
+        width: of the bar, in pixels.
+        letter: mean width of a letter.
+    """
+    plus = "" if scale.knee else "+"
+    high = number(scale.high)
+    ends = [(f"−{high}" if scale.signed else "0", 0.0, "left")]
+    ends.append((f"{plus}{high}" if scale.signed else high, width, "right"))
+    if scale.signed:
+        ends.append(("0", width / 2, "center"))
+    if not scale.knee:
+        return ends
+    half = float(scale.unbend(np.array(scale.ends[1] / 2)))  # no half of the end: the scale is bent
+    halves = [(number(half, 2), width * (0.75 if scale.signed else 0.5), "center")]
+    if scale.signed:
+        halves.append((number(-half, 2), width * 0.25, "center"))
+    out = len(ends[0][0]) * letter * 0.35  # ends stand a little outside, so that all have room
+    ends[0], ends[1] = (ends[0][0], -out, "left"), (ends[1][0], width + out, "right")
+    taken = sorted(_span(*figure, letter) for figure in ends + halves)
+    clear = all(b[0] - a[1] > 0.5 * letter for a, b in pairwise(taken))
+    return ends + halves if clear else ends
+
+
+def _span(text: str, at: float, align: str, letter: float) -> tuple[float, float]:
+    """Return where a text begins and ends."""
+    back = {"left": 0.0, "center": 0.5, "right": 1.0}[align] * len(text) * letter
+    return at - back, at - back + len(text) * letter
 
 
 def beyond(scale: Scale) -> str:
@@ -216,9 +312,9 @@ def beyond(scale: Scale) -> str:
     return " · ".join(words)
 
 
-def number(value: float, *, plus: bool = False) -> str:
-    """Write a number in few digits, with a real minus sign, and a plus sign if wanted."""
-    text = f"{value:+.2g}" if plus else f"{value:.3g}"
+def number(value: float, digits: int = 3) -> str:
+    """Write a number in few digits, with a real minus sign."""
+    text = f"{value:.{digits}g}"
     if "e" in text:
         mantissa, exponent = text.split("e")
         text = f"{mantissa}e{int(exponent)}"

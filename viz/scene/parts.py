@@ -131,12 +131,13 @@ class Label:
 
 @dataclass(frozen=True)
 class Card:
-    """A rounded card on the floor, with the shadows of what stands above it."""
+    """A rounded card on the floor of a shelf, with the shadows of what stands above it."""
 
     x: float
     z: float
     width: float
     depth: float
+    shelf: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,12 @@ class Bar:
 
 @dataclass(eq=False)
 class Pieces:
-    """Everything that a layout puts in place; numbers of boxes are indices into `boxes`."""
+    """Everything that a layout puts in place; numbers of boxes are indices into `boxes`.
+
+    Attributes:
+        floor: how high the floor of the first shelf is.
+        shelves: how high each shelf's spine is; a scene that fits on one line has one.
+    """
 
     boxes: list[Box] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
@@ -175,10 +181,19 @@ class Pieces:
     nodes: list[Node] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
     floor: float = 0.0
+    shelves: tuple[float, ...] = (0.0,)
+
+    def floor_of(self, card: Card) -> float:
+        """Return how high a card lies."""
+        return self.floor + self.shelves[card.shelf]
+
+    def shelf_at(self, y: float) -> int:
+        """Return the number of the shelf that something at height y stands on."""
+        return int(np.argmax(y > self.floor + np.array(self.shelves)))
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the lowest and the highest corner of all boxes and cards."""
-        low = [b.origin for b in self.boxes] + [(c.x, self.floor, c.z) for c in self.cards]
+        low = [b.origin for b in self.boxes] + [(c.x, self.floor_of(c), c.z) for c in self.cards]
         high = [tuple(np.add(b.origin, b.size)) for b in self.boxes]
-        high += [(c.x + c.width, self.floor, c.z + c.depth) for c in self.cards]
+        high += [(c.x + c.width, self.floor_of(c), c.z + c.depth) for c in self.cards]
         return np.min(low, axis=0), np.max(high, axis=0)

@@ -23,6 +23,7 @@ import numpy as np
 from refgguf.viz.scene.planes import ABSENT
 
 PERCENTILE = 99.5
+MOST = 75.0  # percentile of the tensors whose own percentile a scale reaches
 # when the largest magnitude is this close to the percentile, the scale simply reaches to it
 NEAR = 1.5
 # cells that rows and columns of a tensor are pooled to before the percentile is taken
@@ -86,7 +87,9 @@ class Scale:
         if not self.knee:
             return values
         values = np.asarray(values, np.float32)
-        return np.where(values == ABSENT, ABSENT, np.arcsinh(values / np.float32(self.knee)))
+        # in double precision: no finite value divided by a small knee may become infinite
+        bent = np.arcsinh(values.astype(np.float64) / self.knee).astype(np.float32)
+        return np.where(values == ABSENT, ABSENT, bent)
 
     def unbend(self, places: np.ndarray) -> np.ndarray:
         """Return the values that stand at places of the even axis of colours."""
@@ -111,7 +114,7 @@ def scale_of(kind: str, arrays: Iterable[np.ndarray]) -> Scale:
     cells = [pooled_magnitudes(a).reshape(-1) for a in arrays]
     sample = [c[:: max(1, c.size // SAMPLE)] for c in cells]
     sample = [s[np.isfinite(s)].astype(np.float64) for s in sample]
-    usual = float(np.percentile(np.concatenate(sample), PERCENTILE)) if numbers else 0.0
+    usual = _reach(sample) if numbers else 0.0
     high = largest if largest <= usual * NEAR else usual
     high = round_up(high) if high > 0 else 1.0
     low = -high if minimum < 0 else 0.0
@@ -139,6 +142,13 @@ def bits_scale(kind: str, bits: np.ndarray, most: float) -> Scale:
         most: upper end of the colours; what takes more is counted as beyond it.
     """
     return Scale(kind, 0.0, most, float(bits.min()), float(bits.max()), len(bits), int((bits > most).sum()))
+
+
+def _reach(sample: Iterable[np.ndarray]) -> float:
+    """Return how far a scale reaches: for all values together, and for most tensors by themselves, small ones too."""
+    sample = [s for s in sample if s.size]
+    each = [float(np.percentile(s, PERCENTILE)) for s in sample]
+    return max(float(np.percentile(np.concatenate(sample), PERCENTILE)), float(np.percentile(each, MOST)))
 
 
 def typical_of(cells: Iterable[np.ndarray]) -> float:

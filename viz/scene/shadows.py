@@ -18,8 +18,8 @@ class Shadows:
     """A picture of the shadows.
 
     Attributes:
-        values: (depth, width) float32, 0 … 1.
-        place: left, back, width, depth of the ground that it covers, world units.
+        values: (shelf · depth, width) float32, 0 … 1: the floors of all shelves, one behind the other.
+        place: left, back, width, depth of the ground that it covers on each shelf, world units.
     """
 
     values: np.ndarray
@@ -32,24 +32,25 @@ def shadows_of(pieces: Pieces) -> Shadows:
         return Shadows(np.zeros((1, 1), np.float32), (0.0, 0.0, 1.0, 1.0))
     left, right = min(c.x for c in pieces.cards), max(c.x + c.width for c in pieces.cards)
     back, front = min(c.z for c in pieces.cards), max(c.z + c.depth for c in pieces.cards)
-    density = min(DENSITY, MOST_PIXELS / (right - left))
+    density = min(DENSITY, MOST_PIXELS / (right - left), MOST_PIXELS / ((front - back) * len(pieces.shelves)))
     shape = max(int((front - back) * density), 2), max(int((right - left) * density), 2)
-    dark = np.zeros(shape, np.float32)
+    floors = np.zeros((len(pieces.shelves), *shape), np.float32)
     for box in pieces.boxes:
-        near = 1.0 if box.bottom < 0 else 0.5
+        shelf = pieces.shelf_at(box.bottom)
+        near = 1.0 if box.bottom < pieces.shelves[shelf] else 0.5
         x0, x1 = (box.left - 0.4 - left) * density, (box.right + 0.4 - left) * density
         z0, z1 = (box.origin[2] - 2.0 - back) * density, (box.origin[2] + box.size[2] + 2.0 - back) * density
-        patch = dark[max(int(z0), 0) : int(z1) + 1, max(int(x0), 0) : int(x1) + 1]
+        patch = floors[shelf, max(int(z0), 0) : int(z1) + 1, max(int(x0), 0) : int(x1) + 1]
         np.maximum(patch, near, out=patch)
-    for axis in (0, 1):
+    for axis in (1, 2):
         for _ in range(3):  # three box filters are close to a Gaussian
-            dark = _box_filter(dark, max(int(BLUR * density), 1), axis)
-    return Shadows(dark, (left, back, right - left, front - back))
+            floors = _box_filter(floors, max(int(BLUR * density), 1), axis)
+    return Shadows(floors.reshape(-1, shape[1]), (left, back, right - left, front - back))
 
 
 def _box_filter(values: np.ndarray, reach: int, axis: int) -> np.ndarray:
     values = np.moveaxis(values, axis, 0)
-    padded = np.pad(values, [(reach + 1, reach), (0, 0)])
+    padded = np.pad(values, [(reach + 1, reach), (0, 0), (0, 0)])
     total = np.cumsum(padded, axis=0, dtype=np.float64)
     mean = (total[2 * reach + 1 :] - total[: -(2 * reach + 1)]) / (2 * reach + 1)
     return np.moveaxis(mean, 0, axis).astype(np.float32)

@@ -18,7 +18,7 @@ from refgguf.viz.scene.units import Units
 CORNER = 2.4
 THIN, MIDDLE, THICK = 0.15, 0.22, 0.36
 # further apart than this many boxes, an edge that no layout drew rises above what is between
-ARC_HEIGHT = 0.35
+ARC_HEIGHT, HIGHEST_ARC = 0.35, 16.0
 
 
 class Stage:
@@ -129,7 +129,7 @@ class Stage:
     def _arc(self, sources: list[int], targets: list[int]) -> None:
         """Draw one arc from the middle of the sources' tops to the middle of the targets' tops."""
         start, end = self._top(sources), self._top(targets)
-        rise = 4.0 + ARC_HEIGHT * abs(end[0] - start[0])
+        rise = 4.0 + min(ARC_HEIGHT * abs(end[0] - start[0]), HIGHEST_ARC)
         high = max(start[1], end[1]) + rise
         path = bezier(
             start, (start[0], high, start[2]), (end[0], high, end[2]), (end[0], end[1] + 0.3, end[2]), n=40

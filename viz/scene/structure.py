@@ -17,6 +17,7 @@ from refgguf.tensor import Tensor
 from refgguf.viz.scene.errors import ErrorPlane
 from refgguf.viz.scene.floor import lay_floor
 from refgguf.viz.scene.parts import Pieces
+from refgguf.viz.scene.shelves import shelve
 from refgguf.viz.scene.stage import MIDDLE, THICK, THIN, Stage
 from refgguf.viz.scene.units import Units
 from refgguf.viz.scene.weight_graph import weight_sources
@@ -38,7 +39,7 @@ KINDS = {
 }
 BELOW = {"ffn", "experts", "shared experts", "router"}
 LARGEST = 34.0  # world units of the longest side of a layer's matrices
-TALLEST = 120.0  # a vocabulary may be longer than fits: then its matrix is not to scale
+TALLEST = 60.0  # a vocabulary may be longer than fits: then its matrix is not to scale
 THINNEST = 0.35
 STRIP = 0.9  # height of a vector
 GAP, HEAD_GAP = 2.0, 0.3
@@ -69,6 +70,7 @@ class _Structure:
         self.boxes: dict[str, list[int]] = {}
         self.edges: list[tuple[float, float]] = []
         self.names: list[tuple[str, float]] = []
+        self.cuts: list[float] = []
         self.named = True
         # in which order weights are used, where that is known
         self.used = {w: i for i, tap in enumerate(shown.taps.values()) for w in tap.weights}
@@ -89,6 +91,7 @@ class _Structure:
         x = self._ends(self.before, 0.0)
         for layer in sorted(self.layers):
             left = x
+            self.cuts.append(left - 3.0)
             x = self._layer(layer, self.layers[layer], x)
             self.edges.append((left - 2.0, x - 4.0))
             self.names.append((f"layer {layer}", left - 0.5))
@@ -97,7 +100,7 @@ class _Structure:
         self._spine()
         pieces = self.stage.pieces
         lay_floor(pieces, self.edges, self.names, self.stage.units.letter)
-        return pieces
+        return shelve(pieces, self.cuts)
 
     # ---- placing
 

@@ -85,7 +85,7 @@ def camera_of(scene: Scene, place: Place, size: tuple[int, int]) -> Camera:
     if place.level == "overview":
         return camera_at(scene, size)
     if place.level == "layer":
-        return camera_at(scene, size, Camera(*CLOSE), part=f"layer:{place.layer}")
+        return camera_on(outline_points(scene.pieces, boxes_of(scene, f"layer:{place.layer}")), size)
     if place.level == "head":
         part = boxes_of(scene, f"head:{place.layer}.{place.head}")
         return camera_on(outline_points(scene.pieces, part), size)

@@ -179,16 +179,17 @@ def look_at(
         zoom: enlarges the framed picture about its middle.
         part: "layer:3" to frame that layer, None for everything.
     """
-    return look_from(scene, size, camera_at(scene, size, camera, zoom, part))
+    return look_from(scene, size, camera_at(scene, size, camera, zoom, part), part)
 
 
-def look_from(scene: Scene, size: tuple[int, int], camera: Camera) -> Look:
+def look_from(scene: Scene, size: tuple[int, int], camera: Camera, part: str | None = None) -> Look:
     """See a scene as a picture, from a camera that is in its place.
 
     Args:
         scene: the scene.
         size: width and height in pixels.
         camera: the camera.
+        part: what it looks at, such as "layer:3", None for everything.
     """
     everything = scene.pieces.boxes
     atlas = build_atlas(everything, steps_for(everything, camera, size))

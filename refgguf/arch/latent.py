@@ -47,6 +47,7 @@ def latent_attention(
     short: bool = True,
     n_heads: int | None = None,
     d_pe: int | None = None,
+    rank: int | None = None,
     **switches: Any,
 ) -> LatentAttention:
     """Return latent attention; absorbed where the file has head sizes of its own for that, as llama.cpp decides.
@@ -61,10 +62,12 @@ def latent_attention(
         short: queries come from a short vector too, unless the file has their whole matrix.
         n_heads: heads; what the file says of the layer if None.
         d_pe: channels of that part; as many as turn if None.
+        rank: channels of what is kept of a token; what the file says if None.
         switches: as in `LatentAttention`.
     """
     n_heads = n_heads or hp.per_layer("attention.head_count", least=1)[number]
-    rank, d_pe = hp.int("attention.kv_lora_rank", least=1), turn.n_rot if d_pe is None else d_pe
+    rank = hp.int("attention.kv_lora_rank", least=1) if rank is None else rank
+    d_pe = turn.n_rot if d_pe is None else d_pe
     d_nope = d_head - d_pe
     if d_nope < 0:
         raise hp.error("rope.dimension_count", f"is {d_pe}, more than the head size {d_head}")
@@ -101,7 +104,7 @@ def deepseek2(hp: HyperParameters) -> Network:
         hp.int(f"attention.{part}_length_mla", 0) or size
         for part, size in zip(("key", "value"), head_sizes(hp, 0)[2:], strict=True)
     )
-    turn, growth = _deepseek_rope(hp)
+    turn, growth = deepseek_rope(hp)
     scale = growth**2 / math.sqrt(d_head)
     sigmoid = hp.n_layers in GLM_LAYERS and hp.n_vocab == GLM_VOCABULARY
     shares = "sigmoid" if sigmoid else "softmax"
@@ -119,7 +122,7 @@ def deepseek2(hp: HyperParameters) -> Network:
     return network(hp, build, norm)
 
 
-def _deepseek_rope(hp: HyperParameters) -> tuple[Rope, float]:
+def deepseek_rope(hp: HyperParameters) -> tuple[Rope, float]:
     """Return RoPE, and the growth of queries and keys that YaRN asks for beside it.
 
     Source: llama.cpp src/models/deepseek2.cpp (kq_scale) and src/llama-context.cpp (yarn_attn_factor, which is what

@@ -120,6 +120,7 @@ def with_shared(
     d_shared: int,
     *,
     scale: float = 1.0,
+    act: str = "silu",
     **switches: Any,
 ) -> Block:
     """Return experts together with one that sees every token.
@@ -130,11 +131,12 @@ def with_shared(
         chosen: the experts that are chosen.
         d_shared: neurons of the other; 0 if there is none.
         scale: multiplies the sum.
+        act: activation function of the other.
         switches: of the other's `feed_forward`.
     """
     if not d_shared:
         return chosen
-    shared = feed_forward(hp, layer, "silu", d_ff=d_shared, suffix="_shexp", out="ffn_shexp", **switches)
+    shared = feed_forward(hp, layer, act, d_ff=d_shared, suffix="_shexp", out="ffn_shexp", **switches)
     return Together((replace(chosen, out="ffn_moe_out"), shared), scale)
 
 
@@ -161,6 +163,7 @@ def deepseek_experts(
     shares: str,
     d_shared: int | None = None,
     shared_limit: float = 0.0,
+    shared: Mapping[str, Any] | None = None,
     **switches: Any,
 ) -> Block:
     """Return experts as DeepSeek has them since its second version, beside one that sees every token.
@@ -173,12 +176,13 @@ def deepseek_experts(
         shares: how scores become shares where the file does not say.
         d_shared: neurons of the expert that sees every token; `shared_width` if None.
         shared_limit: bounds what that one's gate and up give; 0 for not at all.
+        shared: further switches of that one, as in `with_shared`.
         switches: of `experts`.
     """
     switches = {"normed": hp.bool("expert_weights_norm", False), **switches}
     chosen = experts(hp, layer, shares=gating(hp, shares), scaled=True, **switches)
     d_shared = shared_width(hp, layer) if d_shared is None else d_shared
-    return with_shared(hp, layer, chosen, d_shared, limit=shared_limit)
+    return with_shared(hp, layer, chosen, d_shared, **{"limit": shared_limit, **(shared or {})})
 
 
 def after_dense(

@@ -2,7 +2,7 @@
 
 q, k, v = x Wq, x Wk, x Wv          one row a token, split into heads
 q, k    = norm, then RoPE           where the model has them, or RoPE, then norm
-scores  = q kᵀ · scale              over the keys that a token may see
+scores  = q kᵀ · scale              over the keys that a token may see, or those that a part of it chooses
 probs   = softmax(scores)
 z       = probs v                   times a gate of x, or normed, where the model has that
 out     = z Wo
@@ -22,6 +22,7 @@ from refgguf.blocks.mask import Mask
 from refgguf.blocks.norm import HeadNorm, Norm
 from refgguf.blocks.rope import Rope
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
+from refgguf.blocks.selector import Selector
 from refgguf.kernels.ops.activation import activation, softcap
 from refgguf.kernels.ops.attention import alibi_slopes, attention_mix, attention_scores, softmax
 from refgguf.taps import LAYER_WORDS, Tap, declare
@@ -58,6 +59,7 @@ class Attention(Block):
         temperature: growth of the queries with position, or None.
         gate: gate of the mixed values, or None.
         sub_norm: norm of the mixed values, all heads together, or None.
+        selector: what chooses among the keys that the mask allows, or None.
         matrix: name of the output matrix.
         out: name of the result's tap.
     """
@@ -84,6 +86,7 @@ class Attention(Block):
     temperature: Temperature | None = None
     gate: Gate | None = None
     sub_norm: Norm | None = None
+    selector: Selector | None = None
     matrix: str = "attn_output"
     out: str = "attn_out"
 
@@ -128,6 +131,7 @@ class Attention(Block):
         if self.gate and not self._joint:
             needs += linear_needs("attn_gate", self.n_heads if self.gate.per_head else d_z, self.d_model)
         needs += self.sub_norm.needs("attn_sub_norm", d_z) if self.sub_norm else []
+        needs += self.selector.needs() if self.selector else []
         return needs + linear_needs(self.matrix, self.d_model, d_z)
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
@@ -145,6 +149,8 @@ class Attention(Block):
         if self.v_norm:
             weights, formula = self.v_norm.weights("attn_v_norm"), self.v_norm.formula
             yield declare("attn_v_norm", inputs=["attn_v"], weights=weights, formula=formula, layer=layer)
+        if self.selector:
+            yield from self.selector.taps(layer, source, source)
         yield from self._mix_taps(layer, names)
         yield from self._output_taps(layer, source)
 
@@ -214,10 +220,11 @@ class Attention(Block):
         formula = f"q · kᵀ · {self.scale:.4g}"
         formula = f"{self.softcap:g} · tanh({formula} / {self.softcap:g})" if self.softcap else formula
         formula += " − slope · distance" if self.alibi else ""
+        chosen, which = ([self.selector.mask], ", where the mask is 1") if self.selector else ([], "")
         yield declare(
             "attn_scores",
-            inputs=[names["q"], names["k"]],
-            formula=f"{formula}; each token sees {self.mask.formula}",
+            inputs=[names["q"], names["k"], *chosen],
+            formula=f"{formula}; each token sees {self.mask.formula}{which}",
             layer=layer,
         )
         yield declare(
@@ -259,7 +266,8 @@ class Attention(Block):
 
     def new_state(self) -> KeyValues:
         """Return an empty store of keys and values."""
-        return KeyValues(self.n_kv_heads, self.d_head, self.d_head_v)
+        beside = self.selector.new_state() if self.selector else None
+        return KeyValues(self.n_kv_heads, self.d_head, self.d_head_v, beside)
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Mix tokens.
@@ -283,7 +291,7 @@ class Attention(Block):
             v = s.tap("attn_v_norm", self.v_norm(v, s, "attn_v_norm"))
         n_keys = s.state.store(s.n_past, k, v)
         s.common[f"{s.prefix}keyvalues"] = s.state  # for later layers without keys and values of their own
-        z = s.tap("attn_z", self._attend(q, n_keys, s))  # (token, head, d_head_v)
+        z = s.tap("attn_z", self._attend(q, n_keys, s, self._chosen(x, x, s)))  # (token, head, d_head_v)
         if self.gate:
             z = s.tap("attn_gated", z * self._gate(x, s, full))  # (token, head, d_head_v)
         z = z.reshape(len(z), -1)
@@ -351,21 +359,32 @@ class Attention(Block):
         gate = s.tap("attn_gate_act", activation(self.gate.act, s.numerics)(s.tap("attn_gate", gate)))
         return gate[:, :, None] if self.gate.per_head else gate
 
-    def _attend(self, q: np.ndarray, n_keys: int, s: Scope) -> np.ndarray:
+    def _chosen(self, x: np.ndarray, short: np.ndarray, s: Scope) -> np.ndarray | None:
+        """Return which keys each query sees, (query, key) or (kv_head, query, key); None for all that it may."""
+        return self.selector(x, short, s.with_state(s.state.beside)) if self.selector else None
+
+    def _attend(self, q: np.ndarray, n_keys: int, s: Scope, chosen: np.ndarray | None = None) -> np.ndarray:
         """Return the values mixed by the pattern, (token, head, d_head_v); tapped whole, or slice by slice."""
         n = len(q)
         whole = s.wants("attn_scores", "attn_probs")
         step = n if whole else max(1, SCORES_BYTES // (4 * self.n_heads * n_keys))
-        slices = [self._attend_some(q[i : i + step], i, n_keys, s) for i in range(0, n, step)]
+        slices = [self._attend_some(q[i : i + step], i, n_keys, s, chosen) for i in range(0, n, step)]
         return slices[0] if len(slices) == 1 else np.concatenate(slices)
 
-    def _attend_some(self, q: np.ndarray, start: int, n_keys: int, s: Scope) -> np.ndarray:
+    def _attend_some(
+        self, q: np.ndarray, start: int, n_keys: int, s: Scope, chosen: np.ndarray | None
+    ) -> np.ndarray:
         positions = s.positions[start : start + len(q)]
         first, last = self.mask.limits(positions, n_keys)
         scores = attention_scores(q, s.state.keys, n_keys, first, last, self.scale)  # (head, query, key)
         if self.softcap:
             scores = softcap(scores, self.softcap)
-        scores = s.tap("attn_scores", self._placed(scores, positions, s))
+        scores = self._placed(scores, positions, s)
+        if chosen is not None:
+            some = chosen[..., start : start + len(q), :]
+            some = some if some.ndim == 2 else np.repeat(some, self.n_heads // len(some), axis=0)
+            scores = np.where(some != 0, scores, np.float32(-np.inf))
+        scores = s.tap("attn_scores", scores)
         sinks = s.vector("attn_sinks.weight") if self.sinks else None
         probs = s.tap("attn_probs", softmax(scores, sinks))  # (head, query, key)
         return attention_mix(probs, s.state.values)  # (token, head, d_head_v)

@@ -19,7 +19,12 @@ from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.kernels.ops.activation import activation
 from refgguf.taps import Tap, declare
 
-GATED_NAMES = {"silu": "ffn_swiglu", "gelu": "ffn_geglu", "relu": "ffn_reglu"}
+GATED_NAMES = {
+    "silu": "ffn_swiglu",
+    "gelu": "ffn_geglu",
+    "relu": "ffn_reglu",
+    "swiglu_oai": "ffn_swiglu_oai",
+}
 PLAIN_NAMES = {
     "silu": "ffn_silu",
     "gelu": "ffn_gelu",
@@ -96,7 +101,7 @@ class FeedForward(Block):
             inputs=[up] if plain else [gate, up],
             formula=f"{self.act}(up)" if plain else self._unit.formula,
             llama_cpp="ffn_swiglu_limited"
-            if self.limit and self.act in GATED_NAMES
+            if self.limit and self.act in ("silu", "gelu", "relu")
             else (PLAIN_NAMES if plain else GATED_NAMES).get(self.act, ""),
             layer=layer,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -12,9 +14,11 @@ class KeyValues:
         n_kv_heads: how many heads share them.
         d_key: channels of a key.
         d_value: channels of a value.
+        beside: what a part of attention keeps besides.
     """
 
-    def __init__(self, n_kv_heads: int, d_key: int, d_value: int):
+    def __init__(self, n_kv_heads: int, d_key: int, d_value: int, beside: Any = None):
+        self.beside = beside
         self.keys = np.empty((n_kv_heads, 0, d_key), np.float32)
         self.values = np.empty((n_kv_heads, 0, d_value), np.float32)
 
@@ -26,6 +30,25 @@ class KeyValues:
         self.keys[:, start:end] = keys.transpose(1, 0, 2)
         self.values[:, start:end] = values.transpose(1, 0, 2)
         return end
+
+
+class Rows:
+    """One vector of each token so far, (capacity, d).
+
+    Args:
+        d: its channels.
+    """
+
+    def __init__(self, d: int):
+        self.rows = np.empty((1, 0, d), np.float32)
+
+    def store(self, start: int, rows: np.ndarray) -> np.ndarray:
+        """Put (token, d) vectors at positions `start` …; returns all that there are now, (token, d)."""
+        end = start + len(rows)
+        if end > self.rows.shape[1]:
+            self.rows = _grown(self.rows, start, end)
+        self.rows[0, start:end] = rows
+        return self.rows[0, :end]
 
 
 def _grown(x: np.ndarray, used: int, needed: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Multi-head latent attention: keys and values of all heads come from one short vector a token (DeepSeek-AI 2024).
 
 c       = norm(x Wkv_a)[: rank]             what is kept of a token, with
-k_pe    = RoPE(x Wkv_a [rank :])            one key for positions, which all heads share; in some models not turned
+k_pe    = RoPE(x Wkv_a [rank :])            one key for positions, which all heads share; in some models normed before,
+                                            or not turned
 q       = x Wq, or norm(x Wq_a) Wq_b        split into heads, and each into q_nope and q_pe; q_pe turned by RoPE
 
 unfolded      k, v of each head = c Wkv_b   then attention as ever, with keys (k_nope, k_pe)
@@ -22,7 +23,9 @@ import numpy as np
 from refgguf.blocks.attention import Attention
 from refgguf.blocks.norm import Norm
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
-from refgguf.taps import Tap, declare
+from refgguf.taps import Tap, Word, declare
+
+NORMED_KEY = Word("token d_head", "qkv", "key that knows the position, of all heads, normed", "k_pe")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class LatentAttention(Attention):
         d_value: channels of a head's value.
         absorbed: see above.
         latent_norm: norm of the short vectors.
+        pe_norm: norm of the key that all heads share, or None.
     """
 
     rank: int = 0
@@ -49,6 +53,7 @@ class LatentAttention(Attention):
     d_value: int = 0
     absorbed: bool = True
     latent_norm: Norm | None = None
+    pe_norm: Norm | None = None
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
@@ -66,7 +71,10 @@ class LatentAttention(Attention):
             needs.append(Need("attn_v_b.weight", (self.n_heads, self.d_value, self.rank)))
         else:
             needs += linear_needs("attn_kv_b", self.n_heads * (self.d_nope + self.d_value), self.rank)
+        needs += self.pe_norm.needs("attn_k_norm", self.d_pe) if self.pe_norm else []
         needs += self.rope.needs() if self.rope else []
+        needs += [Need("attn_sinks.weight", (self.n_heads,))] if self.sinks else []
+        needs += self.selector.needs() if self.selector else []
         d_z = self.n_heads * self.d_value
         if self.gate:
             needs += linear_needs("attn_gate", self.n_heads if self.gate.per_head else d_z, self.d_model)
@@ -81,6 +89,8 @@ class LatentAttention(Attention):
             formula = f"q · (1 + {self.temperature.scale:g} · log(⌊position / {self.temperature.step}⌋ + 1))"
             yield declare("attn_q_temp", inputs=[queries], formula=formula, layer=layer)
             queries = "attn_q_temp"
+        if self.selector:
+            yield from self.selector.taps(layer, source, "attn_q_a_norm" if self.q_rank else source)
         mixed = self._mix_taps(layer, {"q": queries, "k": "attn_k"})
         if not self.absorbed:
             yield from mixed
@@ -118,7 +128,18 @@ class LatentAttention(Attention):
         yield linear("attn_kv_a", "attn_kv_a_mqa", [source], "x · Wkv_aᵀ")
         turned, weights = (f": {self.rope.formula}", self.rope.weights()) if self.rope else ("", ())
         rope = {"weights": weights, "formula": f"last {self.d_pe} channels{turned}", "layer": layer}
-        yield declare("attn_k_pe", inputs=["attn_kv_a"], **rope)
+        shared = "attn_kv_a"
+        if self.pe_norm:
+            yield declare(
+                "attn_k_norm",
+                inputs=["attn_kv_a"],
+                weights=self.pe_norm.weights("attn_k_norm"),
+                formula=f"last {self.d_pe} channels: {self.pe_norm.formula}",
+                layer=layer,
+                word=NORMED_KEY,
+            )
+            shared = "attn_k_norm"
+        yield declare("attn_k_pe", inputs=[shared], **rope)
         formula = f"first {self.rank} channels: {norm.formula}"
         weights = norm.weights("attn_kv_a_norm")
         yield declare("attn_kv_a_norm", inputs=["attn_kv_a"], weights=weights, formula=formula, layer=layer)
@@ -145,12 +166,12 @@ class LatentAttention(Attention):
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Mix tokens: (token, d_model) → (token, d_model) float32."""
-        q, c, q_pe, k_pe = self._latents(x, s)
+        short, q, c, q_pe, k_pe = self._latents(x, s)
         q, k, v = (self._absorb if self.absorbed else self._unfold)(q[:, :, : self.d_nope], c, q_pe, k_pe, s)
         if self.temperature:
             q = s.tap("attn_q_temp", q * self.temperature.factors(s.positions)[:, None, None])
         n_keys = s.state.store(s.n_past, k, v)
-        z = self._attend(q, n_keys, s)  # (token, head, d_head_v)
+        z = self._attend(q, n_keys, s, self._chosen(x, short, s))  # (token, head, d_head_v)
         if self.absorbed:
             z = _by_head(s.tap("attn_z_latent", z), "attn_v_b", s)  # (token, head, d_value)
         z = s.tap("attn_z", z)
@@ -159,21 +180,29 @@ class LatentAttention(Attention):
         return s.tap(self.out, s.linear(z.reshape(len(z), -1), "attn_output"))  # (token, d_model)
 
     def _latents(self, x: np.ndarray, s: Scope) -> tuple[np.ndarray, ...]:
-        """Return queries (token, head, d_nope + d_pe), c (token, rank), q_pe and k_pe (token, head, d_pe), turned."""
+        """Return what each part is made of.
+
+        Returns:
+            The short vector of the queries (token, q_rank), or x where there is none; the queries (token, head, d_nope
+            + d_pe); c (token, rank); q_pe and k_pe (token, head, d_pe), turned.
+        """
+        short = x
         if self.q_rank:
-            q = s.tap("attn_q_a", s.linear(x, "attn_q_a"))
-            q = s.linear(s.tap("attn_q_a_norm", self.latent_norm(q, s, "attn_q_a_norm")), "attn_q_b")
-        else:
-            q = s.linear(x, "attn_q")
+            short = s.tap("attn_q_a", s.linear(x, "attn_q_a"))
+            short = s.tap("attn_q_a_norm", self.latent_norm(short, s, "attn_q_a_norm"))
+        q = s.linear(short, "attn_q_b" if self.q_rank else "attn_q")
         q = s.tap("attn_q", q.reshape(len(x), self.n_heads, -1))
         both = s.tap("attn_kv_a", s.linear(x, "attn_kv_a_mqa"))
         angles = self.rope.angles(s) if self.rope else None
-        k_pe = self._turned(both[:, None, self.rank :], angles)  # (token, 1, d_pe)
+        k_pe = both[:, self.rank :]
+        if self.pe_norm:
+            k_pe = s.tap("attn_k_norm", self.pe_norm(np.ascontiguousarray(k_pe), s, "attn_k_norm"))
+        k_pe = self._turned(k_pe[:, None], angles)  # (token, 1, d_pe)
         k_pe = s.tap("attn_k_pe", k_pe[:, 0])[:, None]
         c = np.ascontiguousarray(both[:, : self.rank])
         c = s.tap("attn_kv_a_norm", self.latent_norm(c, s, "attn_kv_a_norm"))
         q_pe = s.tap("attn_q_pe", self._turned(q[:, :, self.d_nope :], angles))
-        return q, c, q_pe, k_pe
+        return short, q, c, q_pe, k_pe
 
     def _turned(self, x: np.ndarray, angles: np.ndarray | None) -> np.ndarray:
         x = np.ascontiguousarray(x)

@@ -32,6 +32,10 @@ NEEDED = {
     "attention.key_length_mla": 24,
     "attention.value_length_mla": 12,
     "rope.dimension_count": 8,
+    **{f"attention.{part}_length_mla_swa": 16 for part in ("key", "value")},
+    "attention.kv_lora_rank_swa": 12,
+    **{f"attention.indexer.{name}": n for name, n in (("head_count", 2), ("key_length", 16), ("top_k", 2))},
+    **{f"attention.indexer.{name}": n for name, n in (("block_size", 2), ("local_blocks", 1))},
     "kda.head_dim": 8,
     "kda.gate_lower_bound": -5.0,
     "residual_scale": 3.5,
@@ -51,6 +55,7 @@ NEEDED = {
 }
 # what one architecture requires, where the same key would change what the others are
 OWN = {
+    "dots3note": {"attention.sliding_window_pattern": [False, True], "leading_dense_block_count": 1},
     "gemma4": {
         "block_count": 4,
         "attention.sliding_window_pattern": [True, False] * 2,
@@ -150,6 +155,23 @@ def tried(name: str, metadata: dict[str, object], tensors: dict[str, Shape]) -> 
 def test_sound_metadata_builds(name):
     """Every architecture builds from the usual sizes and what it requires besides."""
     assert tried(name, *sound(name)) is None
+
+
+# what sizes an indexer's parts, and values that nothing can have
+SIZED = [
+    (name, f"attention.indexer.{key}")
+    for name in ("deepseek32", "glm-dsa", "dots3note", "minimax-m3")
+    for key in ("head_count", "key_length", "top_k")
+] + [("minimax-m3", "attention.indexer.block_size")]
+
+
+@pytest.mark.parametrize("value", [0, -1, 1 << 30])
+@pytest.mark.parametrize(("name", "key"), SIZED)
+def test_impossible_sizes_are_named(name, key, value):
+    """A size of 0, below, or beyond all reason is refused in a sentence that names its key."""
+    metadata, tensors = sound(name)
+    metadata[f"{name}.{key}"] = value
+    assert key in str(tried(name, metadata, tensors))
 
 
 @pytest.mark.parametrize("name", architectures())

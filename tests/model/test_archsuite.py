@@ -43,6 +43,7 @@ def case(request, tmp_path_factory) -> Case:
     case = _case(request.param, tmp_path_factory.mktemp("arch"))
     yield case
     case.path.unlink(missing_ok=True)
+    case.choosy.path.unlink(missing_ok=True)
 
 
 def test_logits_equal_llama_cpp(case):
@@ -114,6 +115,7 @@ def _unnamed(case) -> set[str]:
 
 def test_taps_run_in_declared_order_with_declared_axes(case):
     """Every declared tap occurs, in the declared order, with as many dimensions as it has axes."""
+    case = case.choosy
     record = case.model._recorder("all")
     forward(case.model.network, case.model._with(None), case.tokens[:6], case.model.new_cache(), record)
     assert list(record.values) == list(case.model.taps)
@@ -125,6 +127,7 @@ def test_taps_run_in_declared_order_with_declared_axes(case):
 @pytest.mark.parametrize("step", [1, 7])
 def test_a_prompt_in_pieces_gives_the_same_bits(case, step):
     """The prompt token by token, or a few at a time, gives the bits of the prompt at once, state included."""
+    case = case.choosy
     model, cache, parts = case.model, case.model.new_cache(), []
     if not model.network.causal:
         with pytest.raises(errors.InputError, match="fills in masked tokens"):
@@ -143,7 +146,7 @@ def test_a_prompt_in_pieces_gives_the_same_bits(case, step):
 
 def test_replacing_a_tap_changes_exactly_its_declared_descendants(case):
     """For every tap: replacing its tensor changes it, all taps that declare to come from it, and nothing else."""
-    model, tokens = case.model, case.tokens[:6]
+    model, tokens = case.choosy.model, case.tokens[:6]
     before = model.trace(tokens)
     for name in _without_repeated_layers(model, model.taps):
         expected = {name} | descendants(model.taps, {name})
@@ -159,7 +162,7 @@ def test_replacing_a_tap_changes_exactly_its_declared_descendants(case):
 
 def test_changing_a_weight_changes_exactly_the_taps_that_declare_it(case):
     """For every tensor of the file: the taps that change first are those that declare it as theirs."""
-    model, tokens = case.model, np.array(case.tokens[:6])
+    model, tokens = case.choosy.model, np.array(case.tokens[:6])
     before = model.trace(tokens)
     for weight in _without_repeated_layers(model, model.file.tensors):
         direct = {tap.name for tap in model.taps.values() if weight in tap.weights}

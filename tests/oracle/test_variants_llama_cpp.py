@@ -30,6 +30,7 @@ class Variant:
         present, absent, extra: tensors, as in `made.tensors_of`.
         n_ctx: context length for both.
         gelu: it uses GELU.
+        flash: llama.cpp runs it with flash attention.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Variant:
     extra: dict[str, tuple[int, ...]] = field(default_factory=dict)
     n_ctx: int = 256
     gelu: bool = False
+    flash: bool = False
 
 
 def scaling(kind: str, factor: float, **more: object) -> dict[str, object]:
@@ -229,7 +231,7 @@ def logits_of_both(variant: Variant, folder: Path) -> tuple[np.ndarray, np.ndarr
     shapes = made.tensors_of(variant.architecture, metadata, variant.present, variant.absent, variant.extra)
     path = made.write(folder / "model.gguf", variant.architecture, metadata, shapes)
     tokens = np.random.default_rng(1).integers(0, metadata[f"{variant.architecture}.vocab_size"], 80).tolist()
-    expected = llama_cpp.logits(path, tokens, n_ctx=variant.n_ctx)
+    expected = llama_cpp.logits(path, tokens, n_ctx=variant.n_ctx, flash=variant.flash)
     numerics = "llama.cpp" if variant.gelu else "exact"
     model = refgguf.load(path, numerics=numerics, context_length=variant.n_ctx)
     return model.logits(tokens), expected

@@ -25,8 +25,12 @@ INSIDE = {
     "ffn_moe_logits", "ffn_moe_gate", "ffn_moe_up", "ffn_moe_down", "h_nextn", "kq", "kqv", "attn_out", "kqv_mla",
     "lmhead_scaling", "ffn_out",
 }  # fmt: skip
-# tensors that llama.cpp computes, or names, once more for a second reader or in another shape
-INSIDE |= {"ssm_in", "mamba_in_proj_out", "stack_norm"}
+# tensors that llama.cpp computes, or names, once more for a second reader or in another shape: numbers of chosen keys,
+# where ours is a mask
+INSIDE |= {"ssm_in", "mamba_in_proj_out", "stack_norm", "top_k"}
+# hyper-parameters by which a model chooses among six tokens; the suite's choose all that there are
+CHOOSY = {"top_k": 3, "block_size": 2, "local_blocks": 1}
+CHOOSY_BLOCKS = CHOOSY | {"top_k": 2}
 # steps of a bounded gated unit
 INSIDE |= {f"ffn_{moe}{step}" for moe in ("", "moe_") for step in ("silu", "silu_clamped", "up_clamped")}
 # factors of lightning attention's form for many tokens at once, where ours goes token by token
@@ -59,8 +63,10 @@ def _runs(spec: Path) -> bool:
 
 
 def nmse(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return the squared error as a share of the squared size."""
+    """Return the squared error as a share of the squared size; what both mask, by minus infinity, is equal."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    masked = np.isneginf(found) & np.isneginf(expected)
+    found, expected = np.where(masked, 0, found), np.where(masked, 0, expected)
     return float(((found - expected) ** 2).sum() / max((expected**2).sum(), 1e-300))
 
 
@@ -98,6 +104,19 @@ class Case:
     def __init__(self, name: str, path: Path):
         self.name, self.path = name, path
         self.spec = json.loads((folder() / "specs" / f"{name}.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def choosy(self) -> Case:
+        """The same model, or where it chooses keys, one that leaves some out even of a few."""
+        prefix = f"{self.spec['arch']}.attention.indexer."
+        kv = self.spec["kv"]
+        if f"{prefix}top_k" not in kv:
+            return self
+        few = CHOOSY_BLOCKS if f"{prefix}block_size" in kv else CHOOSY
+        other = Case(self.name, self.path.with_suffix(".choosy.gguf"))
+        changed = {f"{prefix}{key}": n for key, n in few.items() if f"{prefix}{key}" in kv}
+        other.spec = self.spec | {"kv": {k: [v[0], changed.get(k, v[1])] for k, v in kv.items()}}
+        return other
 
     def write(self) -> Path:
         """Write the file; returns its path."""
@@ -166,12 +185,16 @@ class Case:
 
         With `table`, as computed with llama.cpp's table of GELU.
 
-        The pattern of a single head has one; llama.cpp fills its rows up to the length of its cache.
+        The pattern of a single head has one, and the scores of an indexer; llama.cpp fills their rows up to the
+        length of its cache.
         """
         trace = self.table_trace if table else self.trace
         if trace.taps[tap].axes == ("head", "query", "key") and len(trace[tap]) == 1:
             rows = trace[tap][0, self.golden["tap_positions"]]
             return np.pad(rows, ((0, 0), (0, -rows.shape[1] % CACHE_STEP)))
+        if trace.taps[tap].axes == ("query", "key"):
+            rows = trace[tap][self.golden["tap_positions"]]
+            return np.pad(rows, ((0, 0), (0, -rows.shape[1] % CACHE_STEP)), constant_values=-np.inf)
         if trace.taps[tap].axes[0] != "token":
             return None
         rows = trace[tap][self.golden["tap_positions"]]

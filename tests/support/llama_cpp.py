@@ -24,18 +24,19 @@ _silent: list[object] = []  # keeps what llama.cpp calls alive
 _worker: list[ProcessPoolExecutor] = []
 
 
-def logits(path: Path, tokens: list[int], *, n_ctx: int = 256) -> np.ndarray:
+def logits(path: Path, tokens: list[int], *, n_ctx: int = 256, flash: bool = False) -> np.ndarray:
     """Return (token, vocab) float32 scores; skip the test where llama-cpp-python is not installed.
 
     Args:
         path: the model.
         tokens: the prompt.
         n_ctx: context length, by which llama.cpp chooses RoPE factors.
+        flash: with flash attention, without which it leaves some models' choice of keys out.
 
     Raises:
         RuntimeError: llama.cpp does not run the model.
     """
-    return _submit(_logits, str(path), tokens, n_ctx)
+    return _submit(_logits, str(path), tokens, n_ctx, flash)
 
 
 def _submit(work: Callable, path: str, *rest: object) -> Any:
@@ -146,10 +147,10 @@ def _translated(path: str, source: list[int], target: list[int]) -> tuple[np.nda
     return encoded, scores
 
 
-def _logits(path: str, tokens: list[int], n_ctx: int) -> np.ndarray:
+def _logits(path: str, tokens: list[int], n_ctx: int, flash: bool) -> np.ndarray:
     import llama_cpp as lib
 
-    model, context = _run(lib, path, tokens, n_ctx)
+    model, context = _run(lib, path, tokens, n_ctx, flash=flash)
     n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
     rows = (
         np.ctypeslib.as_array(lib.llama_get_logits_ith(context, i), (n_vocab,)) for i in range(len(tokens))
@@ -161,10 +162,16 @@ def _logits(path: str, tokens: list[int], n_ctx: int) -> np.ndarray:
 
 
 def _run(
-    lib: ModuleType, path: str, tokens: list[int], n_ctx: int, pooling: int | None = None
+    lib: ModuleType,
+    path: str,
+    tokens: list[int],
+    n_ctx: int,
+    pooling: int | None = None,
+    *,
+    flash: bool = False,
 ) -> tuple[Any, Any]:
     """Load a model and run tokens; returns it and the context that holds what came out."""
-    model, context = _open(lib, path, n_ctx, pooling)
+    model, context = _open(lib, path, n_ctx, pooling, flash=flash)
     batch = _batch(lib, tokens)
     encoder = lib.llama_model_has_encoder(model) and not lib.llama_model_has_decoder(model)
     if not context or (lib.llama_encode if encoder else lib.llama_decode)(context, batch) != 0:
@@ -173,7 +180,9 @@ def _run(
     return model, context
 
 
-def _open(lib: ModuleType, path: str, n_ctx: int, pooling: int | None) -> tuple[Any, Any]:
+def _open(
+    lib: ModuleType, path: str, n_ctx: int, pooling: int | None, *, flash: bool = False
+) -> tuple[Any, Any]:
     """Return a model and a context for it."""
     model_settings = lib.llama_model_default_params()
     model_settings.use_extra_bufts, model_settings.n_gpu_layers = False, 0
@@ -183,7 +192,8 @@ def _open(lib: ModuleType, path: str, n_ctx: int, pooling: int | None) -> tuple[
     settings = lib.llama_context_default_params()
     settings.n_ctx, settings.n_batch, settings.n_ubatch = n_ctx, n_ctx, n_ctx
     settings.n_threads = settings.n_threads_batch = settings.n_seq_max = 1
-    settings.type_k = settings.type_v = settings.flash_attn_type = 0  # float32 cache, no flash attention
+    settings.type_k = settings.type_v = 0  # float32 cache
+    settings.flash_attn_type = int(flash)
     settings.op_offload = False
     if pooling is not None:
         settings.embeddings, settings.pooling_type = True, pooling

@@ -209,7 +209,7 @@ class Model(TextVectors):
         """Read a residual stream as if it were the last layer's: the logit lens (nostalgebraist 2020).
 
         Args:
-            residual: (token, d_model) float32.
+            residual: (token, d_model) float32; (token, stream, d_model) where there are several streams.
 
         Returns:
             (token, vocab) float32 scores; an InputError for an encoder, which has none.
@@ -217,7 +217,7 @@ class Model(TextVectors):
         self._check_scores()
         residual = np.ascontiguousarray(residual, np.float32)
         nothing = np.zeros(len(residual), np.int64)
-        return self.network.head(residual, Scope(self._with(None), Recorder(self.taps), nothing, nothing))
+        return self.network.score(residual, Scope(self._with(None), Recorder(self.taps), nothing, nothing))
 
     def generate(
         self,

@@ -89,6 +89,14 @@ class HyperParameters:
         """Say whether the file has this tensor."""
         return tensor in self.tensors
 
+    def n_axes(self, tensor: str) -> int:
+        """Return how many axes this tensor has; 0 if the file has none of this name."""
+        return len(self.tensors[tensor].shape) if tensor in self.tensors else 0
+
+    def n_rows(self, tensor: str, default: int) -> int:
+        """Return how many rows this matrix has; `default` if the file has none of this name."""
+        return self.tensors[tensor].shape[0] if self.n_axes(tensor) == 2 else default
+
     def given(self, name: str) -> bool:
         """Say whether the metadata has this key."""
         return self.key(name) in self.metadata
@@ -165,7 +173,7 @@ class HyperParameters:
         """
         return self._for_layers(name, default, lambda key, value: self._checked_float(key, value, False))
 
-    def ints(self, name: str, n: int, default: Any = NOTHING) -> list[int]:
+    def ints(self, name: str, n: int, default: Any = NOTHING, *, most: int = MAX_SIZE) -> list[int]:
         """Return a list of n whole numbers, or `default` if the key is absent; a longer list is cut.
 
         Raises:
@@ -176,7 +184,11 @@ class HyperParameters:
             raise self.error(name, f"is {shown(value)}, not a list of whole numbers")
         if len(value) < n:
             raise self.error(name, f"has {len(value)} values; it needs {n}")
-        return [self._checked_int(name, value[i], 0, MAX_SIZE) for i in range(n)]
+        return [self._checked_int(name, value[i], 0, most) for i in range(n)]
+
+    def all_ints(self, name: str) -> list[int]:
+        """Return a list of whole numbers, as long as it is."""
+        return self.ints(name, len(self._value(name, ())))
 
     def _for_layers(self, name: str, default: Any, check: Callable[[str, Any], Any]) -> list:
         value = self._value(name, default)

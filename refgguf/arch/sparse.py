@@ -5,6 +5,7 @@ DeepSeek-AI 2025; Zhipu AI 2026; rednote 2026.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from refgguf.arch.decoder import network
@@ -65,18 +66,30 @@ def indexer(
     )
 
 
-def shared_selectors(hp: HyperParameters, own: list[int], built: LightningIndexer) -> list[Selector]:
+def shared_selectors(
+    hp: HyperParameters, own: list[int], built: LightningIndexer, skipped: Sequence[bool] = ()
+) -> list[Selector | None]:
     """Return each layer's indexer, or the choice of the last layer before it that has one.
 
     Args:
         hp: hyper-parameters.
         own: for each layer 1 if it has an indexer, 0 if not.
         built: the indexer of those that have one.
+        skipped: for each layer whether it attends to nothing; none of them if empty.
     """
-    if not own[0]:
-        raise hp.error("attention.indexer.types", "gives layer 0 no indexer; none stands before it to share")
-    lenders = [max(n for n in range(number + 1) if own[n]) for number in range(len(own))]
-    return [built if lender == number else SharedSelector(lender) for number, lender in enumerate(lenders)]
+    found: list[Selector | None] = []
+    lender = None
+    for number, has in enumerate(own):
+        if skipped and skipped[number]:
+            found.append(None)
+            continue
+        lender = number if has else lender
+        if lender is None:
+            raise hp.error(
+                "attention.indexer.types", f"gives layer {number} no indexer; none stands before it to share"
+            )
+        found.append(built if has else SharedSelector(lender))
+    return found
 
 
 def latent_sizes(hp: HyperParameters, suffix: str = "") -> dict[str, int]:

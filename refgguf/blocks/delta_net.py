@@ -5,7 +5,7 @@ q, k, v = silu(conv(u Wqkv)), split into heads;   q, k of length 1
 S       ← exp(g) S                                what is remembered fades
 S       ← S + β (v − S k) kᵀ                      what it says of k moves towards v
 y       = S q / √d
-out     = (norm(y) · silu(u Wz)) Wout
+out     = (norm(y) · silu(u Wz)) Wout             or σ in place of silu
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class GatedDeltaNet(Block):
         norm: norm of what is read, each head by itself.
         joint: β and α come from one matrix, key head by key head.
         adjacent: the heads of values that share a key head stand side by side; otherwise they take turns.
+        gate_act: activation function of the gate of what is read.
         out: name of the result's tap.
     """
 
@@ -74,6 +75,7 @@ class GatedDeltaNet(Block):
     norm: Norm
     joint: bool = False
     adjacent: bool = False
+    gate_act: str = "silu"
     out: str = "linear_attn_out"
 
     @property
@@ -127,7 +129,7 @@ class GatedDeltaNet(Block):
         yield tap("state", "k_norm v gate beta", formula)
         yield tap("y", "q_norm k_norm v gate beta", "state · q / √d, token after token")
         yield tap("norm", "y", f"each head: {self.norm.formula}", *self.norm.weights("ssm_norm"))
-        yield tap("gated", "norm z", "y · silu(z)")
+        yield tap("gated", "norm z", f"y · {self.gate_act}(z)")
         yield tap("out", "gated", "y · Woutᵀ", *linear_weights("ssm_out"))
 
     def new_state(self) -> Memory:
@@ -137,7 +139,7 @@ class GatedDeltaNet(Block):
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Mix tokens: (token, d_model) → (token, d_model) float32."""
-        silu, d_scale = activation("silu", s.numerics), np.float32(self.d_head**-0.5)
+        bend, d_scale = activation(self.gate_act, s.numerics), np.float32(self.d_head**-0.5)
         qkv = s.tap("linear_attn_qkv", s.linear(x, "attn_qkv"))
         z = s.tap("linear_attn_z", s.linear(x, "attn_gate"))
         beta, gate = self._beta_and_gate(x, s)  # (token, head)
@@ -147,7 +149,7 @@ class GatedDeltaNet(Block):
         s.state["delta"] = s.tap("linear_attn_state", state)
         y = s.tap("linear_attn_y", y)  # (token, head, d_head)
         y = s.tap("linear_attn_norm", self.norm(y, s, "ssm_norm")).reshape(len(x), -1)
-        y = s.tap("linear_attn_gated", y * silu(z))
+        y = s.tap("linear_attn_gated", y * bend(z))
         return s.tap(self.out, s.linear(y, "ssm_out"))
 
     def _beta_and_gate(self, x: np.ndarray, s: Scope) -> tuple[np.ndarray, np.ndarray]:

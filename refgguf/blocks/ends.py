@@ -90,7 +90,7 @@ class Head:
     Attributes:
         n_outputs: rows of the output matrix.
         d_model: channels.
-        norm: the final norm.
+        norm: the final norm; None where the stream comes normed.
         matrix: name of the output matrix without ".weight"; "token_embd" where the embedding serves as such.
         softcap: logits are bent to softcap · tanh(logits / softcap); 0 for not at all.
         scale: multiplies the logits.
@@ -100,7 +100,7 @@ class Head:
 
     n_outputs: int
     d_model: int
-    norm: Norm
+    norm: Norm | None
     matrix: str = "output"
     softcap: float = 0.0
     scale: float = 1.0
@@ -112,7 +112,7 @@ class Head:
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
         return [
-            *self.norm.needs(self.norm_tensor, self.d_model),
+            *(self.norm.needs(self.norm_tensor, self.d_model) if self.norm else ()),
             Need(f"{self.matrix}.weight", (self.n_outputs, self.d_model)),
             Need("output.bias", (self.n_outputs,), optional=True),
             Need("output.scale", (1,), optional=True),
@@ -124,8 +124,9 @@ class Head:
 
     def taps(self, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
-        weights = self.norm.weights(self.norm_tensor)
-        yield declare("final_norm", inputs=[source], weights=weights, formula=self.norm.formula)
+        if self.norm:
+            weights = self.norm.weights(self.norm_tensor)
+            yield declare("final_norm", inputs=[source], weights=weights, formula=self.norm.formula)
         weights = [f"{self.matrix}.weight", *linear_weights("output")[1:]]
         matrix = "x · Woutputᵀ"
         if not self._bends:
@@ -139,7 +140,7 @@ class Head:
 
     def final(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Return each token's vector, (token, d_model) float32."""
-        return s.tap("final_norm", self.norm(x, s, self.norm_tensor))
+        return s.tap("final_norm", self.norm(x, s, self.norm_tensor)) if self.norm else x
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Score every vocabulary entry: (token, d_model) → (token, vocab) float32."""
@@ -175,6 +176,8 @@ class Head:
             np.float64
         )
         constant = 0.0
+        if self.norm is None:
+            return self._scored(row, constant, s, entry)
         if self.norm.bias != "none" and (bias := s.optional(f"{self.norm_tensor}.bias")) is not None:
             constant += float(bias.astype(np.float64) @ row)
         if self.norm.weight:
@@ -183,6 +186,12 @@ class Head:
         direction = row / np.sqrt((centred**2).mean() + self.norm.eps)
         if self.norm.kind == "layer":
             direction = direction - direction.mean()
+        return self._scored(direction, constant, s, entry)
+
+    def _scored(
+        self, direction: np.ndarray, constant: float, s: Scope, entry: int
+    ) -> tuple[np.ndarray, float]:
+        """Return a direction and constant, as what follows the matrix makes them."""
         scale = self.scale
         if (own := s.optional("output.scale")) is not None:
             scale = scale * float(own[0])

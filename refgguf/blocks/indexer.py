@@ -140,9 +140,9 @@ class LightningIndexer(Selector):
         if self.rope:
             q = s.tap("indexer.q_rope", self.rope(q, angles))  # (token, head, d_head)
         keys = s.state.store(s.n_past, self._keys(x, angles, s))  # (key, d_head)
-        scores = self._scores(q, keys, self._weights(x, s), s.n_past + np.arange(len(x)))
+        scores = rectified(q, keys, self._weights(x, s), s.n_past + np.arange(len(x)))
         scores = s.tap("indexer.scores", scores)  # (query, key)
-        return self._chosen(scores, s)
+        return self._keep(s.tap("indexer.mask", best(scores, self.top_k)), s)
 
     def _keys(self, x: np.ndarray, angles: tuple[np.ndarray, np.ndarray] | None, s: Scope) -> np.ndarray:
         """Return the key of each token, (token, d_head)."""
@@ -155,24 +155,34 @@ class LightningIndexer(Selector):
         scale = np.float32(1 / np.sqrt(self.n_heads * self.d_head))
         return s.tap("indexer.weights", s.linear(x, "indexer.proj") * scale)
 
-    def _scores(self, q: np.ndarray, keys: np.ndarray, w: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """Return the score of every key up to the last that each query may see, (query, key); −∞ beyond."""
-        n, n_keys = len(q), len(keys)
-        step = max(1, PRODUCTS_BYTES // (4 * self.n_heads * max(1, n_keys)))
-        scores = np.full((n, n_keys), -np.inf, np.float32)
-        for i in range(0, n if n_keys else 0, step):
-            some = slice(i, i + step)
-            first = np.zeros_like(last[some])
-            products = attention_scores(q[some], keys[None], n_keys, first, last[some], 1.0)
-            total = np.zeros(products.shape[1:], np.float32)
-            for head, product in enumerate(products):  # one after another: the order is part of the result
-                total += np.maximum(product, 0) * w[some, head : head + 1]
-            seen = np.arange(n_keys) <= last[some][:, None]
-            scores[some] = np.where(seen, total, np.float32(-np.inf))
-        return scores
-
-    def _chosen(self, scores: np.ndarray, s: Scope) -> np.ndarray:
-        """Return the mask that scores give, and leave it for later layers that share it."""
-        mask = s.tap("indexer.mask", best(scores, self.top_k))
+    def _keep(self, mask: np.ndarray, s: Scope) -> np.ndarray:
+        """Leave the choice for later layers that share it; returns it."""
         s.common[f"{s.prefix}indexer.mask"] = mask
         return mask
+
+
+def rectified(q: np.ndarray, keys: np.ndarray, w: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Return the score of every key up to the last that each query may see: Σ over heads: w · relu(q · k).
+
+    Args:
+        q: (query, head, d_head) float32.
+        keys: (key, d_head) float32.
+        w: (query, head) float32, how much each head counts.
+        last: (query,) integers, the last key that each query sees; −1 for none.
+
+    Returns:
+        (query, key) float32; −∞ for keys beyond.
+    """
+    n, n_keys = len(q), len(keys)
+    step = max(1, PRODUCTS_BYTES // (4 * q.shape[1] * max(1, n_keys)))
+    scores = np.full((n, n_keys), -np.inf, np.float32)
+    for i in range(0, n if n_keys else 0, step):
+        some = slice(i, i + step)
+        first = np.zeros_like(last[some])
+        products = attention_scores(q[some], keys[None], n_keys, first, last[some], 1.0)
+        total = np.zeros(products.shape[1:], np.float32)
+        for head, product in enumerate(products):  # one after another: the order is part of the result
+            total += np.maximum(product, 0) * w[some, head : head + 1]
+        seen = np.arange(n_keys) <= last[some][:, None]
+        scores[some] = np.where(seen, total, np.float32(-np.inf))
+    return scores

@@ -84,14 +84,14 @@ class LatentAttention(Attention):
         """Declare its taps, in order of execution."""
         yield from self._latent_taps(layer, source)
         yield from self._absorbed_taps(layer) if self.absorbed else self._unfolded_taps(layer)
-        queries = "attn_q_full"
+        queries, keys = self._met
         if self.temperature:
             formula = f"q · (1 + {self.temperature.scale:g} · log(⌊position / {self.temperature.step}⌋ + 1))"
             yield declare("attn_q_temp", inputs=[queries], formula=formula, layer=layer)
             queries = "attn_q_temp"
         if self.selector:
             yield from self.selector.taps(layer, source, "attn_q_a_norm" if self.q_rank else source)
-        mixed = self._mix_taps(layer, {"q": queries, "k": "attn_k"})
+        mixed = self._mix_taps(layer, {"q": queries, "k": keys})
         if not self.absorbed:
             yield from mixed
         else:
@@ -104,6 +104,13 @@ class LatentAttention(Attention):
             formula = "z · Wv_bᵀ, each head by its own"
             yield declare("attn_z", inputs=["attn_z_latent"], weights=weights, formula=formula, layer=layer)
         yield from self._output_taps(layer, source)
+
+    @property
+    def _met(self) -> tuple[str, str]:
+        """Local names of the taps of the queries and keys that meet."""
+        if self.d_pe:
+            return "attn_q_full", "attn_k"
+        return ("attn_q_absorbed", "attn_kv_a_norm") if self.absorbed else ("attn_q", "attn_k")
 
     def _latent_taps(self, layer: int, source: str) -> Iterator[Tap]:
         """Declare queries, the short vector and the key for positions."""
@@ -139,27 +146,31 @@ class LatentAttention(Attention):
                 word=NORMED_KEY,
             )
             shared = "attn_k_norm"
-        yield declare("attn_k_pe", inputs=[shared], **rope)
+        if self.d_pe:
+            yield declare("attn_k_pe", inputs=[shared], **rope)
         formula = f"first {self.rank} channels: {norm.formula}"
         weights = norm.weights("attn_kv_a_norm")
         yield declare("attn_kv_a_norm", inputs=["attn_kv_a"], weights=weights, formula=formula, layer=layer)
-        yield declare("attn_q_pe", inputs=["attn_q"], **rope)
+        if self.d_pe:
+            yield declare("attn_q_pe", inputs=["attn_q"], **rope)
 
     def _absorbed_taps(self, layer: int) -> Iterator[Tap]:
         weights = ["attn_k_b.weight"]
         formula = f"first {self.d_nope} channels of q · Wk_bᵀ, each head by its own"
         yield declare("attn_q_absorbed", inputs=["attn_q"], weights=weights, formula=formula, layer=layer)
-        yield declare(
-            "attn_q_full", inputs=["attn_q_absorbed", "attn_q_pe"], formula="(q absorbed, q_pe)", layer=layer
-        )
-        yield declare("attn_k", inputs=["attn_kv_a_norm", "attn_k_pe"], formula="(c, k_pe)", layer=layer)
+        if self.d_pe:
+            inputs, formula = ["attn_q_absorbed", "attn_q_pe"], "(q absorbed, q_pe)"
+            yield declare("attn_q_full", inputs=inputs, formula=formula, layer=layer)
+            yield declare("attn_k", inputs=["attn_kv_a_norm", "attn_k_pe"], formula="(c, k_pe)", layer=layer)
 
     def _unfolded_taps(self, layer: int) -> Iterator[Tap]:
         weights = linear_weights("attn_kv_b")
         formula = "c · Wkv_bᵀ, split into heads"
         yield declare("attn_kv_b", inputs=["attn_kv_a_norm"], weights=weights, formula=formula, layer=layer)
-        yield declare("attn_q_full", inputs=["attn_q", "attn_q_pe"], formula="(q_nope, q_pe)", layer=layer)
-        inputs = ["attn_kv_b", "attn_k_pe"] if self.d_nope else ["attn_k_pe"]
+        if self.d_pe:
+            inputs, formula = ["attn_q", "attn_q_pe"], "(q_nope, q_pe)"
+            yield declare("attn_q_full", inputs=inputs, formula=formula, layer=layer)
+        inputs = [*(["attn_kv_b"] if self.d_nope else []), *(["attn_k_pe"] if self.d_pe else [])]
         yield declare("attn_k", inputs=inputs, formula="(k_nope, k_pe)", layer=layer)
         formula = f"last {self.d_value} channels of each head"
         yield declare("attn_v", inputs=["attn_kv_b"], formula=formula, layer=layer)
@@ -198,10 +209,12 @@ class LatentAttention(Attention):
         if self.pe_norm:
             k_pe = s.tap("attn_k_norm", self.pe_norm(np.ascontiguousarray(k_pe), s, "attn_k_norm"))
         k_pe = self._turned(k_pe[:, None], angles)  # (token, 1, d_pe)
-        k_pe = s.tap("attn_k_pe", k_pe[:, 0])[:, None]
+        if self.d_pe:
+            k_pe = s.tap("attn_k_pe", k_pe[:, 0])[:, None]
         c = np.ascontiguousarray(both[:, : self.rank])
         c = s.tap("attn_kv_a_norm", self.latent_norm(c, s, "attn_kv_a_norm"))
-        q_pe = s.tap("attn_q_pe", self._turned(q[:, :, self.d_nope :], angles))
+        q_pe = self._turned(q[:, :, self.d_nope :], angles)
+        q_pe = s.tap("attn_q_pe", q_pe) if self.d_pe else q_pe
         return short, q, c, q_pe, k_pe
 
     def _turned(self, x: np.ndarray, angles: np.ndarray | None) -> np.ndarray:
@@ -213,8 +226,10 @@ class LatentAttention(Attention):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return queries (token, head, rank + d_pe), a key (token, 1, rank + d_pe) and c as the value of all heads."""
         q = s.tap("attn_q_absorbed", _by_head(q, "attn_k_b", s))  # (token, head, rank)
-        q = s.tap("attn_q_full", np.concatenate([q, q_pe], axis=2))
         c = c[:, None, :]
+        if not self.d_pe:
+            return q, c, c
+        q = s.tap("attn_q_full", np.concatenate([q, q_pe], axis=2))
         return q, s.tap("attn_k", np.concatenate([c, k_pe], axis=2)), c
 
     def _unfold(
@@ -223,7 +238,8 @@ class LatentAttention(Attention):
         """Return queries and keys (token, head, d_nope + d_pe) and values (token, head, d_value)."""
         kv = s.linear(c, "attn_kv_b").reshape(len(c), self.n_heads, -1)
         kv = s.tap("attn_kv_b", kv)  # (token, head, d_nope + d_value)
-        q = s.tap("attn_q_full", np.concatenate([q, q_pe], axis=2))
+        if self.d_pe:
+            q = s.tap("attn_q_full", np.concatenate([q, q_pe], axis=2))
         k_pe = np.broadcast_to(k_pe, q_pe.shape)
         k = s.tap("attn_k", np.concatenate([kv[:, :, : self.d_nope], k_pe], axis=2))
         return q, k, s.tap("attn_v", np.ascontiguousarray(kv[:, :, self.d_nope :]))

@@ -20,6 +20,7 @@ class Rope:
         base: frequency base.
         scaling: context extension.
         factors: name of the tensor that divides the angles (llama 3, longrope), or None.
+        tail: the last channels of a head turn, not the first.
         still: numbers of pairs that do not turn: those that multi-axis RoPE keeps for an axis that text has not.
     """
 
@@ -29,6 +30,7 @@ class Rope:
     scaling: RopeScaling = field(default_factory=RopeScaling)
     factors: str | None = None
     still: tuple[int, ...] = ()
+    tail: bool = False
 
     @property
     def formula(self) -> str:
@@ -36,7 +38,8 @@ class Rope:
         angle = f"position · {self.base:g}^(−2i/{self.n_rot})" + (" / factor" if self.factors else "")
         if self.scaling.scale != 1:
             angle += f" · {self.scaling.scale:.4g}" + (" (YaRN)" if self.scaling.yarn else "")
-        return f"turn each pair (a, b) by θ = {angle}: (a·cos θ − b·sin θ, a·sin θ + b·cos θ)"
+        which = f"each pair (a, b) of the last {self.n_rot} channels" if self.tail else "each pair (a, b)"
+        return f"turn {which} by θ = {angle}: (a·cos θ − b·sin θ, a·sin θ + b·cos θ)"
 
     def needs(self) -> list[Need]:
         """Return the tensors that it needs; their names count from the file's top."""
@@ -64,4 +67,7 @@ class Rope:
 
     def __call__(self, x: np.ndarray, angles: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         """Turn x, (token, head, d_head) float32."""
-        return rotate(x, *angles, self.style)
+        if not self.tail or x.shape[-1] == self.n_rot:
+            return rotate(x, *angles, self.style)
+        turned = rotate(x[..., -self.n_rot :], *angles, self.style)
+        return np.concatenate([x[..., : -self.n_rot], turned], axis=-1)

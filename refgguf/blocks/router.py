@@ -5,7 +5,8 @@
     topk    = the n_used experts with the largest probs (plus a bias that only selection sees: DeepSeek-V3)
     weights = probs[topk], over their sum or not, times a scale
 
-Experts may stand in groups, of which only those with the largest sum of their two best are considered.
+The token itself may say which experts see it: topk = its row of a table. Experts may stand in groups, of which only
+those with the largest sum of their two best are considered.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from refgguf.blocks.norm import Norm
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
+from refgguf.errors import InputError
 from refgguf.kernels.ops.activation import sigmoid, softplus
 from refgguf.kernels.ops.attention import softmax
 from refgguf.taps import Tap, declare
@@ -49,6 +51,8 @@ class Router:
         scale: multiplies the weights.
         biased: the file has a bias of the scores.
         reads: local name of the tap that it reads, where that is not what the experts read.
+        table: name of the tensor that has each token's experts, where they are not chosen; or None.
+        n_tokens: rows of that table.
         norm: norm of what it reads, over √d_model, before a scale of each channel; or None.
     """
 
@@ -65,6 +69,8 @@ class Router:
     scale: float = 1.0
     biased: bool = False
     reads: str | None = None
+    table: str | None = None
+    n_tokens: int = 0
     norm: Norm | None = None
 
     @property
@@ -95,7 +101,8 @@ class Router:
             needs = [Need(f"ffn_gate_inp.{part}", shape) for part, shape in shapes.items()]
         else:
             needs = linear_needs("ffn_gate_inp", self.n_experts, self.d_model)
-        return needs + ([Need(self.bias, (self.n_experts,))] if self.bias else [])
+        needs += [Need(self.bias, (self.n_experts,))] if self.bias else []
+        return needs + ([Need(self.table, (self.n_tokens, self.n_used))] if self.table else [])
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
@@ -126,7 +133,10 @@ class Router:
             formula = f"the {self.n_groups_used} of {self.n_groups} groups with the best two experts together"
             yield tap("router_groups", choice, formula)
             choice = [*choice, "router_groups"]
-        yield tap("router_topk", choice, f"the {self.n_used} largest of {self.n_experts}")
+        if self.table:
+            yield tap("router_topk", [], "the token's row of a table", self.table)
+        else:
+            yield tap("router_topk", choice, f"the {self.n_used} largest of {self.n_experts}")
         yield tap(
             "router_weights", [self._shares, "router_topk"], self._formula, llama_cpp=self._weights_name
         )
@@ -166,7 +176,8 @@ class Router:
             choice = s.tap("router_choice", SHARES[self.choice_shares](logits))
         if self.n_groups > 1:
             choice = self._within_groups(choice, s)
-        topk = s.tap("router_topk", top_k(choice, self.n_used))  # (token, slot)
+        chosen = self._looked_up(s) if self.table else top_k(choice, self.n_used)
+        topk = s.tap("router_topk", chosen)  # (token, slot)
         s.common.update(router_probs=probs, router_topk=topk)  # for blocks that choose by it once more
         return topk, s.tap("router_weights", self._weights(probs, topk))
 
@@ -175,6 +186,15 @@ class Router:
             return s.linear(x, "ffn_gate_inp")
         x = self.norm(x, s, "") * np.float32(self.d_model**-0.5) * s.vector("ffn_gate_inp.scale")
         return s.weights.linear(s.tap("router_in", x), f"{s.weight_prefix}ffn_gate_inp.weight")
+
+    def _looked_up(self, s: Scope) -> np.ndarray:
+        """Return each token's experts, (token, slot) int32."""
+        rows = s.weights.rows(s.weight_prefix + self.table, s.tokens)
+        if not ((rows >= 0) & (rows < self.n_experts)).all():
+            raise InputError(
+                f"tensor {s.weight_prefix}{self.table} sends a token to an expert beyond the {self.n_experts} there are"
+            )
+        return rows.astype(np.int32)
 
     def _within_groups(self, choice: np.ndarray, s: Scope) -> np.ndarray:
         """Return the choice with the experts outside the best groups ruled out."""

@@ -67,13 +67,16 @@ class Weights:
         """Return some rows of a matrix, decoded: (index, d_in) float32."""
         return self.tensors[name].dequantize(rows=indices)
 
-    def linear(self, x: np.ndarray, name: str, expert: int | None = None) -> np.ndarray:
+    def linear(
+        self, x: np.ndarray, name: str, expert: int | None = None, d_out: int | None = None
+    ) -> np.ndarray:
         """Multiply by a matrix: x · Wᵀ.
 
         Args:
             x: (token, d_in) float32.
             name: of a (d_out, d_in) tensor, or of an (expert, d_out, d_in) one.
             expert: which matrix of the latter.
+            d_out: rows of one of its matrices, where they stand below each other in one.
 
         Returns:
             (token, d_out) float32.
@@ -82,16 +85,16 @@ class Weights:
         if matrix is None:
             tensor = self.tensors[name]
             if tensor.byte_order == "big":
-                return self._swapped(tensor, expert)(np.ascontiguousarray(x, np.float32))
+                return self._swapped(tensor, expert, d_out)(np.ascontiguousarray(x, np.float32))
             matrix = self._matrices[name] = Matrix(tensor.rows_raw, tensor.type, self.numerics)
         if expert is not None:
-            d_out = self.tensors[name].shape[-2]
+            d_out = d_out or self.tensors[name].shape[-2]
             matrix = matrix.rows(expert * d_out, (expert + 1) * d_out)
         return matrix(np.ascontiguousarray(x, np.float32))
 
-    def _swapped(self, tensor: Tensor, expert: int | None) -> Matrix:
+    def _swapped(self, tensor: Tensor, expert: int | None, d_out: int | None) -> Matrix:
         """Decode a big-endian file's matrix; it is rare, so no kernel is taught to swap bytes."""
-        d_out = tensor.shape[-2]
+        d_out = d_out or tensor.shape[-2]
         rows = slice(None) if expert is None else slice(expert * d_out, (expert + 1) * d_out)
         values = np.ascontiguousarray(tensor.dequantize(rows=rows))
         return Matrix(values.view(np.uint8), "F32", self.numerics)

@@ -117,7 +117,7 @@ def test_taps_run_in_declared_order_with_declared_axes(case):
     """Every declared tap occurs, in the declared order, with as many dimensions as it has axes."""
     case = case.choosy
     record = case.model._recorder("all")
-    forward(case.model.network, case.model._with(None), case.tokens[:6], case.model.new_cache(), record)
+    forward(case.model.network, case.model._with(None), case.few, case.model.new_cache(), record)
     assert list(record.values) == list(case.model.taps)
     for name, tap in case.model.taps.items():
         assert record.values[name].ndim == len(tap.axes), name
@@ -146,7 +146,7 @@ def test_a_prompt_in_pieces_gives_the_same_bits(case, step):
 
 def test_replacing_a_tap_changes_exactly_its_declared_descendants(case):
     """For every tap: replacing its tensor changes it, all taps that declare to come from it, and nothing else."""
-    model, tokens = case.choosy.model, case.tokens[:6]
+    model, tokens = case.choosy.model, case.few
     before = model.trace(tokens)
     for name in _without_repeated_layers(model, model.taps):
         expected = {name} | descendants(model.taps, {name})
@@ -162,7 +162,7 @@ def test_replacing_a_tap_changes_exactly_its_declared_descendants(case):
 
 def test_changing_a_weight_changes_exactly_the_taps_that_declare_it(case):
     """For every tensor of the file: the taps that change first are those that declare it as theirs."""
-    model, tokens = case.choosy.model, np.array(case.tokens[:6])
+    model, tokens = case.choosy.model, np.array(case.few)
     before = model.trace(tokens)
     for weight in _without_repeated_layers(model, model.file.tensors):
         direct = {tap.name for tap in model.taps.values() if weight in tap.weights}

@@ -27,15 +27,28 @@ INSIDE = {
 }  # fmt: skip
 # tensors that llama.cpp computes, or names, once more for a second reader or in another shape: numbers of chosen keys,
 # where ours is a mask
-INSIDE |= {"ssm_in", "mamba_in_proj_out", "stack_norm", "top_k"}
+INSIDE |= {"ssm_in", "mamba_in_proj_out", "stack_norm", "top_k", "indexer_top_k", "indexer_sel", "lid_top_k"}
+INSIDE |= {
+    "csa_top_k_mask",
+    "csa_lid_kq_mask",
+    "hca_kq_mask",
+    "csa_state_score",
+    "lid_state_score",
+    "hca_state_score",
+}
 # hyper-parameters by which a model chooses among six tokens; the suite's choose all that there are
-CHOOSY = {"top_k": 3, "block_size": 2, "local_blocks": 1}
-CHOOSY_BLOCKS = CHOOSY | {"top_k": 2}
+CHOOSY = {"top_k": 3}
+CHOOSY_BLOCKS = {"top_k": 2, "block_size": 2, "local_blocks": 1}
+CHOOSY_POOLS = {"top_k": 2, "kpool": 2}
+# and among sixteen, with blocks of eight tokens where the suite's have more than its prompts
+CHOOSY_COMPRESSED, LARGEST_BLOCK = {"top_k": 1}, 8
+PLACES = "compressor_ape.weight"  # has a row for each token of a pool or block
 # steps of a bounded gated unit
 INSIDE |= {f"ffn_{moe}{step}" for moe in ("", "moe_") for step in ("silu", "silu_clamped", "up_clamped")}
 # factors of lightning attention's form for many tokens at once, where ours goes token by token
 INSIDE |= {"q_decay", "q_s", "k_decay", "k_after_decay"}
 NOISE_TRIES = 4
+POOL_STEP = 64  # and so many pools of tokens
 CACHE_STEP = 256  # llama.cpp's cache holds multiples of so many tokens
 # nodes without a name of their own, and norms before their weight
 UNNAMED = re.compile(r"node_\d+|norm(_w)?(-\d+)?")
@@ -112,11 +125,35 @@ class Case:
         kv = self.spec["kv"]
         if f"{prefix}top_k" not in kv:
             return self
-        few = CHOOSY_BLOCKS if f"{prefix}block_size" in kv else CHOOSY
+        arch, few = self.spec["arch"], CHOOSY
+        for key, values in (("kpool", CHOOSY_POOLS), ("block_size", CHOOSY_BLOCKS)):
+            few = values if kv.get(prefix + key, (None, 0))[1] else few
+        changed = {f"{prefix}{key}": n for key, n in few.items()}
+        rows = few.get("kpool", LARGEST_BLOCK)
+        if self.compresses:
+            sizes = [min(n, LARGEST_BLOCK) for n in kv[f"{arch}.attention.compress_ratios"][1]]
+            changed = {f"{prefix}{key}": n for key, n in CHOOSY_COMPRESSED.items()}
+            changed[f"{arch}.attention.compress_ratios"] = sizes
         other = Case(self.name, self.path.with_suffix(".choosy.gguf"))
-        changed = {f"{prefix}{key}": n for key, n in few.items() if f"{prefix}{key}" in kv}
-        other.spec = self.spec | {"kv": {k: [v[0], changed.get(k, v[1])] for k, v in kv.items()}}
+        other.spec = self.spec | {
+            "kv": {key: [value[0], changed.get(key, value[1])] for key, value in kv.items()},
+            "tensors": [
+                [name, [min(rows, shape[0]), *shape[1:]] if name.endswith(PLACES) else shape, kind]
+                for name, shape, kind in self.spec["tensors"]
+            ],
+        }
         return other
+
+    @property
+    def compresses(self) -> bool:
+        """Whether it attends to blocks of tokens."""
+        _, sizes = self.spec["kv"].get(f"{self.spec['arch']}.attention.compress_ratios", (None, []))
+        return any(sizes)
+
+    @property
+    def few(self) -> list[int]:
+        """The fewest tokens at which everything in it matters."""
+        return self.tokens[: 16 if self.compresses else 6]
 
     def write(self) -> Path:
         """Write the file; returns its path."""
@@ -192,9 +229,10 @@ class Case:
         if trace.taps[tap].axes == ("head", "query", "key") and len(trace[tap]) == 1:
             rows = trace[tap][0, self.golden["tap_positions"]]
             return np.pad(rows, ((0, 0), (0, -rows.shape[1] % CACHE_STEP)))
-        if trace.taps[tap].axes == ("query", "key"):
+        if trace.taps[tap].axes[0] == "query":
             rows = trace[tap][self.golden["tap_positions"]]
-            return np.pad(rows, ((0, 0), (0, -rows.shape[1] % CACHE_STEP)), constant_values=-np.inf)
+            step = POOL_STEP if trace.taps[tap].axes[1] == "pool" else CACHE_STEP
+            return np.pad(rows, ((0, 0), (0, -rows.shape[1] % step)), constant_values=-np.inf)
         if trace.taps[tap].axes[0] != "token":
             return None
         rows = trace[tap][self.golden["tap_positions"]]

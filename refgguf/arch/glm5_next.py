@@ -50,8 +50,8 @@ def bounded_experts(hp: HyperParameters, shares: str, n_by_token: int = 0) -> Ca
 
     def second(number: int) -> Block:
         if number < n_dense:
-            return feed_forward(hp, number, "silu", limit=shared[number])
-        bounds = {"limit": limits[number], "shared_limit": shared[number], "late": True}
+            return feed_forward(hp, number, "silu", limit=shared[number], late=False)
+        bounds = {"limit": limits[number], "shared": {"limit": shared[number], "late": False}}
         by_token = {"table": TABLE, "n_tokens": hp.n_vocab, "bias": None} if number < n_by_token else {}
         return deepseek_experts(hp, number, shares=shares, router=by_token, **bounds)
 

@@ -50,7 +50,7 @@ def hy_v4(hp: HyperParameters) -> Network:
     norm, sizes, selectors = rms_norm(hp), latent_sizes(hp), _selectors(hp)
     turn = replace(rope(hp, "interleaved"), factors=None)
     limits = swiglu_limits(hp, "exp")
-    second = after_dense(hp, lambda n: deepseek_experts(hp, n, shares="softmax", limit=limits[n], late=True))
+    second = after_dense(hp, lambda n: deepseek_experts(hp, n, shares="softmax", limit=limits[n]))
     eps = hp.float("hyper_connection.epsilon")
     most = {"post_scale": hp.float("hyper_connection.magnitude"), "eps_post": eps}
 

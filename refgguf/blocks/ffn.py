@@ -45,7 +45,8 @@ class FeedForward(Block):
         gate: "split" (a matrix of its own), "merged" (gate and up are the halves of ffn_up) or "none".
         biased: names of the matrices for which the file has biases; llama.cpp adds them as steps of their own.
         act_constants: constants of the activation function.
-        limit: bounds what gate and up give, as a `GatedUnit` does late; 0 for not at all.
+        limit: bounds what gate and up give; 0 for not at all.
+        late: as in `GatedUnit`.
         up_limit: as in `GatedUnit`.
         sparsity: only neurons count whose gate lies so many standard deviations above the mean of all, and only by how
             much it does; 0 for all neurons.
@@ -62,6 +63,7 @@ class FeedForward(Block):
     biased: tuple[str, ...] = ()
     act_constants: tuple[float, ...] = ()
     limit: float = 0.0
+    late: bool = True
     up_limit: float = 0.0
     sparsity: float = 0.0
     act_scales: bool = False
@@ -76,7 +78,7 @@ class FeedForward(Block):
 
     @property
     def _unit(self) -> GatedUnit:
-        return GatedUnit(self.act, self.limit, late=True, up_limit=self.up_limit)
+        return GatedUnit(self.act, self.limit, late=self.late, up_limit=self.up_limit)
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""

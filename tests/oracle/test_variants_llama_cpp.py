@@ -31,6 +31,7 @@ class Variant:
         n_ctx: context length for both.
         gelu: it uses GELU.
         flash: llama.cpp runs it with flash attention.
+        n_tokens: how many tokens both run.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Variant:
     n_ctx: int = 256
     gelu: bool = False
     flash: bool = False
+    n_tokens: int = 80
 
 
 def scaling(kind: str, factor: float, **more: object) -> dict[str, object]:
@@ -226,11 +228,12 @@ VARIANTS = [
 
 
 def logits_of_both(variant: Variant, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Write a variant's file and run 80 tokens; returns our logits and llama.cpp's, (token, vocab) each."""
+    """Write a variant's file and run random tokens; returns our logits and llama.cpp's, (token, vocab) each."""
     metadata = made.values_of(variant.architecture, variant.changes)
     shapes = made.tensors_of(variant.architecture, metadata, variant.present, variant.absent, variant.extra)
     path = made.write(folder / "model.gguf", variant.architecture, metadata, shapes)
-    tokens = np.random.default_rng(1).integers(0, metadata[f"{variant.architecture}.vocab_size"], 80).tolist()
+    n_vocab = metadata[f"{variant.architecture}.vocab_size"]
+    tokens = np.random.default_rng(1).integers(0, n_vocab, variant.n_tokens).tolist()
     expected = llama_cpp.logits(path, tokens, n_ctx=variant.n_ctx, flash=variant.flash)
     numerics = "llama.cpp" if variant.gelu else "exact"
     model = refgguf.load(path, numerics=numerics, context_length=variant.n_ctx)

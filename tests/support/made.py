@@ -25,6 +25,10 @@ SIZES = {
 }
 
 
+class Wide(list):
+    """A list of whole numbers that a file holds in 64 bits each."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """Stands for a tensor of which the shape is all that is known."""
@@ -107,8 +111,13 @@ def write_tensors(
 
 def random_values(name: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
     """Return random values of the size that suits a tensor of this name."""
+    if "tid2eid" in name:  # numbers of experts, of which there is at least one more than a token has
+        first = random.integers(0, shape[-1] + 1, (*shape[:-1], 1))
+        return ((first + np.arange(shape[-1])) % (shape[-1] + 1)).astype(np.int32)
     values = random.standard_normal(shape)
-    if "norm" in name and not name.endswith(".bias"):
+    if name.endswith("ssm_a"):
+        values = -np.abs(values)  # what is remembered fades
+    elif "norm" in name and not name.endswith(".bias"):
         values = 1 + 0.2 * values
     elif name.startswith("rope_f") or name.endswith((".scale", "scales")):
         values = 1 + values**2
@@ -120,5 +129,9 @@ def random_values(name: str, shape: tuple[int, ...], random: np.random.Generator
 
 
 def _add(writer: gguf.GGUFWriter, key: str, value: object) -> None:
+    if isinstance(value, Wide):
+        kinds = gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT64
+        writer.add_key_value(key, list(value), kinds[0], sub_type=kinds[1])
+        return
     kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
     kinds.get(type(value), writer.add_array)(key, value)

@@ -74,7 +74,7 @@ def compare_operations(
             raise CompareError(
                 f"{name} has shape {other[name].shape} in the other run; the model makes {ours[name].shape} of it"
             )
-    forced = _forced(model, other, numerics)
+    apart = forced(model, other, numerics=numerics)
     types = {name: tensor.type for name, tensor in model.file.tensors.items()}
     numerics = numerics or model.numerics
     return [
@@ -86,12 +86,21 @@ def compare_operations(
             tolerance(_steps(model.taps[name], model.taps, other), types, numerics),
             relative_l2(other[name], ours[name]),
         )
-        for name, x in forced.items()
+        for name, x in apart.items()
     ]
 
 
-def _forced(model: Model, other: Trace, numerics: str | None) -> dict[str, np.ndarray]:
-    """Run the model on the other engine's tensors; returns what each operation made of them."""
+def forced(model: Model, other: Trace, *, numerics: str | None = None) -> dict[str, np.ndarray]:
+    """Run the model on another engine's tensors.
+
+    Args:
+        model: the model.
+        other: the other engine's run; tensors that it lacks are computed from those that it has.
+        numerics: "exact" or "llama.cpp"; the model's default if None.
+
+    Returns:
+        What each operation made of the other engine's tensors, by tap, for the taps of `other`.
+    """
     found: dict[str, np.ndarray] = {}
 
     def replace(x: np.ndarray, tap: Tap) -> np.ndarray:

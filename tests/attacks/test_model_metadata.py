@@ -36,6 +36,9 @@ NEEDED = {
     "attention.kv_lora_rank_swa": 12,
     **{f"attention.indexer.{name}": n for name, n in (("head_count", 2), ("key_length", 16), ("top_k", 2))},
     **{f"attention.indexer.{name}": n for name, n in (("block_size", 2), ("local_blocks", 1))},
+    "attention.indexer.kpool": 2,
+    **{"hyper_connection.count": 2, "hyper_connection.epsilon": 1e-6, "hyper_connection.magnitude": 2.0},
+    **{"hyper_connection.sinkhorn_iterations": 2, "hyper_connection.low_rank": 4},
     "kda.head_dim": 8,
     "kda.gate_lower_bound": -5.0,
     "residual_scale": 3.5,
@@ -55,6 +58,28 @@ NEEDED = {
 }
 # what one architecture requires, where the same key would change what the others are
 OWN = {
+    "hy_v4": {"attention.indexer.types": [1, 0]},
+    "glm5-next": {"attention.head_count_kv": [1, 0], "rope.dimension_count": 0},
+    "deepseek4": {
+        "expert_gating_func": 4,
+        "block_count": 3,
+        "attention.head_count_kv": 1,
+        **{"attention.output_group_count": 2, "attention.output_lora_rank": 6},
+        "attention.compress_rope_freq_base": 500.0,
+        "attention.compress_ratios": [0, 4, 3],
+        "hash_layer_count": 1,
+        "swiglu_clamp_exp": 0.5,
+    },
+    "qwen4exp": {
+        "attention.recurrent_layers": [1, 0],
+        "attention.compress_ratios": [0, 2],
+        "ple.layers": [0],
+        **{"ple.ngram_size": 3, "ple.heads_per_ngram": 2, "ple.conv_kernel": 3, "ple.eos_token_id": 5},
+        "ple.layer_multipliers": [3, 5, 7],
+        "ple.head_offsets": [0, 7, 14, 21],
+        "ple.head_vocab_sizes": [7, 7, 7, 9],
+        "embedding_length_per_layer_input": 12,
+    },
     "dots3note": {"attention.sliding_window_pattern": [False, True], "leading_dense_block_count": 1},
     "gemma4": {
         "block_count": 4,
@@ -107,6 +132,15 @@ class Values(Shape):
         return self.dequantize().reshape(-1, self.shape[-1]).view(np.uint8)
 
 
+class Numbers(Values):
+    """A tensor of whole numbers: experts by token."""
+
+    def dequantize(self, rows=None) -> np.ndarray:
+        """Return some rows, or all values in the tensor's shape."""
+        values = made.random_values("tid2eid", self.shape, np.random.default_rng(1)).astype(np.float32)
+        return values if rows is None else values.reshape(-1, self.shape[-1])[rows]
+
+
 class Watched(dict):
     """Metadata that remembers which keys were asked for."""
 
@@ -134,7 +168,10 @@ def sound(name: str) -> tuple[dict[str, object], dict[str, Shape]]:
         if "expert" not in str(error):
             raise
         metadata = made.values_of(name, {**needed, **EXPERTS})  # it has no dense form
-    return metadata, {key: Values(shape) for key, shape in made.tensors_of(name, metadata).items()}
+    return metadata, {
+        key: (Numbers if "tid2eid" in key else Values)(shape)
+        for key, shape in made.tensors_of(name, metadata).items()
+    }
 
 
 def tried(name: str, metadata: dict[str, object], tensors: dict[str, Shape]) -> RefggufError | None:
@@ -160,9 +197,14 @@ def test_sound_metadata_builds(name):
 # what sizes an indexer's parts, and values that nothing can have
 SIZED = [
     (name, f"attention.indexer.{key}")
-    for name in ("deepseek32", "glm-dsa", "dots3note", "minimax-m3")
+    for name in ("deepseek32", "glm-dsa", "dots3note", "minimax-m3", "glm5-next", "deepseek4", "qwen4exp")
     for key in ("head_count", "key_length", "top_k")
-] + [("minimax-m3", "attention.indexer.block_size")]
+]
+SIZED += [("minimax-m3", "attention.indexer.block_size"), ("glm5-next", "attention.indexer.kpool")]
+SIZED += [(name, "hyper_connection.count") for name in ("hy_v4", "glm5-next", "deepseek4", "qwen4exp")]
+SIZED += [(name, "hyper_connection.sinkhorn_iterations") for name in ("glm5-next", "deepseek4")]
+SIZED += [("deepseek4", f"attention.{key}") for key in ("output_group_count", "output_lora_rank")]
+SIZED += [("qwen4exp", key) for key in ("hyper_connection.low_rank", "ple.ngram_size", "ple.conv_kernel")]
 
 
 @pytest.mark.parametrize("value", [0, -1, 1 << 30])

@@ -43,6 +43,8 @@ CHOOSY_POOLS = {"top_k": 2, "kpool": 2}
 # and among sixteen, with blocks of eight tokens where the suite's have more than its prompts
 CHOOSY_COMPRESSED, LARGEST_BLOCK = {"top_k": 1}, 8
 PLACES = "compressor_ape.weight"  # has a row for each token of a pool or block
+# scores of blocks that lie ahead of the query, too
+INSIDE |= {"indexer_score", "indexer_score_tokens"}
 # steps of a bounded gated unit
 INSIDE |= {f"ffn_{moe}{step}" for moe in ("", "moe_") for step in ("silu", "silu_clamped", "up_clamped")}
 # factors of lightning attention's form for many tokens at once, where ours goes token by token

@@ -18,6 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import refgguf
+from refgguf.trace import Trace
+
 # read by ggml when it is loaded
 SETTINGS = {"GGML_CPU_TILED_MM": "0", "GGML_CPU_DISABLE_FUSION": "1"}
 _silent: list[object] = []  # keeps what llama.cpp calls alive
@@ -86,6 +89,12 @@ def translated(path: Path, source: list[int], target: list[int]) -> tuple[np.nda
 def traced(path: Path, tokens: list[int], target: list[int] | None = None) -> dict[str, np.ndarray]:
     """Return llama.cpp's intermediate tensors by our names of taps; skip the test where it is not installed."""
     return _submit(_traced, str(path), tokens, target)
+
+
+def run_of(path: Path, tokens: list[int]) -> Trace:
+    """Return llama.cpp's own run of a model as a trace; skip the test where it is not installed."""
+    model, values = refgguf.load(path), _submit(_traced, str(path), tokens)
+    return Trace(values, model.taps, tokens, [""] * len(tokens), None)
 
 
 def close() -> None:

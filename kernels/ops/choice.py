@@ -16,7 +16,7 @@ def best(x: np.ndarray, n: int) -> np.ndarray:
 
     Args:
         x: (…, key) float32; minus infinity is never chosen.
-        n: how many to choose; all where there are no more.
+        n: how many to choose, 0 for none; all where there are no more.
 
     Returns:
         An int8 array of x's shape, 1 where a value is chosen.
@@ -24,6 +24,8 @@ def best(x: np.ndarray, n: int) -> np.ndarray:
     there = x > -np.inf
     if n >= x.shape[-1]:
         return there.astype(np.int8)
+    if n < 1:
+        return np.zeros(x.shape, np.int8)
     least = np.partition(x, x.shape[-1] - n, axis=-1)[..., x.shape[-1] - n, None]  # the n-th largest
     above = x > least
     level = x == least

@@ -33,9 +33,11 @@ class Connection:
 
     Attributes:
         name: what the names of its tensors and taps begin with.
+        n_streams: residual streams.
     """
 
     name: str
+    n_streams: int
 
     @property
     def input(self) -> str:
@@ -92,6 +94,11 @@ class StreamLayer(Layer):
     attn_connection: Connection | None = None
     ffn_connection: Connection | None = None
     first: Any = None
+
+    @property
+    def n_streams(self) -> int:
+        """How many streams there are."""
+        return self.attn_connection.n_streams
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""

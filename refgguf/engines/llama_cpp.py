@@ -268,6 +268,7 @@ def _sizes(tap: Tap, model: Model, width: int) -> tuple[int, ...] | None:
     network = encoder if encoder and tap.name.startswith(encoder.prefix) else model.network
     for block in network.layers[tap.layer].blocks if tap.layer is not None else ():
         sizes = {
+            "stream": getattr(network, "n_streams", None),
             "head": getattr(block, "n_heads", None),
             "kv_head": getattr(block, "n_kv_heads", None),
             "slot": getattr(block, "n_used", None),

@@ -15,7 +15,7 @@ def test_a_row_by_hand():
     assert best(x, 4).tolist() == [[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 1]]
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 40])
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 40])
 def test_equals_a_stable_sort(n):
     """Random rows, with many equal values and masked ends, give what a stable sort gives."""
     random = np.random.default_rng(n)

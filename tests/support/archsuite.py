@@ -41,7 +41,7 @@ CHOOSY = {"top_k": 3}
 CHOOSY_BLOCKS = {"top_k": 2, "block_size": 2, "local_blocks": 1}
 CHOOSY_POOLS = {"top_k": 2, "kpool": 2}
 # and among sixteen, with blocks of eight tokens where the suite's have more than its prompts
-CHOOSY_COMPRESSED, LARGEST_BLOCK = {"top_k": 1}, 8
+LARGEST_BLOCK = 8
 PLACES = "compressor_ape.weight"  # has a row for each token of a pool or block
 # scores of blocks that lie ahead of the query, too
 INSIDE |= {"indexer_score", "indexer_score_tokens"}
@@ -134,7 +134,10 @@ class Case:
         rows = few.get("kpool", LARGEST_BLOCK)
         if self.compresses:
             sizes = [min(n, LARGEST_BLOCK) for n in kv[f"{arch}.attention.compress_ratios"][1]]
-            changed = {f"{prefix}{key}": n for key, n in CHOOSY_COMPRESSED.items()}
+            by_block = any(name.endswith(PLACES) for name, *_ in self.spec["tensors"])
+            changed = {
+                f"{prefix}top_k": 1 if by_block else max(sizes)
+            }  # one block, counted in blocks or in tokens
             changed[f"{arch}.attention.compress_ratios"] = sizes
         other = Case(self.name, self.path.with_suffix(".choosy.gguf"))
         other.spec = self.spec | {

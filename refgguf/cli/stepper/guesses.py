@@ -99,7 +99,7 @@ class Guesses:
         cost = self.model.config.n_vocab * self.model.config.d_model
         fresh = [name for name in ends if (name, walk.token) not in self._logits]
         if fresh and cost * len(fresh) <= CHEAP:
-            read = self.model.lens(np.stack([walk.trace[name][walk.token] for name in fresh]))
+            read = self._lens([walk.trace[name][walk.token] for name in fresh])
             self._logits.update({(name, walk.token): row for name, row in zip(fresh, read, strict=True)})
         return [self._reading(walk, name) for name in ends if (name, walk.token) in self._logits]
 
@@ -126,6 +126,14 @@ class Guesses:
         actual = int(walk.trace.tokens[walk.token + 1])
         rank = 1 + int((probs > probs[actual]).sum())
         return Reading(source, layer, best, walk.label(walk.token + 1), rank, float(probs[actual]))
+
+    def _lens(self, rows: list[np.ndarray]) -> list[np.ndarray]:
+        """Return the scores that each row of the stream gives; rows of one shape, one or several streams, at once."""
+        scores: dict[int, np.ndarray] = {}
+        for shape in {row.shape for row in rows}:
+            alike = [number for number, row in enumerate(rows) if row.shape == shape]
+            scores.update(zip(alike, self.model.lens(np.stack([rows[n] for n in alike])), strict=True))
+        return [scores[number] for number in range(len(rows))]
 
     def _read(self, walk: Walk, source: str) -> np.ndarray:
         if source == "logits":

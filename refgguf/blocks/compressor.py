@@ -10,7 +10,7 @@ with the second halves of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class Compressor:
         first, last = s.n_past // self.d_block, len(rows) // self.d_block
         mix = s.tap(f"{self.name}_mix", self._mixed(rows, first, last))  # (block, d)
         y = s.tap(f"{self.name}_norm", self.norm(mix, s, f"{self.name}_norm"))
-        angles = self.rope.angles(replace(s, positions=np.arange(first, last) * self.d_block))
+        angles = self.rope.angles_at(np.arange(first, last) * self.d_block, s)
         return kept.store(first, s.tap(self.out, self.rope(y[:, None], angles)[:, 0]))
 
     def _mixed(self, rows: np.ndarray, first: int, last: int) -> np.ndarray:

@@ -118,6 +118,6 @@ class MeanIndexer(Selector):
             total += members[:, number]
         mean = s.tap("indexer.k_mean", total * np.float32(1 / self.d_block))
         mean = s.tap("indexer.k_norm", self.norm(mean, s, "indexer.k_norm"))
-        angles = self.block_rope.angles(replace(s, positions=np.arange(first, last) * self.d_block))
+        angles = self.block_rope.angles_at(np.arange(first, last) * self.d_block, s)
         turned = self.block_rope(mean[:, None], angles)[:, 0]
         return kept.store(first, s.tap("indexer.k_rope", turned))

@@ -55,15 +55,16 @@ class Rope:
         Layers that turn alike share them.
         """
         if self not in s.common:
-            s.common[self] = self._angles(s)
+            s.common[self] = self.angles_at(s.positions, s)
         return s.common[self]
 
-    def _angles(self, s: Scope) -> tuple[np.ndarray, np.ndarray]:
+    def angles_at(self, positions: np.ndarray, s: Scope) -> tuple[np.ndarray, np.ndarray]:
+        """Return cosine and sine for places in the text, (place, n_rot / 2) float32 each."""
         factors = s.weights.vector(self.factors) if self.factors else None
         if self.still:
             factors = np.ones(self.n_rot // 2, np.float32) if factors is None else factors.copy()
             factors[list(self.still)] = np.inf  # an angle divided by it is 0
-        return rope_angles(s.positions, self.n_rot, self.base, factors, self.scaling)
+        return rope_angles(positions, self.n_rot, self.base, factors, self.scaling)
 
     def __call__(self, x: np.ndarray, angles: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         """Turn x, (token, head, d_head) float32."""

@@ -22,6 +22,8 @@ from refgguf.trace import Trace
 from tests.support import archsuite, llama_cpp
 from tests.support.archsuite import Case, nmse
 from tests.support.encoders import ENCODERS, GOLDEN, Encoder
+from tests.support.others import GOLDEN as GOLDEN_OTHERS
+from tests.support.others import OTHERS, Other
 from tests.support.translators import GOLDEN as GOLDEN_TRANSLATORS
 from tests.support.translators import TRANSLATORS, Translator
 
@@ -83,6 +85,19 @@ def measured_translator(case: Translator, folder: Path) -> dict[str, object]:
     return _figures(case, [nmse(scores, expected) for scores in found], ours, theirs)
 
 
+def measured_other(case: Other, folder: Path) -> dict[str, object]:
+    """Return the figures of another decoder: its scores against the kept ones, its taps likewise."""
+    path = case.write(folder)
+    model, theirs = refgguf.load(path), llama_cpp.traced(path, case.tokens)
+    theirs.pop("logits")  # of which some are not kept
+    ours = model.trace(case.tokens, list(theirs))
+    with np.load(GOLDEN_OTHERS) as golden:
+        expected = golden[case.name]
+    found = [case.kept(model.logits(case.tokens, numerics=how)) for how in NUMERICS]
+    model.file.close()
+    return _figures(case, [nmse(scores, expected) for scores in found], ours, theirs)
+
+
 def _figures(
     case: Encoder, errors: list[float], ours: Trace, theirs: dict[str, np.ndarray]
 ) -> dict[str, object]:
@@ -99,6 +114,7 @@ def main() -> None:
     """Measure the models named, or all that run, and write the figures."""
     made = {case.name: (case, measured_encoder) for case in ENCODERS if case.architecture != "qwen3"}
     made |= {case.name: (case, measured_translator) for case in TRANSLATORS}
+    made |= {case.name: (case, measured_other) for case in OTHERS}
     asked, running = sys.argv[1:], [*archsuite.names(that_run=True), *made]
     if unknown := sorted(set(asked) - set(running)):
         sys.exit(f"no model of the suite that runs is called {', '.join(unknown)}")

@@ -132,6 +132,7 @@ def layer(
     residual_scale: float = 1.0,
     shared_norm: bool = False,
     norms: tuple[str, str] = ("attn_norm", "ffn_norm"),
+    post_norms: tuple[str, str] = ("post_attention_norm", "post_ffw_norm"),
     llama_cpp: Mapping[str, str] | None = None,
     **switches: Any,
 ) -> Layer:
@@ -145,18 +146,13 @@ def layer(
         post_norm: the norm after each, or None.
         residual_scale: multiplies what each adds.
         shared_norm: the second branch reads what the first one's norm gives.
-        norms: names of the two norms' tensors.
+        norms: names of the tensors of the norms before the two.
+        post_norms: names of the tensors of the norms after the two.
         llama_cpp: as in `Layer`.
         switches: as in `Layer`.
     """
     d, scale = hp.d_model, residual_scale
-    first = (
-        Branch(d, mixer, "attn_norm", norm, norms[0], post_norm, "post_attention_norm", scale)
-        if mixer
-        else None
-    )
+    first = Branch(d, mixer, "attn_norm", norm, norms[0], post_norm, post_norms[0], scale) if mixer else None
     ffn_norm = None if shared_norm else norm
-    second = (
-        Branch(d, ffn, "ffn_norm", ffn_norm, norms[1], post_norm, "post_ffw_norm", scale) if ffn else None
-    )
+    second = Branch(d, ffn, "ffn_norm", ffn_norm, norms[1], post_norm, post_norms[1], scale) if ffn else None
     return Layer(first, second, shared_norm=shared_norm, llama_cpp=llama_cpp or {}, **switches)

@@ -95,6 +95,8 @@ class Head:
         softcap: logits are bent to softcap · tanh(logits / softcap); 0 for not at all.
         scale: multiplies the logits.
         n_unscored: entries of the vocabulary that come before those of the output matrix and never follow.
+        silent: numbers of the first vocabulary entry whose score is put below all others, and of the one behind the
+            last such.
         norm_tensor: name of the final norm's tensors.
     """
 
@@ -105,6 +107,7 @@ class Head:
     softcap: float = 0.0
     scale: float = 1.0
     n_unscored: int = 0
+    silent: tuple[int, int] = (0, 0)
     norm_tensor: str = "output_norm"
 
     scores_vocabulary: ClassVar[bool] = True
@@ -120,7 +123,7 @@ class Head:
 
     @property
     def _bends(self) -> bool:
-        return bool(self.softcap or self.scale != 1 or self.n_unscored)
+        return bool(self.softcap or self.scale != 1 or self.n_unscored or any(self.silent))
 
     def taps(self, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
@@ -136,6 +139,7 @@ class Head:
         formula = "raw" if self.scale == 1 else f"raw · {self.scale:.4g}"
         formula = f"{self.softcap:g} · tanh({formula} / {self.softcap:g})" if self.softcap else formula
         formula += f" after {self.n_unscored} × −∞" if self.n_unscored else ""
+        formula += " but {} … {}: the least number".format(*self.silent) if any(self.silent) else ""
         yield declare("logits", inputs=["logits_raw"], formula=formula)
 
     def final(self, x: np.ndarray, s: Scope) -> np.ndarray:
@@ -158,6 +162,9 @@ class Head:
             logits = softcap(logits, self.softcap)
         if self.n_unscored:
             logits = np.pad(logits, ((0, 0), (self.n_unscored, 0)), constant_values=-np.inf)
+        if any(self.silent):
+            logits = logits.copy()
+            logits[:, slice(*self.silent)] = np.finfo(np.float32).min
         return s.tap("logits", logits)
 
     def reads(self, x: np.ndarray, s: Scope, entry: int) -> tuple[np.ndarray, float]:

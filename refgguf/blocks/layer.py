@@ -105,6 +105,7 @@ class Layer:
         ffn: the branch that works on each token alone, or None.
         parallel: both branches read the stream that enters the layer.
         shared_norm: the second branch reads what the first one's norm gives.
+        chained: the second branch reads what the first one adds, not the stream.
         skip: what is added to the stream besides, or None.
         after: what changes the stream that leaves, or None.
         late: a branch that reads the stream after the others, or None.
@@ -117,6 +118,7 @@ class Layer:
     ffn: Branch | None
     parallel: bool = False
     shared_norm: bool = False
+    chained: bool = False
     skip: EmbeddingSkip | None = None
     after: LoopNorm | Halved | None = None
     late: Branch | None = None
@@ -181,6 +183,7 @@ class Layer:
                 yield _sum("resid_mid", [stream, *terms], layer)
                 stream, terms = "resid_mid", []
             source = self.mixer.source if self.shared_norm and self.mixer else None
+            source = self.mixer.out if self.chained else source
             yield from self.ffn.taps(layer, source or stream)
             terms.append(self.ffn.out)
         if self.skip:
@@ -214,12 +217,12 @@ class Layer:
         s.common["resid_pre"] = stream  # for blocks of the second branch that read what entered the layer
         if self.mixer:
             normed = self.mixer.enter(stream, s)
-            terms.append(self.mixer.run(normed, s.with_state(s.state[0])))
+            terms.append(added := self.mixer.run(normed, s.with_state(s.state[0])))
         if self.ffn:
             if terms and not (self.parallel or self.shared_norm):
                 stream, terms = s.tap("resid_mid", stream + terms[0]), []
                 s.common["resid_mid"] = stream
-            source = normed if self.shared_norm and self.mixer else stream
+            source = added if self.chained else normed if self.shared_norm and self.mixer else stream
             terms.append(self.ffn.run(self.ffn.enter(source, s), s.with_state(s.state[1])))
         if self.skip:
             terms.append(self.skip(s))

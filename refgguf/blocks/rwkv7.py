@@ -39,7 +39,8 @@ class TimeMix7(Block):
         d_decay: hidden channels of the decay.
         d_rate: hidden channels of the learning rate.
         d_value: hidden channels of the share of the first layer's values; 0 in the first layer.
-        d_gate: hidden channels of the gate.
+        d_gate: hidden channels of the gate; 0 for no gate.
+        normed: each head of what is read is normed.
         out: name of the result's tap.
     """
 
@@ -49,9 +50,13 @@ class TimeMix7(Block):
     d_rate: int
     d_value: int
     d_gate: int
+    normed: bool = True
     out: str = "time_mix_out"
 
-    PARTS = "rwkvag"  # order of the mixtures
+    @property
+    def _parts(self) -> str:
+        """Order of the mixtures."""
+        return "rwkvag" if self.d_gate else "rwkva"
 
     @property
     def _n_heads(self) -> int:
@@ -60,14 +65,14 @@ class TimeMix7(Block):
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
         d, p = self.d_model, "time_mix_"
-        ranks = {"w": self.d_decay, "a": self.d_rate, "g": self.d_gate}
-        ranks |= {"v": self.d_value} if self.d_value else {}
+        ranks = {"w": self.d_decay, "a": self.d_rate, "v": self.d_value, "g": self.d_gate}
+        ranks = {part: rank for part, rank in ranks.items() if rank}
         needs = [Need(f"{p}{part}0.weight", (d,)) for part in ranks if part != "g"]
         for part, rank in ranks.items():
             needs += [Need(f"{p}{part}1.weight", (rank, d)), Need(f"{p}{part}2.weight", (d, rank))]
-        needs += [Need(f"{p}lerp_fused.weight", (len(self.PARTS), 1, 1, d))]
-        needs += [Need(f"{p}{name}.weight", (d,)) for name in ("k_k", "k_a", "r_k", "ln")]
-        needs += [Need(f"{p}ln.bias", (d,))]
+        needs += [Need(f"{p}lerp_fused.weight", (len(self._parts), 1, 1, d))]
+        needs += [Need(f"{p}{name}.weight", (d,)) for name in ("k_k", "k_a", "r_k")]
+        needs += [Need(f"{p}ln.{part}", (d,)) for part in ("weight", "bias") if self.normed]
         for name in ("key", "value", "receptance", "output"):
             needs += linear_needs(p + name, d, d)
         return needs
@@ -80,7 +85,7 @@ class TimeMix7(Block):
             return mix_tap("time_mix_", name, word or name, layer, inputs, formula, *weights)
 
         yield from shift_taps("time_mix_", layer, source)
-        for part in self.PARTS:
+        for part in self._parts:
             yield tap(f"x{part}", f">{source} sx", "x + sx · λ", "lerp_fused.weight", word="x")
         yield tap("r", "xr", "x · Wrᵀ, split into heads", *linear_weights("receptance"))
         yield tap("w_in", "xw", "tanh(x · W₁ᵀ)", "w1.weight")
@@ -94,17 +99,20 @@ class TimeMix7(Block):
             yield tap("v", f"v_in v_share {first}", "v + (the first layer's v − v) · share, split into heads")
         else:
             yield tap("v", "xv", "x · Wvᵀ, split into heads", *linear_weights("value"))
-        yield tap("g_in", "xg", "σ(x · W₁ᵀ)", "g1.weight")
-        yield tap("g", "g_in", "g · W₂ᵀ", "g2.weight")
+        if self.d_gate:
+            yield tap("g_in", "xg", "σ(x · W₁ᵀ)", "g1.weight")
+            yield tap("g", "g_in", "g · W₂ᵀ", "g2.weight")
         yield tap("a_in", "xa", "x · W₁ᵀ", "a1.weight")
         yield tap("a", "a_in", "σ(a₀ + a · W₂ᵀ)", "a0.weight", "a2.weight")
         yield tap("kk", "k_in", "k · ξ, each head of length 1", "k_k.weight")
         yield tap("k", "k_in a", "k · (1 + (a − 1) · α), split into heads", "k_a.weight")
         yield tap("state", "w k v kk a", "state ← state · w − (state · κ) · (a · κ)ᵀ + v · kᵀ")
         yield tap("wkv", "r w k v kk a", "state · r, token after token")
-        yield tap("ln", "wkv", "(y − mean) / √(var + ε) · w + b", "ln.weight", "ln.bias")
+        if self.normed:
+            yield tap("ln", "wkv", "(y − mean) / √(var + ε) · w + b", "ln.weight", "ln.bias")
         yield tap("bonus", "r k v", "each head: Σ(r · k · ρ) · v", "r_k.weight")
-        yield tap("gated", "ln bonus g", "(y + bonus) · g")
+        gate, factor = (" g", " · g") if self.d_gate else ("", "")
+        yield tap("gated", ("ln" if self.normed else "wkv") + " bonus" + gate, "(y + bonus)" + factor)
         yield declare(
             self.out,
             inputs=["time_mix_gated"],
@@ -122,9 +130,9 @@ class TimeMix7(Block):
         """Mix tokens: (token, d_model) → (token, d_model) float32."""
         sigmoid, heads = activation("sigmoid", s.numerics), (len(x), self._n_heads, self.d_head)
         sx, shares = shift(x, s, "time_mix_"), s.vector("time_mix_lerp_fused.weight")
-        xr, xw, xk, xv, xa, xg = (
+        xr, xw, xk, xv, xa, *xg = (
             s.tap(f"time_mix_x{part}", x + sx * share.reshape(-1))
-            for part, share in zip(self.PARTS, shares, strict=True)
+            for part, share in zip(self._parts, shares, strict=True)
         )
         r = s.tap("time_mix_r", s.linear(xr, "time_mix_receptance").reshape(heads))
         w = s.tap("time_mix_w_in", np.tanh(s.linear(xw, "time_mix_w1")))
@@ -132,8 +140,9 @@ class TimeMix7(Block):
         w = s.tap("time_mix_w", np.exp(w * np.float32(SLOWEST_DECAY)).reshape(heads))
         k = s.tap("time_mix_k_in", s.linear(xk, "time_mix_key"))
         v = self._values(xv, s).reshape(heads)
-        g = s.tap("time_mix_g_in", sigmoid(s.linear(xg, "time_mix_g1")))
-        g = s.tap("time_mix_g", s.linear(g, "time_mix_g2"))
+        if self.d_gate:
+            g = s.tap("time_mix_g_in", sigmoid(s.linear(xg[0], "time_mix_g1")))
+            g = s.tap("time_mix_g", s.linear(g, "time_mix_g2"))
         a = s.linear(s.tap("time_mix_a_in", s.linear(xa, "time_mix_a1")), "time_mix_a2")
         a = s.tap("time_mix_a", sigmoid(a + s.vector("time_mix_a0.weight")).reshape(heads))
         kk = s.tap("time_mix_kk", l2_norm((k * s.vector("time_mix_k_k.weight")).reshape(heads), KEY_EPS))
@@ -141,10 +150,11 @@ class TimeMix7(Block):
         k = s.tap("time_mix_k", k.reshape(heads) + (a * ka - ka))
         y, state = wkv7(r, w, k, v, -kk, kk * a, s.state["wkv"])
         s.state["wkv"] = s.tap("time_mix_state", state)
-        y = head_norm(s.tap("time_mix_wkv", y), s)
+        y = s.tap("time_mix_wkv", y)
+        y = head_norm(y, s) if self.normed else y.reshape(len(x), -1)
         rk = k * r * s.vector("time_mix_r_k.weight").reshape(heads[1:])
         bonus = s.tap("time_mix_bonus", (v * rk.sum(axis=2, keepdims=True)).reshape(len(x), -1))
-        y = s.tap("time_mix_gated", (y + bonus) * g)
+        y = s.tap("time_mix_gated", (y + bonus) * g if self.d_gate else y + bonus)
         return s.tap(self.out, s.linear(y, "time_mix_output"))
 
     def _values(self, x: np.ndarray, s: Scope) -> np.ndarray:

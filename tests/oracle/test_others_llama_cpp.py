@@ -1,0 +1,45 @@
+"""Architectures that the suite has no model of, against llama.cpp: every tensor that it names, and the kept scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import refgguf
+from tests.support import llama_cpp
+from tests.support.archsuite import nmse
+from tests.support.others import GOLDEN, OTHERS
+
+pytestmark = pytest.mark.oracle
+TOLERANCE = 1e-10  # float32 at both ends
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _oracle_ends():
+    """End llama.cpp's process after the last test."""
+    yield
+    llama_cpp.close()
+
+
+@pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.name)
+def test_taps_equal_llama_cpp(case, tmp_path):
+    """Every tensor that llama.cpp names has the same values under our name."""
+    path = case.write(tmp_path)
+    theirs, model = llama_cpp.traced(path, case.tokens), refgguf.load(path)
+    ours = model.trace(case.tokens, list(theirs))
+    for name, expected in theirs.items():
+        found = ours[name]
+        if name == "logits":
+            found, expected = case.kept(found), case.kept(expected)
+        assert found.shape == expected.shape, name
+        assert nmse(found, expected) < TOLERANCE, name
+    last = model.config.n_layers - 1
+    assert {f"blk.{last}.resid_post", "final_norm", "logits"} <= set(theirs)
+
+
+@pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.name)
+def test_the_golden_scores_are_llama_cpps(case, tmp_path):
+    """What is kept beside the tests is what llama.cpp computes, to float32 rounding on another processor."""
+    found = case.kept(llama_cpp.logits(case.write(tmp_path), case.tokens))
+    with np.load(GOLDEN) as golden:
+        assert nmse(found, golden[case.name]) < TOLERANCE

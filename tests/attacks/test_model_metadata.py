@@ -11,7 +11,7 @@ from refgguf.arch import architectures, build, find_architecture
 from refgguf.arch.hyper import HyperParameters
 from refgguf.blocks.scope import Weights
 from refgguf.errors import RefggufError
-from refgguf.forward import Cache, forward
+from refgguf.forward import Cache, encode, forward
 from refgguf.taps import Recorder
 from tests.support import made
 from tests.support.made import Shape
@@ -58,6 +58,14 @@ NEEDED = {
 }
 # what one architecture requires, where the same key would change what the others are
 OWN = {
+    **{
+        name: {
+            "attention.head_count_kv": 4,
+            "attention.relative_buckets_count": 8,
+            "decoder_start_token_id": 1,
+        }
+        for name in ("t5", "t5encoder")
+    },
     "hy_v4": {"attention.indexer.types": [1, 0]},
     "glm5-next": {"attention.head_count_kv": [1, 0], "rope.dimension_count": 0},
     "deepseek4": {
@@ -189,7 +197,10 @@ def tried(name: str, metadata: dict[str, object], tensors: dict[str, Shape]) -> 
     except RefggufError as error:
         return error
     with np.errstate(all="ignore"):  # odd constants make odd numbers, which are what the file says
-        output = forward(network, Weights(tensors), np.arange(4), Cache(network.new_states()), Recorder(taps))
+        cache, weights = Cache(network.new_states()), Weights(tensors)
+        if network.encoder:
+            encode(network, weights, np.arange(3), cache, Recorder(taps))
+        output = forward(network, weights, np.arange(4), cache, Recorder(taps))
     pooled = not network.scores_vocabulary and network.pooling.kind != "none"
     assert output.shape[0] == (1 if pooled else 4)  # one for the whole text, or one for each token
     return None

@@ -16,6 +16,7 @@ from refgguf.errors import InputError, ModelError
 from refgguf.viz.state import FLOWS, THEMES
 
 if TYPE_CHECKING:
+    from refgguf.viz.app.jobs import Opened
     from refgguf.viz.scene.build import Look
     from refgguf.viz.state import Shown, ShownFile
 
@@ -143,8 +144,16 @@ def show_window(request: Request) -> None:
 
     request.check()
     check_window()
-    from refgguf.viz.app.jobs import Opened
     from refgguf.viz.app.window import open_window
+
+    if not request.is_trace and request.model != "demo":
+        refgguf.open(request.model).close()  # a file that is none is refused before there is a window
+    open_window(opening=opening_of(request), theme=request.theme)
+
+
+def opening_of(request: Request) -> Callable[[Callable[[str], None]], Opened]:
+    """Return what opens the model for a window, and is given a function to tell what it does."""
+    from refgguf.viz.app.jobs import Opened
     from refgguf.viz.session import Session
 
     def opening(say: Callable[[str], None]) -> Opened:
@@ -162,9 +171,7 @@ def show_window(request: Request) -> None:
         look = request.look(len(ids), {t.layer for t in model.taps.values()})
         return Opened(session=Session(model, ids, request.prompt.text or "", options=look))
 
-    if not request.is_trace and request.model != "demo":
-        refgguf.open(request.model).close()  # a file that is none is refused before there is a window
-    open_window(opening=opening, theme=request.theme)
+    return opening
 
 
 def check_drawing(save: str) -> None:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QObject, QRunnable, QThreadPool, QTimer, Signal
+from PySide6.QtGui import QOffscreenSurface, QOpenGLContext
 from vispy import app, gloo
 
+from refgguf.errors import NoGLError
 from refgguf.viz.app.view import View
+from refgguf.viz.render.smooth import Smooth
+
+SMOOTHED = 350  # milliseconds without change after which software OpenGL draws smooth edges
+SOFTWARE = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
+RENDERER = 0x1F01  # GL_RENDERER
 
 
 class _Done(QObject):
@@ -25,17 +32,36 @@ class _Work(QRunnable):
         self.done.finished.emit(self.work())
 
 
+def driver() -> str:
+    """Return the name of the OpenGL driver that windows have.
+
+    Raises:
+        NoGLError: there is none.
+    """
+    surface, context = QOffscreenSurface(), QOpenGLContext()
+    surface.create()
+    if not context.create() or not context.makeCurrent(surface):
+        raise NoGLError("the window cannot be opened: the screen has no OpenGL; draw a picture with --save")
+    name = context.functions().glGetString(RENDERER) or ""
+    context.doneCurrent()
+    return str(name)
+
+
 class SceneCanvas(app.Canvas):
     """A canvas that shows a view's scene.
 
     Attributes:
         view: what is seen, and how mouse and keys change it.
+        software: whether a processor draws, which takes several times longer with smooth edges: they come once
+            nothing moves.
+        smooth: whether the picture that is asked for has them.
     """
 
     def __init__(self):
-        super().__init__(
-            app="pyside6", title="refgguf", keys=None, show=False, config={"samples": 4, "depth_size": 24}
-        )
+        self.software = any(word in driver().lower() for word in SOFTWARE)
+        self.smooth, self._smoother = False, None
+        config = {"samples": 0 if self.software else 4, "depth_size": 24}
+        super().__init__(app="pyside6", title="refgguf", keys=None, show=False, config=config)
         gloo.gl.use_gl("gl2")
         self.native.setMouseTracking(True)
         self.threads = QThreadPool()
@@ -59,6 +85,13 @@ class SceneCanvas(app.Canvas):
 
     def redraw(self) -> None:
         """Ask for a new picture."""
+        self.smooth = False
+        self.update()
+        if self.software:
+            self.wait("smooth", SMOOTHED, self._draw_smooth)
+
+    def _draw_smooth(self) -> None:
+        self.smooth = True
         self.update()
 
     def make_current(self) -> None:
@@ -102,7 +135,12 @@ class SceneCanvas(app.Canvas):
 
     def on_draw(self, event) -> None:
         """Draw the scene."""
-        if not self.closed:
+        if self.closed:
+            return
+        if self.smooth:
+            self._smoother = self._smoother or Smooth()
+            self._smoother.draw(self.pixels(), self.view.draw, self.scale())
+        else:
             gloo.set_viewport(0, 0, *self.pixels())
             self.view.draw(self.scale())
 

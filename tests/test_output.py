@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,45 @@ def test_errors_about_other_files_stay_themselves(tmp_path: Path):
     with pytest.raises(FileNotFoundError) as caught, atomic_output(tmp_path / "out"):
         (tmp_path / "input").read_bytes()
     assert caught.value.filename == str(tmp_path / "input")
+
+
+KILLED = """
+import os, signal, sys
+from refgguf.output import atomic_output
+with atomic_output(sys.argv[1]) as path:
+    path.write_bytes(b"half")
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs locks and signals as POSIX has them")
+def test_what_a_killed_process_has_left_goes_with_the_next_write(tmp_path: Path):
+    """SIGKILL leaves a hidden part; the next write of the same file removes it, once it is old and nobody has it."""
+    target, other = tmp_path / "out.gif", tmp_path / ".out-notapart.gif"
+    other.write_text("the user's own")
+    subprocess.run([sys.executable, "-c", KILLED, target, "killed"], check=False)
+    left = next(p for p in tmp_path.iterdir() if p != other)
+    assert left.read_bytes() == b"half"
+    command = [sys.executable, "-c", KILLED, target, "waits"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as busy:
+        assert busy.stdout.readline()
+        held = next(p for p in tmp_path.iterdir() if p not in (other, left))
+        with atomic_output(target) as path:
+            path.write_text("new")
+        assert left.exists()  # too young: its process might have just begun
+        for part in (left, held):
+            os.utime(part, (0, 0))
+        with atomic_output(target) as path:
+            path.write_text("newer")
+        assert not left.exists()
+        assert held.exists()  # a process is writing it
+        busy.stdin.close()
+        assert busy.wait(60) == 0
+    assert sorted(tmp_path.iterdir()) == [other, target]
+    assert target.read_bytes() == b"half"  # the last that was done
 
 
 @pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs /dev/null")

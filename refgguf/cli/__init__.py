@@ -11,6 +11,7 @@ other exception is a bug of refgguf and keeps its traceback.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -47,7 +48,14 @@ def group(context: click.Context) -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with its exit code."""
+    for name in ("SIGTERM", "SIGHUP"):  # whoever ends the process finds nothing half written, as after Ctrl-C
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _end)
     sys.exit(call(args))
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def call(args: Sequence[str] | None = None) -> int:

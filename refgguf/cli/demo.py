@@ -206,7 +206,7 @@ def _latest_decision(views: list[tuple[str, list[LayerView]]]) -> tuple[str, lis
 def _show(model: Model, trace: Trace, picture: Path) -> None:
     """Open the 3D view of the story; where no window can be opened, save the picture and say where."""
     from refgguf.viz import facts
-    from refgguf.viz.app.launch import check_window
+    from refgguf.viz.app.launch import check_window, open_window
 
     shown = facts.shown_of_model(model, trace)
     try:
@@ -215,8 +215,6 @@ def _show(model: Model, trace: Trace, picture: Path) -> None:
         console.note(f"no window: {str(error).partition(';')[0]}")
         _draw(shown, picture)
         return
-    from refgguf.viz.app.window import open_window
-
     open_window(shown=shown)
 
 

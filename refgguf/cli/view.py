@@ -140,12 +140,10 @@ def command(
 
 def show_window(request: Request) -> None:
     """Open the window; the model runs when it is there. What cannot be run is shown as a file, and why is said."""
-    from refgguf.viz.app.launch import check_window
+    from refgguf.viz.app.launch import check_window, open_window
 
     request.check()
     check_window()
-    from refgguf.viz.app.window import open_window
-
     if not request.is_trace and request.model != "demo":
         refgguf.open(request.model).close()  # a file that is none is refused before there is a window
     open_window(opening=opening_of(request), theme=request.theme)

@@ -10,11 +10,12 @@ from vispy import app, gloo
 
 from refgguf.errors import NoGLError
 from refgguf.viz.app.view import View
+from refgguf.viz.render.offscreen import check_version
 from refgguf.viz.render.smooth import Smooth
 
 SMOOTHED = 350  # milliseconds without change after which software OpenGL draws smooth edges
 SOFTWARE = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
-RENDERER = 0x1F01  # GL_RENDERER
+GL_RENDERER, GL_VERSION = 0x1F01, 0x1F02
 
 
 class _Done(QObject):
@@ -36,15 +37,19 @@ def driver() -> str:
     """Return the name of the OpenGL driver that windows have.
 
     Raises:
-        NoGLError: there is none.
+        NoGLError: there is none, or one that is too old.
     """
     surface, context = QOffscreenSurface(), QOpenGLContext()
     surface.create()
     if not context.create() or not context.makeCurrent(surface):
-        raise NoGLError("the window cannot be opened: the screen has no OpenGL; draw a picture with --save")
-    name = context.functions().glGetString(RENDERER) or ""
+        raise NoGLError(
+            "the window cannot be opened, this screen has no OpenGL driver; on Debian or Ubuntu: "
+            "apt install libgl1-mesa-dri; or draw a picture with --save picture.png"
+        )
+    name, version = (str(context.functions().glGetString(what) or "") for what in (GL_RENDERER, GL_VERSION))
     context.doneCurrent()
-    return str(name)
+    check_version(version)
+    return name
 
 
 class SceneCanvas(app.Canvas):

@@ -1,4 +1,4 @@
-"""Find out whether a window can be opened, or say in one sentence why not."""
+"""Open the window, or say in one sentence why it cannot be opened."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import ctypes
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from refgguf.errors import NoDisplayError, ViewerError
+
+if TYPE_CHECKING:
+    from refgguf.viz.app.window import Opening, ViewerWindow
+    from refgguf.viz.session import Session
+    from refgguf.viz.state import Shown, ShownFile
 
 PACKAGES = (
     "libegl1 libgl1 libfontconfig1 libglib2.0-0 libdbus-1-3 libxkbcommon0 libxkbcommon-x11-0 libxcb-cursor0 "
@@ -103,3 +112,48 @@ def _check_by_trying() -> None:
         if "could not connect" in probe.stderr:
             raise NoDisplayError(f"the screen cannot be reached; {INSTEAD}")
         raise _lacking(probe.stderr)
+
+
+def open_window(
+    shown: Shown | ShownFile | None = None,
+    session: Session | None = None,
+    remark: str = "",
+    opening: Opening | None = None,
+    theme: str = "light",
+) -> int:
+    """Open the window and stay until it is closed; returns Qt's exit code.
+
+    Raises:
+        RefggufError: what should be opened cannot be.
+    """
+    from PySide6.QtWidgets import QApplication
+
+    from refgguf.viz.app.window import ViewerWindow
+
+    application = QApplication.instance() or QApplication([])
+    application.setStyle("Fusion")
+    window = ViewerWindow(shown, session, remark, opening, theme)
+    window.show()
+    with _closed_by_signals(window):
+        code = application.exec()
+    if window.failure is not None:
+        raise window.failure
+    return code
+
+
+@contextmanager
+def _closed_by_signals(window: ViewerWindow) -> Iterator[None]:
+    """Let Ctrl-C in the terminal, and whoever ends the process, close the window as its button does."""
+    from PySide6.QtCore import QTimer
+
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), lambda *_: window.close()) for name in names}
+    awake = QTimer(interval=250)  # Python sees a signal only when it has something to do
+    awake.timeout.connect(lambda: None)
+    awake.start()
+    try:
+        yield
+    finally:
+        awake.stop()
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)

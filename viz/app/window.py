@@ -370,25 +370,3 @@ class ViewerWindow(Running):
             job.wait()  # ends at its next layer
         self.canvas.end()
         super().closeEvent(event)
-
-
-def open_window(
-    shown: Shown | ShownFile | None = None,
-    session: Session | None = None,
-    remark: str = "",
-    opening: Opening | None = None,
-    theme: str = "light",
-) -> int:
-    """Open the window and stay until it is closed; returns Qt's exit code.
-
-    Raises:
-        RefggufError: what should be opened cannot be.
-    """
-    application = QApplication.instance() or QApplication([])
-    application.setStyle("Fusion")
-    window = ViewerWindow(shown, session, remark, opening, theme)
-    window.show()
-    code = application.exec()
-    if window.failure is not None:
-        raise window.failure
-    return code

@@ -117,47 +117,35 @@ def save_animation(moving: Iterator[tuple[np.ndarray, int]], path: str | os.Path
 
 
 def _save_mp4(moving: Iterator[tuple[np.ndarray, int]], path: str | os.PathLike[str]) -> int:
-    rate = 1000 / TURN_MS
-    count = 0
+    count, writer = 0, None
     with atomic_output(path) as unfinished:
-        writer: subprocess.Popen | None = None
-        for picture, milliseconds in moving:
-            picture = picture[
-                : picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2
-            ]  # the codec wants even sizes
-            if writer is None:
-                size = f"{picture.shape[1]}x{picture.shape[0]}"
-                command = [
-                    "ffmpeg",
-                    "-y",
-                    "-loglevel",
-                    "error",
-                    "-f",
-                    "rawvideo",
-                    "-pix_fmt",
-                    "rgb24",
-                    "-s",
-                    size,
-                ]
-                command += [
-                    "-r",
-                    f"{rate:.3f}",
-                    "-i",
-                    "-",
-                    "-pix_fmt",
-                    "yuv420p",
-                    "-f",
-                    "mp4",
-                    str(unfinished),
-                ]
-                writer = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-            writer.stdin.write(
-                np.ascontiguousarray(picture).tobytes() * max(1, round(milliseconds / TURN_MS))
-            )
-            count += 1
-        _, said = writer.communicate()
+        try:
+            for picture, milliseconds in moving:
+                picture = picture[
+                    : picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2
+                ]  # the codec wants even sizes
+                writer = writer or _ffmpeg(picture.shape[1], picture.shape[0], unfinished)
+                writer.stdin.write(
+                    np.ascontiguousarray(picture).tobytes() * max(1, round(milliseconds / TURN_MS))
+                )
+                count += 1
+            _, said = writer.communicate()
+        except BrokenPipeError:  # it has given up, and says why
+            said = writer.stderr.read()
+            writer.wait()
+        finally:
+            if writer is not None and writer.poll() is None:
+                writer.kill()
+                writer.wait()
         if writer.returncode:
             raise OutputError(
-                f"{path}: ffmpeg could not write it: {said.decode(errors='replace').strip()[:200]}"
+                f"{path}: ffmpeg could not write it: {' '.join(said.decode(errors='replace').split())[:200]}"
             )
     return count
+
+
+def _ffmpeg(width: int, height: int, path: Path) -> subprocess.Popen:
+    """Start the program that turns raw pictures into a film."""
+    words = f"ffmpeg -y -loglevel error -f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {1000 / TURN_MS:.3f}".split()
+    words += ["-i", "-", "-pix_fmt", "yuv420p", "-f", "mp4", str(path)]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -53,9 +54,22 @@ def canvas():
         raise NoGLError(
             f"cannot draw: no OpenGL ({_reason(error)}); on Debian or Ubuntu: {PACKAGES}"
         ) from error
-    if not version:
-        raise NoGLError(f"cannot draw: the OpenGL driver gives no version; on Debian or Ubuntu: {PACKAGES}")
+    check_version(str(version or ""))
     return hidden
+
+
+def check_version(version: str) -> None:
+    """Refuse a driver that cannot run the shaders.
+
+    Raises:
+        NoGLError: it is older than OpenGL 2.1, or gives no version.
+    """
+    found = re.search(r"(\d+)\.(\d+)", version)
+    if found is None or (int(found[1]), int(found[2])) < (2, 1):
+        raise NoGLError(
+            f"cannot draw: OpenGL 2.1 is needed, and the driver offers {version or 'nothing'}; install a newer "
+            f"driver, or the one that needs no graphics card: on Debian or Ubuntu: {PACKAGES}"
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from refgguf.viz.scene.anatomy import local
 from refgguf.viz.scene.build import Scene
+from refgguf.viz.scene.picking import Hit
+from refgguf.viz.scene.planes import ABSENT
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,17 @@ def steps_of(scene: Scene) -> list[Step]:
             words = f"{where}{local(tap)}: {tensor.meaning}"
             steps.append(Step(tap, frozenset(boxes[tap]), *(frozenset(s) for s in into[tap]), words))
     return steps
+
+
+def example_of(scene: Scene, step: Step) -> Hit:
+    """Return where an operation can be looked at: the value farthest from zero that it gives the chosen token."""
+    number = min(step.boxes)
+    plane = scene.pieces.boxes[number].plane
+    row = scene.shown.token_index if plane.axes[0] in ("token", "query") else 0
+    cells = np.abs(plane.pooled(1, 1)[row])
+    cells[~(cells < -ABSENT)] = -1.0  # what was not computed, or is no number, only if there is nothing else
+    col = int(np.argmax(cells))
+    return Hit(number, row, col, plane.index(row, col), plane.value(row, col), 0.0)
 
 
 def around(scene: Scene, number: int) -> tuple[set[int], set[int]]:

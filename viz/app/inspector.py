@@ -92,6 +92,11 @@ class Inspector(QScrollArea):
         self._shown: tuple[Scene, int] | None = None
         self.clear()
 
+    @property
+    def box(self) -> int | None:
+        """Number of the box that is told of."""
+        return None if self._shown is None else self._shown[1]
+
     def clear(self) -> None:
         """Tell how to begin."""
         self._shown = None

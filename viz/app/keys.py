@@ -44,7 +44,7 @@ TABLE: tuple[tuple[tuple[object, ...], str, str, Action], ...] = (
     (("/",), "/", "find a tensor", lambda w: w.search.setFocus()),
     (("l",), "L", "light or dark", lambda w: w.other_theme()),
     (("p",), "P", "save a picture", lambda w: w.save()),
-    ((Qt.Key.Key_Escape,), "Esc", "stop what runs", lambda w: w.cancel()),
+    ((Qt.Key.Key_Escape,), "Esc", "stop what runs; from a text, back to the picture", lambda w: w.cancel()),
     (("?", "h"), "?", "this help", lambda w: w.show_help()),
 )
 KEYS: dict[object, Action] = {key: action for keys, _, _, action in TABLE for key in keys}

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPen
-from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from refgguf.viz.app.scrubber import Scrubber
 from refgguf.viz.scene.colours import Theme
 from refgguf.viz.scene.predictions import percent
 
@@ -96,9 +97,8 @@ class Live(QWidget):
         self.title, self.bars, self.words = QLabel(), Bars(), QLabel()
         for label in (self.title, self.words):
             label.setWordWrap(True)
-        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider = Scrubber()
         self.slider.setRange(0, HOTTEST)
-        self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.temperature = QDoubleSpinBox()
         self.temperature.setRange(0.0, 5.0)
         self.temperature.setSingleStep(0.1)

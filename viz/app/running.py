@@ -86,7 +86,8 @@ class Running(Panels):
         self.stop_button.hide()
 
     def cancel(self) -> None:
-        """Stop what runs, as the user wants it."""
+        """Stop what runs, as the user wants it, and give the keys back to the picture."""
+        self.canvas.native.setFocus()
         self._generate(False)
         if self.job is not None:
             self.stop()

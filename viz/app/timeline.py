@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QListWidget, QSlider, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QListWidget, QToolButton, QVBoxLayout, QWidget
 
+from refgguf.viz.app.scrubber import Scrubber
 from refgguf.viz.scene.layout import readable
 from refgguf.viz.steps import Step
 
@@ -39,7 +40,8 @@ class Timeline(QWidget):
         self.play_button = QToolButton(text="▶")
         self.play_button.setToolTip("Play the forward pass (Space)")
         self.play_button.clicked.connect(self.toggle)
-        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider = Scrubber()
+        self.slider.setRange(-1, -1)  # no operation, as long as nothing has run
         self.slider.valueChanged.connect(self._moved)
         self.words = QLabel()
         row = QHBoxLayout()
@@ -53,8 +55,14 @@ class Timeline(QWidget):
         self.timer = QTimer(interval=BEAT)
         self.timer.timeout.connect(self._play_on)
         # the window's keys must not be eaten by the widgets that the mouse has touched last
-        for widget in (self.tokens, self.slider, self.play_button):
+        for widget in (self.tokens, self.play_button):
             widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+
+    @property
+    def current(self) -> Step | None:
+        """The operation that is shown, or None."""
+        number = self.slider.value()
+        return self.steps[number] if 0 <= number < len(self.steps) else None
 
     def show_run(self, token_texts: Sequence[str], chosen: int, steps: list[Step], at: int = -1) -> None:
         """Show the tokens and operations of a run, and stay at one of them."""

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QApplication, QMenu, QMessageBox
+from PySide6.QtWidgets import QApplication, QMenu
 
 from refgguf.errors import RefggufError
+from refgguf.viz.app.help import Help
 from refgguf.viz.app.jobs import Opened, Result, changed, open_first
 from refgguf.viz.app.jobs import show as show_work
-from refgguf.viz.app.keys import KEYS, help_page
+from refgguf.viz.app.keys import KEYS
 from refgguf.viz.app.live import candidates_of, spread_words
 from refgguf.viz.app.running import Running
 from refgguf.viz.app.style import palette_of, sheet_of
@@ -28,9 +29,10 @@ from refgguf.viz.scene.predictions import quoted
 from refgguf.viz.session import Session
 from refgguf.viz.settings import SLOTS, Settings
 from refgguf.viz.state import THEMES, Shown, ShownFile
-from refgguf.viz.steps import around, steps_of
+from refgguf.viz.steps import Step, around, example_of, steps_of
 
 WELCOME = "drag to turn, wheel to come closer, double click to go there, ? for keys"
+PAGE = 80  # milliseconds after which the inspector tells of the operation that is shown
 Opening = Callable[[Callable[[str], None]], Opened]
 
 
@@ -59,6 +61,7 @@ class ViewerWindow(Running):
         self.result: Result | None = None
         self.place = Place()
         self.settings = Settings()
+        self.help = Help(self)
         self._connect()
         self._dress(shown.theme if shown else theme)
         self.opening = opening is not None
@@ -86,7 +89,8 @@ class ViewerWindow(Running):
 
     def _dress(self, theme: str) -> None:
         self.view.ground = theme_of(theme).ground
-        self.setPalette(palette_of(theme_of(theme)))
+        # to the application: below a style sheet, a window's own palette does not reach its panels
+        QApplication.setPalette(palette_of(theme_of(theme)))
         self.setStyleSheet(sheet_of(theme_of(theme)))
 
     def _show_tools(self) -> None:
@@ -181,10 +185,18 @@ class ViewerWindow(Running):
 
     def _show_step(self, number: int) -> None:
         if number < 0:
-            self.view.set_focus(set(), set())
+            self._select(self.selected)
             return
         step = self.timeline.steps[number]
         self.view.set_focus(set(step.boxes), set(step.routes), set(step.inputs))
+        # the picture comes first, and a key that is held does not wait for pages that nobody can read
+        self.canvas.wait("page", PAGE, lambda: self._explain(step))
+
+    def _explain(self, step: Step) -> None:
+        """Tell of an operation: of the value under the cursor, or of the largest that it gives the chosen token."""
+        if self.timeline.current is step:
+            under = self.view.hit if self.view.hit and self.view.hit.box in step.boxes else None
+            self.inspector.show_hit(self.scene, under or example_of(self.scene, step))
 
     def find(self, text: str) -> None:
         """Go to the tensor that a text names."""
@@ -261,7 +273,10 @@ class ViewerWindow(Running):
             self.statusBar().clearMessage()
             return
         self.statusBar().showMessage(hit_words(self.scene, hit))
-        if self.selected is not None and self.selected.box == hit.box:
+        step = self.timeline.current
+        if step is not None and hit.box in step.boxes and hit.box != self.inspector.box:
+            self.inspector.show_hit(self.scene, hit)
+        else:
             self.inspector.show_value(self.scene, hit)
 
     def _select(self, hit: Hit | None) -> None:
@@ -340,10 +355,11 @@ class ViewerWindow(Running):
             super().keyReleaseEvent(event)
 
     def show_help(self) -> None:
-        """Show the keys."""
-        box = QMessageBox(QMessageBox.Icon.NoIcon, "Keys and mouse", help_page(), parent=self)
-        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        box.open()
+        """Show the keys, or take them away."""
+        if self.help.isVisible():
+            self.help.hide()
+        else:
+            self.help.show_over(self)
 
     def save(self, path: str | None = None) -> Path | None:
         """Save what is seen as a picture; the first free name in the current folder if none is given."""

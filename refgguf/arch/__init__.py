@@ -18,6 +18,7 @@ from dataclasses import replace
 from functools import cache
 
 from refgguf.arch.catalogue import Entry, entries, missing
+from refgguf.arch.causality import as_the_file_says
 from refgguf.arch.hyper import HyperParameters
 from refgguf.arch.pooling import pooling
 from refgguf.arch.registry import REGISTRY, Architecture
@@ -75,7 +76,7 @@ def build(hp: HyperParameters) -> Network:
         MissingTensorError: a tensor is absent.
         ShapeMismatchError: a tensor has another shape than the metadata says.
     """
-    network = find_architecture(hp.architecture).build(hp)
+    network = as_the_file_says(hp, find_architecture(hp.architecture).build(hp))
     if network.pooling is None:
         network = replace(network, pooling=pooling(hp, causal=network.causal))
     check_tensors(network, hp.tensors)

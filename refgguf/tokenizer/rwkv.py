@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from refgguf.errors import TokenizerError
 from refgguf.tokenizer.base import Tokenizer
@@ -18,6 +19,11 @@ from refgguf.tokenizer.metadata import bytes_of
 from refgguf.tokenizer.pieces import pieces_before
 from refgguf.tokenizer.word_cache import WordCache
 
+if TYPE_CHECKING:
+    from refgguf.kernels.trie import ByteTrie
+
+# characters from which a compiled search pays for loading the compiler, which takes half a second
+LONG = 1 << 16
 _escape = re.compile(rb"\\(?:x(.{0,2})|(.))", re.DOTALL)
 _NAMED = {b"t": b"\t", b"n": b"\n", b"r": b"\r"}
 
@@ -28,6 +34,19 @@ class RWKVTokenizer(Tokenizer):
     family = "RWKV"
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
+        return self._compiled(text) if len(text) >= LONG else self._by_words(text)
+
+    def _compiled(self, text: str) -> list[int]:
+        ids = self._trie.match(bytes_of(text)).tolist()
+        return ids if min(ids) >= 0 else [id if id >= 0 else self._unknown(-2 - id) for id in ids]
+
+    @cached_property
+    def _trie(self) -> ByteTrie:
+        from refgguf.kernels.trie import ByteTrie
+
+        return ByteTrie([letters.encode("latin-1") for letters in self._letters], [*self._letters.values()])
+
+    def _by_words(self, text: str) -> list[int]:
         if self._reaches_over_spaces:
             return self._cache.ids(self._pieces(_letters_of(text)))
         if "  " in text:

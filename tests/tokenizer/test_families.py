@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from refgguf.errors import TokenizerError
 from refgguf.tokenizer import load_tokenizer
 from refgguf.tokenizer.letters import ALPHABET
 from refgguf.tokenizer.merge import merge
-from refgguf.tokenizer.rwkv import unescape
+from refgguf.tokenizer.rwkv import LONG, unescape
 from refgguf.tokenizer.ugm import _choose
 from tests.support import vocabularies as own
+from tests.support.texts import random_text, with_specials
 from tests.support.vocabularies import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, T
 from tests.tokenizer.conftest import tokenizer_of
 
@@ -236,6 +239,27 @@ def test_rwkv_takes_the_longest_token():
         "123",
         "4",
     ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rwkv_gives_the_same_tokens_compiled_and_by_words(seed):
+    """Long texts are cut by a compiled search, short ones word by word: the same ids, also of bytes without text."""
+    tokenizer, r = tokenizer_of("rwkv"), random.Random(seed)
+    for _ in range(20):
+        text = with_specials(r, random_text(r), ["there", "  the", "\n\n", "你", "\udce4\udcbd"])
+        assert not text or tokenizer._compiled(text) == tokenizer._by_words(text), text
+    long = "".join(random_text(r) for _ in range(3000))
+    assert len(long) > LONG and tokenizer.encode(long) == tokenizer._by_words(long)
+
+
+def test_rwkv_says_which_byte_has_no_token_however_long_the_text():
+    """Without byte tokens and without an unknown token, a text that needs one is refused either way."""
+    tokenizer = load_tokenizer(own.rwkv(all_bytes=False))
+    for text in ("théa", "théa" * LONG):
+        with pytest.raises(TokenizerError, match="no token for the byte 0xc3"):
+            tokenizer.encode(text)
+    known = load_tokenizer(own.rwkv(all_bytes=False, unknown_token_id=0))
+    assert known.encode("théa" * LONG) == known.encode("théa") * LONG
 
 
 def test_plamo2_finds_the_cheapest_way():

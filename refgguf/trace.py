@@ -162,9 +162,7 @@ class Trace(Mapping[str, np.ndarray]):
         arrays = {name: np.ascontiguousarray(value) for name, value in self._values.items()}
         with atomic_output(path) as unfinished:
             if path.suffix == ".safetensors":
-                from safetensors.numpy import save_file
-
-                save_file(arrays, unfinished, metadata=self._metadata())
+                _save_safetensors(arrays, unfinished, self._metadata())
             else:
                 note = np.frombuffer(json.dumps(self._metadata()).encode(), np.uint8)
                 with open(unfinished, "wb") as file:
@@ -291,3 +289,16 @@ def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
             raise TraceError(f"{path}: the file holds no refgguf trace (it has no {METADATA_KEY})")
         note = json.loads(file[METADATA_KEY].tobytes())
         return {name: file[name] for name in file.files if name != METADATA_KEY}, note
+
+
+def _save_safetensors(arrays: Mapping[str, np.ndarray], path: Path, metadata: Mapping[str, str]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file(arrays, path, metadata=metadata)
+    except SafetensorError as error:  # which a full disk becomes there: "… (os error 28)"
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error

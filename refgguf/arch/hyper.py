@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from refgguf.tensor import Tensor
 
 MAX_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
 MAX_CONTEXT = 1 << 40
+BLOCK = re.compile(r"blk\.(\d{1,9})\.")
 MAX_FLOAT = 1e30  # neither it nor its inverse leaves the range of float32
 MAX_SIZE = 1 << 24  # no channel count, head count or vocabulary is larger
 NOTHING = object()
@@ -56,9 +58,13 @@ class HyperParameters:
         self.d_model = self.int("embedding_length", least=1)
         # the last layers of some files predict further tokens ahead and take no part in the model proper
         ahead = self.int("nextn_predict_layers", 0)
-        self.n_layers = self.int("block_count", least=1, most=MAX_LAYERS) - ahead
+        self._n_blocks = self.int("block_count", least=1, most=MAX_LAYERS)
+        self.n_layers = self._n_blocks - ahead
         if self.n_layers < 1:
             raise self.error("block_count", f"leaves no layer besides the {ahead} of nextn_predict_layers")
+        stored = max((int(found[1]) for found in map(BLOCK.match, tensors) if found), default=0)
+        if stored >= self._n_blocks:
+            raise self.error("block_count", f"is {self._n_blocks}, but the file has tensors of blk.{stored}")
         self.trained_context = self.int("context_length", least=1, most=MAX_CONTEXT)
         key = "rope.scaling.original_context_length"
         self.original_context = self.int(key, self.trained_context, least=1, most=MAX_CONTEXT)
@@ -195,7 +201,7 @@ class HyperParameters:
         if not _is_list(value):
             return [check(name, value)] * self.n_layers
         if name not in self._per_layer:
-            if len(value) < self.n_layers:
+            if not self.n_layers <= len(value) <= self._n_blocks:
                 raise self.error(name, f"has {len(value)} values for {self.n_layers} layers")
             self._per_layer[name] = [
                 int(number) if isinstance(number, (bool, np.bool_)) else number

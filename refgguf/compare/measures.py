@@ -1,7 +1,7 @@
 """Measures of how far two tensors, two attention patterns or two predictions lie apart.
 
 `a` is the reference throughout, `b` what is held against it. Everything is computed in float64. Places where both
-are minus infinity (masked scores) do not count.
+are minus infinity (masked scores), or both NaN, do not count.
 
 Source: definitions as in llama.cpp's perplexity tool for the predictions (Kullback–Leibler divergence in nats,
 standard error by the sample variance); Lin 1991 for the Jensen–Shannon divergence.
@@ -13,9 +13,9 @@ import numpy as np
 
 
 def counted(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return both tensors flat, in float64, without the places where both are minus infinity."""
+    """Return both tensors flat, in float64, without the places where both are minus infinity or NaN."""
     a, b = np.asarray(a, np.float64).reshape(-1), np.asarray(b, np.float64).reshape(-1)
-    kept = ~(np.isneginf(a) & np.isneginf(b))
+    kept = ~((np.isneginf(a) & np.isneginf(b)) | (np.isnan(a) & np.isnan(b)))
     return (a, b) if kept.all() else (a[kept], b[kept])
 
 

@@ -82,7 +82,7 @@ def compare_operations(
             name,
             relative_l2(other[name], x),
             largest_difference(other[name], x),
-            np.array_equal(x, other[name]),
+            np.array_equal(x, other[name], equal_nan=x.dtype.kind == "f"),
             tolerance(_steps(model.taps[name], model.taps, other), types, numerics),
             relative_l2(other[name], ours[name]),
         )

@@ -16,6 +16,15 @@ def test_relative_l2_is_the_length_of_the_difference():
     assert measures.relative_l2([0, 0], [0, 0]) == 0
 
 
+def test_not_a_number_in_both_is_no_difference_and_in_one_is():
+    """Where both computed NaN they agree; where only one did, no number says how far apart they are."""
+    nan = float("nan")
+    assert measures.relative_l2([3, nan, 4], [3, nan, 9]) == 1
+    assert measures.largest_difference([nan, 2], [nan, 5]) == 3
+    assert not np.isfinite(measures.relative_l2([3, nan], [3, 4]))
+    assert not np.isfinite(measures.relative_l2([3, 4], [3, nan]))
+
+
 def test_cosine():
     """Parallel 1, orthogonal 0, opposite -1, undefined against zero."""
     assert measures.cosine([1, 2], [2, 4]) == pytest.approx(1)

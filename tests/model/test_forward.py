@@ -151,6 +151,8 @@ def change(**changes):
         (change(embedding_length=64), errors.ShapeMismatchError, r"token_embd\.weight has shape \(40, 48\)"),
         (change(feed_forward_length=57), errors.ShapeMismatchError, r"ffn_gate\.weight has shape"),
         (change(feed_forward_length=[56, 56]), errors.HyperParameterError, "2 values for 3 layers"),
+        (change(feed_forward_length=[56] * 4), errors.HyperParameterError, "4 values for 3 layers"),
+        (change(block_count=2), errors.HyperParameterError, "is 2, but the file has tensors of blk.2"),
         (change(attention__head_count=5), errors.HyperParameterError, "no multiple"),
         (change(attention__head_count=0), errors.HyperParameterError, "between 1"),
         (change(attention__head_count_kv=3), errors.HyperParameterError, "no multiple of head_count_kv"),

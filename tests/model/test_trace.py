@@ -13,6 +13,11 @@ import refgguf
 from refgguf import errors
 from tests.support.models import TOKENS
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 
 @pytest.fixture
 def trace(llama_model):
@@ -89,6 +94,20 @@ def test_saving_fails_clearly_and_leaves_nothing(trace, tmp_path):
     with pytest.raises(errors.OutputError, match="does not exist"):
         trace.save(tmp_path / "nowhere" / "trace.npz")
     assert list(tmp_path.glob("trace*")) == []
+
+
+@pytest.mark.skipif(resource is None, reason="the system cannot limit the size of files")
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_a_disk_that_fills_up_is_one_error_and_leaves_nothing(trace, tmp_path, suffix):
+    """The library that writes meets the end of the disk (here a limit on file sizes): one sentence, no file."""
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(errors.OutputError, match=r"trace.*cannot be written, file too large"):
+            trace.save(tmp_path / f"trace{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["llama.gguf"]  # the model itself
 
 
 def written(tmp_path, note, arrays=None):

@@ -8,7 +8,9 @@ import numpy as np
 
 from refgguf.taps import Tap
 from refgguf.trace import TracedTensor
+from refgguf.viz.error_figures import block_error, pair_at
 from refgguf.viz.scene.build import Scene
+from refgguf.viz.scene.errors import ErrorPlane
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.state import ShownFile
 
@@ -103,9 +105,23 @@ def hit_words(scene: Scene, hit: Hit) -> str:
     if isinstance(scene.shown, ShownFile):
         tensor = scene.shown.file[box.plane.tap]
         value = "cannot be decoded" if hit.value is None else f"{hit.value:.6g}"
+        if isinstance(box.plane, ErrorPlane):
+            value = error_words(box.plane, hit)
         place = ", ".join(str(i) for i in hit.index or ())
         return f"{tensor.name}   {' × '.join(f'{n:,}' for n in tensor.shape)}   {tensor.type}   [{place}]   =   {value}"
     tensor = scene.shown.trace.tensor(box.plane.tap)
     if hit.index is None:
         return f"{tensor.name}, {box.title}: not computed, the token went to other experts"
     return f"{tensor.name}   {place_words(tensor, hit.index, scene.shown.trace.token_texts)}   =   {hit.value:.6g}"
+
+
+def error_words(plane: ErrorPlane, hit: Hit) -> str:
+    """Say in one line what quantization made of a weight: both values, the error, and that of its block."""
+    pair, block = pair_at(plane, hit.row, hit.col), block_error(plane, hit.row, hit.col)
+    if pair is None or block is None or hit.value is None:
+        return "nothing to compare with"
+    ours, theirs = pair
+    return (
+        f"{ours:.6g}   reference {theirs:.6g}   error {ours - theirs:+.3g}, {hit.value:.1%} of the tensor's RMS"
+        f"   block {block.rms:.3g} RMS, {block.relative:.1%}"
+    )

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from refgguf.errors import RefggufError
 from refgguf.trace import TracedTensor
+from refgguf.viz.error_figures import block_error, error_figures, pair_at
 from refgguf.viz.inspect import Statistics, names_of, place_words, shape_words, statistics
 from refgguf.viz.scene.build import Scene
+from refgguf.viz.scene.errors import ErrorPlane
 from refgguf.viz.scene.overlay import number
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.scene.predictions import percent, quoted
@@ -54,7 +56,11 @@ def value_page(scene: Scene, hit: Hit, weights: Mapping) -> str:
     if isinstance(scene.shown, ShownFile):
         place = ", ".join(str(i) for i in hit.index or ())
         said = "cannot be decoded" if hit.value is None else f"{hit.value:.6g}"
-        return f"<p>[{place}]<br>{_large(said)}</p>{_block_page(scene.shown.file[box.plane.tap], scene, hit)}"
+        if isinstance(box.plane, ErrorPlane):
+            said = "nothing to compare with" if hit.value is None else f"{hit.value:.2%} of the RMS"
+        errors = _error_here(box.plane, hit) if isinstance(box.plane, ErrorPlane) else ""
+        block = _block_page(scene.shown.file[box.plane.tap], scene, hit)
+        return f"<p>[{place}]<br>{_large(said)}</p>{errors}{block}"
     if hit.index is None:
         return NOTHING_HERE
     trace = scene.shown.trace
@@ -92,6 +98,8 @@ def figures_of(scene: Scene, hit: Hit) -> tuple[Statistics | None, str]:
             (number(float(values[at])), f"row {plane.first + at[0]:,}, column {at[1]:,}") for at in places
         ]
         words += _titled("farthest out", rows)
+    if isinstance(plane, ErrorPlane):
+        words = _error_page(plane) + words
     return found, words
 
 
@@ -105,6 +113,50 @@ def _weight_head(shown: ShownFile, name: str) -> str:
         f"{html.escape(tensor.type)}, {bits}{tensor.nbytes:,} bytes, at byte {tensor.offset:,} of the file</p>"
         f"{_line('makes', ', '.join(used))}"
     )
+
+
+def _error_page(plane: ErrorPlane) -> str:
+    """Return the figures of quantization of what was hit: RMS, relative error, SNR, worst place, worst blocks."""
+    found = error_figures(plane)
+    if found is None:
+        return "<p>the reference has nothing to compare it with</p>"
+    kind = html.escape(f"{plane.tensor.type} against {plane.reference.type}")
+    if not found.rms:
+        return f"<p>error of quantization, {kind}: none</p>"
+    row, col = found.worst
+    pair = f"{number(found.ours)} for {number(found.theirs)}"
+    rows = [
+        ("RMS error", number(found.rms)),
+        ("relative error", f"{found.relative:.3%}"),
+        ("signal to noise", f"{found.decibels:.1f} dB"),
+        ("mean error", number(found.mean)),
+        ("worst", f"{number(found.ours - found.theirs)} at row {row:,}, column {col:,}: {pair}"),
+        ("median block", f"{number(found.median_block)} RMS"),
+    ]
+    blocks = [
+        (f"{number(b.rms)} RMS", f"row {b.row:,}, columns {b.first:,} … {b.end - 1:,}, {b.relative:.1%}")
+        for b in found.blocks
+    ]
+    part = f"<p>of {found.n_rows:,} of {found.n_all:,} rows</p>" if found.n_rows < found.n_all else ""
+    return _titled(f"error of quantization, {kind}", rows) + part + _titled("worst blocks", blocks)
+
+
+def _error_here(plane: ErrorPlane, hit: Hit) -> str:
+    """Return what quantization made of the weight that was hit, and of its block."""
+    pair, block = pair_at(plane, hit.row, hit.col), block_error(plane, hit.row, hit.col)
+    if pair is None or block is None:
+        return ""
+    ours, theirs = pair
+    rows = [
+        ("weight", f"{ours:.8g}"),
+        ("reference", f"{theirs:.8g}"),
+        ("error", number(ours - theirs)),
+        (
+            "its block",
+            f"{number(block.rms)} RMS, {block.relative:.1%}, columns {block.first:,} … {block.end - 1:,}",
+        ),
+    ]
+    return _table(rows)
 
 
 def _block_page(tensor, scene: Scene, hit: Hit) -> str:

@@ -75,16 +75,18 @@ class Anatomy:
         embeddings: what tokens start as; the first is the head of the spine, the others are added to it.
         layers: in order.
         logits: scores of the next token, or None.
+        ends: what an encoder makes of the whole text: the pooled vector, scores of classes.
     """
 
     embeddings: tuple[str, ...]
     layers: tuple[LayerAnatomy, ...]
     logits: str | None
+    ends: tuple[str, ...] = ()
 
     def drawn(self) -> tuple[str, ...]:
         """Return the names of all taps that are drawn."""
         names = [*self.embeddings, *(n for layer in self.layers for n in layer.names())]
-        return tuple(names) if self.logits is None else (*names, self.logits)
+        return (*names, *self.ends) if self.logits is None else (*names, *self.ends, self.logits)
 
     def needed(self) -> tuple[str, ...]:
         """Return the names of all taps whose values the picture needs."""
@@ -109,13 +111,14 @@ def anatomy_of(
             by_layer.setdefault(tap.layer, {})[name] = tap
     embeddings = tuple(n for n, t in have.items() if t.kind == "embedding" and t.layer is None)
     embeddings = tuple(n for n in embeddings if not any(n in taps[m].inputs for m in embeddings))
-    logits = [n for n, t in have.items() if t.kind == "logits" and t.layer is None]
+    ends = tuple(n for n, t in have.items() if t.layer is None and t.axes[:1] == ("text",))
+    logits = [n for n, t in have.items() if t.kind == "logits" and t.layer is None and n not in ends]
     known = set(embeddings)
     found = []
     for layer in sorted(by_layer):
         found.append(_layer(layer, by_layer[layer], taps, known))
         known.update(found[-1].spine)
-    return Anatomy(embeddings, tuple(found), logits[-1] if logits else None)
+    return Anatomy(embeddings, tuple(found), logits[-1] if logits else None, ends)
 
 
 def _layer(

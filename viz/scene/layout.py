@@ -79,6 +79,8 @@ class _Layout:
         self._embeddings()
         for layer in self.anatomy.layers:
             self._layer(layer)
+        for name in self.anatomy.ends:
+            self._end(name)
         if self.anatomy.logits:
             self._logits(self.anatomy.logits)
         pieces = self.stage.finish()
@@ -287,6 +289,28 @@ class _Layout:
         return zone
 
     # ---- the end
+
+    def _end(self, name: str) -> None:
+        """Put what an encoder makes of the whole text behind the stream: a vector, or scores of classes."""
+        values, start, letter = self.values[name], self._right() + 4.0, self.units.letter
+        height = min(self.height * 0.3, 5.0)
+        width = max(values.shape[1] * self.units.channel, 5.0)
+        before, tap = self.current, self.taps[name]
+        plane = cut(name, tap.axes, values)
+        x = start + 6.0
+        box = self.stage.box(
+            plane, tap.kind, "pooled", x=x, y=-height / 2, size=(width, height), title=tap.meaning
+        )
+        if before is not None:
+            line = [(self.stage[before].right, 0), (x - 0.15, 0)]
+            self.stage.connect([(before, box)], line, radius=THICK, start="residual")
+        self.stage.text(
+            name.replace("_", " "), x, height / 2 + 1.2, letter, tone="ink", bold=True, align="left"
+        )
+        size = f"{values.shape[1]:,} {tap.axes[-1].replace('d_model', 'channels').replace('label', 'labels')}"
+        self.stage.text(size, x, -height / 2 - letter, letter * 0.7, align="left")
+        self.current = box
+        self.card_edges.append((start, x + width + 2.0))
 
     def _logits(self, name: str) -> None:
         last = max((t.layer for t in self.taps.values() if t.layer is not None), default=-1)

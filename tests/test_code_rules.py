@@ -58,6 +58,22 @@ def test_no_decision_by_tensor_type_outside_kernels(source: Source):
             assert not constants & quantized, f"{source.label}:{node.lineno} decides by tensor type"
 
 
+@every_module
+def test_nothing_that_is_drawn_is_random(source: Source):
+    """The viewer names no source of random numbers, but for the next token that is drawn at a temperature."""
+    if not source.name.startswith("refgguf.viz") or source.name == "refgguf.viz.session":
+        return
+    sources_of_chance = {"random", "default_rng", "RandomState", "urandom", "uuid4", "secrets", "shuffle"}
+    for node in ast.walk(source.tree):
+        named = {
+            *([node.id] if isinstance(node, ast.Name) else []),
+            *([node.attr] if isinstance(node, ast.Attribute) else []),
+            *([a.name.split(".")[0] for a in node.names] if isinstance(node, ast.Import) else []),
+            *([str(node.module)] if isinstance(node, ast.ImportFrom) else []),
+        }
+        assert not named & sources_of_chance, f"{source.label}:{node.lineno} names a source of chance"
+
+
 def test_no_place_of_a_developers_machine_is_named():
     """Sources and documents name no absolute folder of the machine they were written on."""
     for path in [*ROOT.glob("*.md"), *(source.path for source in sources())]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 from typing import TYPE_CHECKING
 
 from refgguf.errors import RefggufError
@@ -71,7 +73,19 @@ def value_page(scene: Scene, hit: Hit, weights: Mapping) -> str:
     how = (
         _sum_words(parts) if parts else _computed_from(ingredients_of(trace, tensor.name, hit.index, weights))
     )
-    return f"<p>{place}<br>{_large(f'{hit.value:.6g}')}</p>{keys}{how}"
+    word = _word_of(scene, tensor, hit.index)
+    return f"<p>{place}{word}<br>{_large(f'{hit.value:.6g}')}</p>{keys}{how}"
+
+
+def _word_of(scene: Scene, tensor: TracedTensor, index: tuple[int, ...]) -> str:
+    """Return the word that a score is of, and its probability at that token; "" for other tensors."""
+    if tensor.kind != "logits" or tensor.axes[-1] != "vocab":
+        return ""
+    text_of, entry = scene.shown.text_of, index[-1]
+    scores = tensor.values[index[:-1]].astype(np.float64)
+    share = float(np.exp(scores[entry] - np.logaddexp.reduce(scores)))
+    text = quoted(text_of(entry)) if text_of else f"#{entry}"
+    return html.escape(f" {text}, probability {percent(share)}")
 
 
 def figures_of(scene: Scene, hit: Hit) -> tuple[Statistics | None, str]:
@@ -107,11 +121,13 @@ def _weight_head(shown: ShownFile, name: str) -> str:
     tensor = shown.file[name]
     shape = " × ".join(f"{n:,}" for n in tensor.shape)
     bits = f"{tensor.bits_per_value:.4g} bits a weight, " if tensor.bits_per_value else ""
-    used = [t.name for t in shown.taps.values() if tensor.name in t.weights]
+    used = [t for t in shown.taps.values() if tensor.name in t.weights]
+    names = [(word, f"<code>{html.escape(n)}</code>") for t in used[:1] for word, n in names_of(t)]
     return (
         f"<h3 style='margin:0'>{html.escape(tensor.name)}</h3><p><b>{shape}</b><br>"
         f"{html.escape(tensor.type)}, {bits}{tensor.nbytes:,} bytes, at byte {tensor.offset:,} of the file</p>"
-        f"{_line('makes', ', '.join(used))}"
+        f"{_line('makes', ', '.join(t.name for t in used))}"
+        f"{_table(names) if len(names) > 1 else ''}{_line('how', used[0].formula if used else '')}"
     )
 
 

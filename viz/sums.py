@@ -94,6 +94,11 @@ def ingredients_of(
             found.append(Term(source, float(trace[source][index])))
     for source in tensor.weights:
         weight = (weights or {}).get(source)
+        if weight is not None and not tensor.inputs and len(weight.shape) == 2 and tensor.axes[0] == "token":
+            row = trace.tokens[index[0]]  # looked up rather than computed
+            if row < weight.shape[0] and weight.shape[1:] == tensor.values.shape[1:]:
+                value = weight.dequantize(row).reshape(-1)[index[-1]]
+                found.append(Term(f"{source}[{row}, {index[-1]}]", float(value)))
         if weight is not None and weight.shape == tensor.values.shape[-1:]:
             found.append(Term(f"{source}[{index[-1]}]", float(weight.dequantize().reshape(-1)[index[-1]])))
     return found

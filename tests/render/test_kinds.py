@@ -27,7 +27,7 @@ from tests.support.encoders import ENCODERS
 from tests.support.testdata import data_file
 
 pytestmark = [pytest.mark.render, pytest.mark.testdata]
-SIZE = (520, 400)
+SIZE = (640, 480)
 PROBES = 20  # pixels across and down that are looked at in each picture
 BESIDE = 3  # pixels from a cell's border
 # what must be in the picture of each model, so that a role that is drawn no more is missed
@@ -104,13 +104,13 @@ def assert_true(scene: Scene, value, least: int = 4) -> None:
 
 
 def compared(scene: Scene, number: int, value) -> tuple[int, int]:
-    """Count pixels inside a box's cells with the colour of the value picked there, and others (under tubes or words)."""
+    """Count pixels inside a box's cells with the colour of the value picked there, and others (under tubes, words)."""
     box = scene.pieces.boxes[number]
     rows, cols = box.plane.shape
-    patch = np.array(box.size) * [min(12 / cols, 1.0), min(8 / rows, 1.0), 1.0]  # its first cells
+    patch = np.array(box.size) * [min(6 / cols, 1.0), min(4 / rows, 1.0), 1.0]  # its first cells
     corner = np.add(box.origin, (0.0, box.size[1] - patch[1], 0.0))
     points = corner + patch * np.array([(i, j, 1.0) for i in (0, 1) for j in (0, 1)])
-    camera = camera_on(points if cols > 12 or rows > 8 else outline_points(scene.pieces, [box]), SIZE)
+    camera = camera_on(points if cols > 6 or rows > 4 else outline_points(scene.pieces, [box]), SIZE)
     look = look_from(scene, SIZE, camera)
     assert (look.atlas.steps[number] == 1).all() or getattr(box.plane, "uniform", False)
     picture = offscreen.render(look, samples=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from refgguf.errors import InputError, OutputError
 from refgguf.output import atomic_output, check_output
 from refgguf.viz.render.offscreen import canvas, draw_tiles
 from refgguf.viz.scene.build import Look
+from refgguf.viz.scene.overlay import Overlay
+from refgguf.viz.scene.parts import Label
 from refgguf.viz.state import Shown
 from refgguf.viz.steps import steps_of
 
@@ -26,6 +28,8 @@ TURN_FRAMES = 48
 STEP_MS, TURN_MS = 480, 70  # milliseconds for a frame
 HOLD_MS = 1600  # for the whole scene at the end of the steps
 MOST_COLOURS = 255
+LETTER = 0.6  # mean width of a bold letter in ems
+SEEN_FRAMES = 6  # that the palette of a GIF is made from
 
 
 def check_animation(path: str | os.PathLike[str]) -> None:
@@ -57,6 +61,7 @@ def frames(look: Look, motion: str) -> Iterator[tuple[np.ndarray, int]]:
         NoGLError: there is no OpenGL.
     """
     canvas().set_current()
+    from refgguf.viz.render.labels import Labels
     from refgguf.viz.render.renderer import Renderer
 
     renderer = Renderer(look)
@@ -78,11 +83,27 @@ def frames(look: Look, motion: str) -> Iterator[tuple[np.ndarray, int]]:
         renderer.slabs.set_styles(styles)
         renderer.tubes.set_glow(step.routes)
         renderer.focus = 1.0
+        renderer.words = Labels(
+            [*look.overlay.labels, _caption(step.words, look.overlay, look.size)], look.scene.theme
+        )
         yield draw_tiles(renderer), STEP_MS
     renderer.slabs.set_styles(renderer.plain_styles())
     renderer.tubes.set_glow(())
     renderer.focus = 0.0
+    renderer.words = Labels(look.overlay.labels, look.scene.theme)
     yield draw_tiles(renderer), HOLD_MS
+
+
+def _caption(words: str, overlay: Overlay, size: tuple[int, int]) -> Label:
+    """Write what happens in a step above the title; at the upper left where there is none."""
+    height = max(20 * min(size[0] / 1920, size[1] / 1080), 11.0)
+    place = 1.6 * height, size[1] - 2.2 * height
+    if overlay.covers:
+        left, top, _, _ = min(overlay.covers, key=lambda cover: cover[1])
+        place = max(left + 1.7 * height, place[0]), size[1] - top + 0.2 * height
+    fits = int((size[0] - place[0] - height) / (LETTER * height))
+    words = words if len(words) <= fits else f"{words[: fits - 1].rstrip()}…"
+    return Label(words, (*place, 0.0), height, "left", "ink", bold=True)
 
 
 def save_animation(moving: Iterator[tuple[np.ndarray, int]], path: str | os.PathLike[str]) -> int:
@@ -100,9 +121,10 @@ def save_animation(moving: Iterator[tuple[np.ndarray, int]], path: str | os.Path
         return _save_mp4(moving, path)
     pictures, times = [], []
     for picture, milliseconds in moving:
-        image = Image.fromarray(picture)
-        pictures.append(image.quantize(MOST_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE))
+        pictures.append(Image.fromarray(picture))
         times.append(milliseconds)
+    palette = _palette(pictures)
+    pictures = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in pictures]
     with atomic_output(path) as unfinished:
         pictures[0].save(
             unfinished,
@@ -114,6 +136,19 @@ def save_animation(moving: Iterator[tuple[np.ndarray, int]], path: str | os.Path
             optimize=True,
         )
     return len(pictures)
+
+
+def _palette(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Return one palette for all frames, so that nothing but what moves changes; the ground keeps its very colour."""
+    few = [pictures[int(i)] for i in np.unique(np.linspace(0, len(pictures) - 1, SEEN_FRAMES).astype(int))]
+    pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in few])
+    # each colour counts once: else most of the palette would be shades of the ground
+    colours = np.unique(pixels >> 2, axis=0).astype(np.uint8) << 2
+    made = Image.fromarray(colours[None]).quantize(MOST_COLOURS - 1, Image.Quantize.MEDIANCUT)
+    ground = pictures[0].getpixel((0, 0))
+    entries = [*made.getpalette()[: 3 * (MOST_COLOURS - 1)], *ground]
+    made.putpalette(entries)
+    return made
 
 
 def _save_mp4(moving: Iterator[tuple[np.ndarray, int]], path: str | os.PathLike[str]) -> int:

@@ -66,8 +66,12 @@ def steps_for(boxes: Sequence[Box], camera: Camera, size: tuple[int, int]) -> np
         & (places[..., 2] > 0).any(0)
     )
     behind = (places[..., 2] <= 0).any(0)
+    # a box that the camera looks along has no place in the picture for all its corners: what is nearest counts
+    near = np.linalg.norm(camera.eye - np.clip(camera.eye, origin, origin + extent), axis=1)
+    unit = size[1] * camera.zoom / (2 * np.tan(np.radians(camera.fov) / 2)) / np.maximum(near, 1e-3)
     wide, tall = (
-        np.where(inside, np.where(behind, max(size), x), np.minimum(x, COARSE)) for x in (wide, tall)
+        np.where(inside, np.where(behind, length * unit, x), np.minimum(x, COARSE))
+        for x, length in ((wide, extent[:, 0]), (tall, extent[:, 1]))
     )
     shape = np.array([b.plane.shape for b in boxes])
     room = np.maximum(np.stack([tall, wide], axis=1) / PIXELS_PER_CELL, FEWEST)

@@ -147,7 +147,7 @@ def _corner(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequenc
     for note in reversed(notes):
         pen.text(note, beside, y, 13, align="left")
         y += 20 * s
-    y += (6 if pen.small else 12) * s if notes else 0.0
+    y += (16 if pen.small else 12) * s if notes else 0.0
     y = _legends(pen, scales, left, y, per_row)
     pen.overlay.covers.append((min(left, beside) - 30 * s, pen.height - y, pen.width, pen.height))
     y += (10 if pen.small else 22) * s

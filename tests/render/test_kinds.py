@@ -28,7 +28,7 @@ from tests.support.testdata import data_file
 
 pytestmark = [pytest.mark.render, pytest.mark.testdata]
 SIZE = (640, 480)
-PROBES = 20  # pixels across and down that are looked at in each picture
+PROBES = 11  # pixels across and down that are looked at in each picture
 BESIDE = 3  # pixels from a cell's border
 # what must be in the picture of each model, so that a role that is drawn no more is missed
 MODELS = {

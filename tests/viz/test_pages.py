@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import numpy as np
@@ -13,6 +14,7 @@ from refgguf.viz.inspect import N_BINS
 from refgguf.viz.pages import figures_of, head_page, value_page
 from refgguf.viz.scene.build import Scene, build_scene
 from refgguf.viz.scene.picking import Hit
+from refgguf.viz.scene.predictions import percent, quoted
 
 LAYER = 1
 # what a value of each role is explained by: the terms of its sum, or what it was computed from
@@ -98,8 +100,8 @@ def test_a_score_names_its_word(model, run):
     best = int(logits[-1].argmax())
     share = np.exp(logits[-1][best] - np.logaddexp.reduce(logits[-1].astype(float)))
     page = plain(value_page(run, hit_on(run, number, len(logits) - 1, best), model.file.tensors))
-    assert model.token_text(best).strip() in page
-    assert f"probability {share:.0%}" in page
+    assert f"vocab {best}" in page
+    assert html.escape(f"{quoted(model.token_text(best))}, probability {percent(share)}") in page
 
 
 def test_an_embedding_names_the_row_that_it_is(model, run):

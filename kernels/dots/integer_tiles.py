@@ -16,9 +16,9 @@ lanes. Whole numbers may be added in any order; the float operations are the one
     a record of signs     32 signed bytes
       weights             rows x 32 B, then 8 factors
       activations         tokens x 32 B, then 8 factors
-    a record of words     32 values, or 256 with their scales multiplied in
-      weights             steps x rows x (even 16 x int16, odd 16 x int16), then 8 factors
-      activations         steps x tokens x (even, odd), then 8 factors
+    a record of words     256 values in eight steps, their scales multiplied in
+      weights             8 x rows x (even 16 x int16, odd 16 x int16), then 8 factors
+      activations         8 x tokens x (even, odd), then 8 factors
       even, odd           values 0 1 4 5 8 9 …, values 2 3 6 7 10 11 …
 
 The 128 bytes with sums hold, a row or token, 16 words for the sums of 16 activations each; or, where minima have
@@ -57,22 +57,14 @@ MINIMA = 4  # lanes of minima
 BYTES_GROUP = TILE_ROWS * (STEP + SUMS)
 BYTES_WEIGHTS = GROUPS * BYTES_GROUP + SUMS_ROOM + 2 * FACTORS
 BYTES_X = GROUPS * TILE_TOKENS * STEP + SUMS_ROOM + FACTORS
+STEPS = 8  # of 32 values in a record of words
+WORDS_WEIGHTS, WORDS_X = STEPS * TILE_ROWS * STEP + FACTORS, STEPS * TILE_TOKENS * STEP + FACTORS
 SIGNED_WEIGHTS, SIGNED_X = TILE_ROWS * 32 + FACTORS, TILE_TOKENS * 32 + FACTORS
 
 _I16X16, _I32X8, _F32X8 = (
     vector(element, lanes).llvm for element, lanes in (("i16", 16), ("i32", 8), ("f32", 8))
 )
 _I8X32 = vector("i8", 32).llvm
-
-
-def words_weights(steps: int) -> int:
-    """Return the bytes of a record of words for a group of rows."""
-    return steps * TILE_ROWS * STEP + FACTORS
-
-
-def words_x(steps: int) -> int:
-    """Return the bytes of a record of words for a group of tokens."""
-    return steps * TILE_TOKENS * STEP + FACTORS
 
 
 def _at(builder: ir.IRBuilder, pointer: ir.Value, n_bytes: int) -> ir.Value:
@@ -151,32 +143,24 @@ def _bytes_block(sums: str) -> Callable:
     return emit
 
 
-def _words_block(steps: int) -> Callable:
-    """Return what emits a record of words."""
+def _words_block(builder: ir.IRBuilder, w: ir.Value, x: ir.Value) -> list[list[tuple[ir.Value, int]]]:
+    """Emit a record of words."""
 
-    def emit(builder: ir.IRBuilder, w: ir.Value, x: ir.Value) -> list[list[tuple[ir.Value, int]]]:
-        def add(step: ir.Value | None, add_to: Callable) -> None:
-            of_w = w if step is None else _step(builder, w, step, TILE_ROWS * STEP)
-            of_x = x if step is None else _step(builder, x, step, TILE_TOKENS * STEP)
-            rows = [
-                [_read(builder, of_w, row * STEP + more, _I16X16) for more in (0, STEP // 2)]
-                for row in range(TILE_ROWS)
-            ]
-            for token in range(TILE_TOKENS):
-                even, odd = (_read(builder, of_x, token * STEP + more, _I16X16) for more in (0, STEP // 2))
-                for row, (w_even, w_odd) in enumerate(rows):
-                    products = builder.add(
-                        emit_madd_words(builder, w_even, even), emit_madd_words(builder, w_odd, odd)
-                    )
-                    add_to(row * TILE_TOKENS + token, products)
+    def add(step: ir.Value, add_to: Callable) -> None:
+        of_w, of_x = _step(builder, w, step, TILE_ROWS * STEP), _step(builder, x, step, TILE_TOKENS * STEP)
+        rows = [
+            [_read(builder, of_w, row * STEP + more, _I16X16) for more in (0, STEP // 2)]
+            for row in range(TILE_ROWS)
+        ]
+        for token in range(TILE_TOKENS):
+            even, odd = (_read(builder, of_x, token * STEP + more, _I16X16) for more in (0, STEP // 2))
+            for row, (w_even, w_odd) in enumerate(rows):
+                products = builder.add(
+                    emit_madd_words(builder, w_even, even), emit_madd_words(builder, w_odd, odd)
+                )
+                add_to(row * TILE_TOKENS + token, products)
 
-        if steps > 1:
-            return [[(each, 0)] for each in _whole_lanes(builder, steps, add)]
-        terms: list[list[tuple[ir.Value, int]]] = [[] for _ in range(PAIRS)]
-        add(None, lambda pair, lanes: terms[pair].append((lanes, 0)))
-        return terms
-
-    return emit
+    return [[(each, 0)] for each in _whole_lanes(builder, STEPS, add)]
 
 
 def _signed_block(builder: ir.IRBuilder, w: ir.Value, x: ir.Value) -> list[list[tuple[ir.Value, int]]]:
@@ -300,8 +284,7 @@ _with_minima = _tile(_bytes_block("minima"), BYTES_WEIGHTS, BYTES_X, 2)
 _four_minima = _tile(_bytes_block("apart"), BYTES_WEIGHTS, BYTES_X, 2, n_minima=4)
 _one_minimum = _tile(_bytes_block("apart"), BYTES_WEIGHTS, BYTES_X, 2, n_minima=1)
 _signed = _tile(_signed_block, SIGNED_WEIGHTS, SIGNED_X, in_registers=True)
-_words = _tile(_words_block(1), words_weights(1), words_x(1), in_registers=True)
-_words_8 = _tile(_words_block(8), words_weights(8), words_x(8))
+_words = _tile(_words_block, WORDS_WEIGHTS, WORDS_X)
 
 tile_totals = tree_sums(PAIRS, LANES)
 
@@ -340,11 +323,5 @@ def signed(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room):
 
 @part
 def words(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room):
-    """Blocks of 32 signed numbers."""
-    _words(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room)
-
-
-@part
-def words_8(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room):
     """Blocks of 256 signed numbers."""
-    _words_8(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room)
+    _words(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -25,12 +26,13 @@ from refgguf.kernels.dots.integer_tiles import (
     SIGNED_WEIGHTS,
     SIGNED_X,
     STEP,
+    STEPS,
     SUMS,
     TILE_ROWS,
     TILE_TOKENS,
+    WORDS_WEIGHTS,
+    WORDS_X,
     tile_totals,
-    words_weights,
-    words_x,
 )
 from refgguf.kernels.dots.placement import byte_pairs, byte_pairs_of_both, load_i16x16, to_i16
 from refgguf.kernels.jit import kernel, part
@@ -128,68 +130,58 @@ def _finish(sums, at, n_minima, factor, out, t, first, end):
             out[token, row] = sums[at + (row - first) * TILE_TOKENS + token - t * TILE_TOKENS]
 
 
-def _pack_bytes(pairs: bool) -> Callable:
-    """Return the kernel that writes activations of blocks of 256 as records of bytes.
+@kernel
+def _pack_bytes(pairs, q, d, sums, out):
+    """Write activations of blocks of 256 as records of bytes.
 
-    Args:
-        pairs: whether the sums are those of 32 activations, two by two, rather than those of 16.
+    `pairs` says whether the sums are those of 32 activations, two by two, rather than those of 16.
     """
-
-    @kernel
-    def pack(q, d, sums, out):
-        n, d_in = q.shape
-        n_blocks = d_in // 256
-        codes, flat_sums = q.reshape(-1), sums.reshape(-1)
-        out[:] = 0
-        for token in range(n):
-            group, place = token // TILE_TOKENS, token % TILE_TOKENS
-            for block in range(n_blocks):
-                to = (group * n_blocks + block) * BYTES_X
-                for g in range(GROUPS):
-                    at = token * d_in + 256 * block + 64 * g
-                    low, high = load_u8x32(codes, at), load_u8x32(codes, at + 32)
-                    store(out, to + (g * TILE_TOKENS + place) * STEP, byte_pairs_of_both(low, high, 0))
-                    store(out, to + (g * TILE_TOKENS + place) * STEP + 32, byte_pairs_of_both(low, high, 1))
-                to += GROUPS * TILE_TOKENS * STEP
-                at = (token * n_blocks + block) * 16
-                if pairs:
-                    for i in range(8):
-                        both = np.int16(flat_sums[at + 2 * i] + flat_sums[at + 2 * i + 1])
-                        for row in range(TILE_ROWS):
-                            pair = row * TILE_TOKENS + place
-                            store(out, to + i // 2 * SUMS + 4 * pair + 2 * (i % 2), both)
-                else:
-                    store(out, to + place * SUMS, load_i16x16(flat_sums, at))
-                to += BYTES_X - FACTORS - GROUPS * TILE_TOKENS * STEP
-                for row in range(TILE_ROWS):
-                    store(out, to + 4 * (row * TILE_TOKENS + place), d[token, block])
-
-    return pack
+    n, d_in = q.shape
+    n_blocks = d_in // 256
+    codes, flat_sums = q.reshape(-1), sums.reshape(-1)
+    out[:] = 0
+    for token in range(n):
+        group, place = token // TILE_TOKENS, token % TILE_TOKENS
+        for block in range(n_blocks):
+            to = (group * n_blocks + block) * BYTES_X
+            for g in range(GROUPS):
+                at = token * d_in + 256 * block + 64 * g
+                low, high = load_u8x32(codes, at), load_u8x32(codes, at + 32)
+                store(out, to + (g * TILE_TOKENS + place) * STEP, byte_pairs_of_both(low, high, 0))
+                store(out, to + (g * TILE_TOKENS + place) * STEP + 32, byte_pairs_of_both(low, high, 1))
+            to += GROUPS * TILE_TOKENS * STEP
+            at = (token * n_blocks + block) * 16
+            if pairs:
+                for i in range(8):
+                    both = np.int16(flat_sums[at + 2 * i] + flat_sums[at + 2 * i + 1])
+                    for row in range(TILE_ROWS):
+                        pair = row * TILE_TOKENS + place
+                        store(out, to + i // 2 * SUMS + 4 * pair + 2 * (i % 2), both)
+            else:
+                store(out, to + place * SUMS, load_i16x16(flat_sums, at))
+            to += BYTES_X - FACTORS - GROUPS * TILE_TOKENS * STEP
+            for row in range(TILE_ROWS):
+                store(out, to + 4 * (row * TILE_TOKENS + place), d[token, block])
 
 
-def _pack_words(steps: int) -> Callable:
-    """Return the kernel that writes activations as records of words of 32 * steps values."""
-    n_bytes = words_x(steps)
-
-    @kernel
-    def pack(q, d, sums, out):
-        n, d_in = q.shape
-        n_blocks = d_in // (32 * steps)
-        codes = q.reshape(-1)
-        out[:] = 0
-        for token in range(n):
-            group, place = token // TILE_TOKENS, token % TILE_TOKENS
-            for block in range(n_blocks):
-                to = (group * n_blocks + block) * n_bytes
-                for step in range(steps):
-                    values = load_u8x32(codes, token * d_in + 32 * (block * steps + step))
-                    at = to + (step * TILE_TOKENS + place) * STEP
-                    store(out, at, to_i16(byte_pairs(values, 0)))
-                    store(out, at + 32, to_i16(byte_pairs(values, 1)))
-                for row in range(TILE_ROWS):
-                    store(out, to + n_bytes - FACTORS + 4 * (row * TILE_TOKENS + place), d[token, block])
-
-    return pack
+@kernel
+def _pack_words(q, d, sums, out):
+    """Write activations of blocks of 256 as records of words."""
+    n, d_in = q.shape
+    n_blocks = d_in // 256
+    codes = q.reshape(-1)
+    out[:] = 0
+    for token in range(n):
+        group, place = token // TILE_TOKENS, token % TILE_TOKENS
+        for block in range(n_blocks):
+            to = (group * n_blocks + block) * WORDS_X
+            for step in range(STEPS):
+                values = load_u8x32(codes, token * d_in + 256 * block + 32 * step)
+                at = to + (step * TILE_TOKENS + place) * STEP
+                store(out, at, to_i16(byte_pairs(values, 0)))
+                store(out, at + 32, to_i16(byte_pairs(values, 1)))
+            for row in range(TILE_ROWS):
+                store(out, to + WORDS_X - FACTORS + 4 * (row * TILE_TOKENS + place), d[token, block])
 
 
 @kernel
@@ -245,28 +237,26 @@ def _unpack_bytes(type_size: int, group: Callable, rest: Callable, pairs: bool) 
     return unpack
 
 
-def _unpack_words(type_size: int, steps: int, step: Callable, scale: Callable) -> Callable:
-    n_bytes = words_weights(steps)
-
+def _unpack_words(type_size: int, step: Callable, scale: Callable) -> Callable:
     @kernel
     def unpack(raw, first, end, out):
         row_bytes = raw.shape[1]
         n_blocks = row_bytes // type_size
         flat = raw.reshape(-1)
         if (end - first) % TILE_ROWS:
-            out[(end - first) // TILE_ROWS * n_blocks * n_bytes :] = 0
+            out[(end - first) // TILE_ROWS * n_blocks * WORDS_WEIGHTS :] = 0
         for row in range(end - first):
             place = row % TILE_ROWS
             for block in range(n_blocks):
                 at = (first + row) * row_bytes + block * type_size
-                to = (row // TILE_ROWS * n_blocks + block) * n_bytes
-                for s in range(steps):
+                to = (row // TILE_ROWS * n_blocks + block) * WORDS_WEIGHTS
+                for s in range(STEPS):
                     even, odd = step(flat, at, s)
                     store(out, to + (s * TILE_ROWS + place) * STEP, even)
                     store(out, to + (s * TILE_ROWS + place) * STEP + 32, odd)
                 d = scale(flat, at)
                 for token in range(TILE_TOKENS):
-                    store(out, to + n_bytes - FACTORS + 4 * (place * TILE_TOKENS + token), d)
+                    store(out, to + WORDS_WEIGHTS - FACTORS + 4 * (place * TILE_TOKENS + token), d)
 
     return unpack
 
@@ -292,7 +282,6 @@ def _unpack_signed(type_size: int, codes: Callable, scale: Callable) -> Callable
     return unpack
 
 
-_SUMS_OF_16, _SUMS_OF_32 = _pack_bytes(False), _pack_bytes(True)
 _BYTES = {
     tile: _walk(tile, 256, BYTES_WEIGHTS, BYTES_X, n_minima)
     for tile, n_minima in (
@@ -302,10 +291,8 @@ _BYTES = {
         (tiles.bytes_one_minimum, 1),
     )
 }
-_WORDS = {
-    steps: (_pack_words(steps), _walk(tile, 32 * steps, words_weights(steps), words_x(steps)))
-    for steps, tile in ((1, tiles.words), (8, tiles.words_8))
-}
+_WORDS = _walk(tiles.words, 256, WORDS_WEIGHTS, WORDS_X)
+_SIGNED = _walk(tiles.signed, 32, SIGNED_WEIGHTS, SIGNED_X)
 
 
 def bytes_panel(type_size: int, group: Callable, rest: Callable, tile: Callable, n_minima: int = 0) -> Panel:
@@ -321,27 +308,21 @@ def bytes_panel(type_size: int, group: Callable, rest: Callable, tile: Callable,
     """
     pairs = n_minima > 0
     unpack = _unpack_bytes(type_size, group, rest, pairs)
-    pack = _SUMS_OF_32 if pairs else _SUMS_OF_16
-    return Panel(256, BYTES_WEIGHTS, BYTES_X, unpack, pack, _BYTES[tile], n_minima)
+    return Panel(256, BYTES_WEIGHTS, BYTES_X, unpack, partial(_pack_bytes, pairs), _BYTES[tile], n_minima)
 
 
-def words_panel(type_size: int, steps: int, step: Callable, scale: Callable, factor: float = 1.0) -> Panel:
-    """Return the panel of a type of signed numbers of 16 bits, scales within a block multiplied in.
+def words_panel(type_size: int, step: Callable, scale: Callable, factor: float = 1.0) -> Panel:
+    """Return the panel of a type of 256 values a block, which times their scales within it fit 16 bits.
 
     Args:
         type_size: bytes in a block.
-        steps: 32 values each; a block has 1 or 8.
         step: part `(flat, at, s) -> (i16x16, i16x16)`: values 32 s … 32 s + 31 of the block at byte `at`, in the order
             of `byte_pairs`.
         scale: part `(flat, at) -> float32`, the block's scale.
         factor: what the sum of the lanes is multiplied with in the end.
     """
-    pack, multiply = _WORDS[steps]
-    unpack = _unpack_words(type_size, steps, step, scale)
-    return Panel(32 * steps, words_weights(steps), words_x(steps), unpack, pack, multiply, factor=factor)
-
-
-_SIGNED = _walk(tiles.signed, 32, SIGNED_WEIGHTS, SIGNED_X)
+    unpack = _unpack_words(type_size, step, scale)
+    return Panel(256, WORDS_WEIGHTS, WORDS_X, unpack, _pack_words, _WORDS, factor=factor)
 
 
 def signed_panel(type_size: int, codes: Callable, scale: Callable) -> Panel:

@@ -11,6 +11,8 @@ import numpy as np
 
 from refgguf.kernels.dots import Dot
 from refgguf.kernels.dots.instructions import add_dot4, lane_sum, narrow_to_i8, pair_sums, third_digit
+from refgguf.kernels.dots.integer_tiles import bytes_less
+from refgguf.kernels.dots.panels import bytes_panel
 from refgguf.kernels.dots.parts import add_picked, add_signed_dot4, finish_lanes, start_lanes
 from refgguf.kernels.dots.placement import (
     half_of,
@@ -37,7 +39,7 @@ from refgguf.kernels.lanes import (
     spread,
     widen,
 )
-from refgguf.kernels.simd import fma, zero_i32x8
+from refgguf.kernels.simd import fma, zero_i16x16, zero_i32x8
 
 # what the two lowest bits of a code mean, to be multiplied with the scale
 FROM_MINUS_ONE = np.array([-1, 0, 1, 2], np.float32)
@@ -131,6 +133,44 @@ def _tq2_0(flat, at, q, d, sums, block, total):
 
 
 @part
+def _ones():
+    """Return scales of 1."""
+    return spread(np.int16(1), zero_i16x16())
+
+
+@part
+def _tq1_0_group(flat, at, g):
+    first, second = load_u8x32(flat, at), load_u8x16(flat, at + 32)
+    if g == 0:
+        low, high = first, first * 3
+    elif g == 1:
+        low, high = first * 9, first * 27
+    elif g == 2:
+        low, high = first * 81, joined(second, second * 3)
+    else:
+        last = repeat_times_powers_of_three(load_u32(flat, at + 48))
+        low, high = joined(second * 9, second * 27), joined(second * 81, last)
+    return third_digit(low), third_digit(high), _ones()
+
+
+@part
+def _tq1_0_rest(flat, at):
+    # the codes count from 1: this is what the sums of 16 activations take off
+    return _ones(), load_half(flat, at + 52), np.float32(0)
+
+
+@part
+def _tq2_0_group(flat, at, g):
+    codes = load_u8x32(flat, at + 32 * (g // 2)) >> (4 * (g % 2))
+    return codes & 3, codes >> 2 & 3, _ones()
+
+
+@part
+def _tq2_0_rest(flat, at):
+    return _ones(), load_half(flat, at + 64), np.float32(0)
+
+
+@part
 def _q1_0_lanes(flat, at, q, y):
     """Return the lane sums of 32 activations, those negative whose bit is 0."""
     activations = load_u8x32(q, y)
@@ -175,12 +215,14 @@ DOTS = (
         exact_rows(256, 54, _tq1_0_exact),
         "Q8_K",
         llama_cpp_rows(54, start_lanes, _tq1_0, finish_lanes),
+        bytes_panel(54, _tq1_0_group, _tq1_0_rest, bytes_less),
     ),
     Dot(
         "TQ2_0",
         exact_rows(256, 66, _tq2_0_exact),
         "Q8_K",
         llama_cpp_rows(66, start_lanes, _tq2_0, finish_lanes),
+        bytes_panel(66, _tq2_0_group, _tq2_0_rest, bytes_less),
     ),
     Dot(
         "Q1_0", exact_rows(128, 18, _q1_0_exact), "Q8_0", llama_cpp_rows(18, start_lanes, _q1_0, finish_lanes)

@@ -109,7 +109,7 @@ def forced(model: Model, other: Trace, *, numerics: str | None = None) -> dict[s
 
     with model.hooks(dict.fromkeys(other.names, replace)):
         ids, target = _texts(other)
-        model.logits(ids, target=target, numerics=numerics)
+        model.trace(ids, (), target=target, numerics=numerics)
     return found
 
 

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import refgguf
+from refgguf.blocks import rope
 from refgguf.cli import call
+from tests.support import archsuite
+from tests.support.encoders import ENCODERS
 from tests.support.models import TinyModel, llama
 
 
@@ -50,6 +53,49 @@ def test_float_and_quantized_models_verify(kind, tmp_path, capsys):
     assert refgguf.load_trace(saved).model["engine"] == "llama.cpp"
     assert call(arguments) == 0
     assert "Rounding explains every difference." in capsys.readouterr().out
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["bert, mean", "bert, labels", "nomic-bert-moe", "t5encoder, ReLU"])
+def test_encoders_verify(name, tmp_path, capsys):
+    """A model that gives vectors is checked like any other, down to the pooled vector, and saved traces are read."""
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    encoder = next(case for case in ENCODERS if case.name == name)
+    path, saved = encoder.write(tmp_path), tmp_path / "theirs.safetensors"
+    ids = ",".join(map(str, encoder.tokens[:6]))
+    assert call(["verify", str(path), "--ids", ids, "--engine", "llama.cpp", "-o", str(saved), "--json"]) == 0
+    for operations in json.loads(capsys.readouterr().out)["numerics"].values():
+        assert operations[-1]["name"].startswith(("pooled", "class_"))
+    assert call(["compare", str(saved), str(path), "--ids", ids]) == 0
+    assert "No tensor differs" in capsys.readouterr().out
+
+
+@pytest.mark.oracle
+@pytest.mark.testdata
+@pytest.mark.skipif(archsuite.folder() is None, reason="REFGGUF_TESTDATA names no folder with the suite")
+@pytest.mark.parametrize(
+    "name", ["llama-moe", "qwen3next-moe", "kimi-linear-moe", "mamba-dense", "rwkv7-dense"]
+)
+def test_every_way_to_mix_tokens_verifies(name, tmp_path, capsys):
+    """Experts, hybrids and recurrent models: no operation lies further from llama.cpp's than rounding explains."""
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    path = archsuite.Case(name, tmp_path / "m.gguf").write()
+    assert call(["verify", str(path), "--ids", "1,5,9,2,7,3", "--engine", "llama.cpp"]) == 0
+    assert capsys.readouterr().out.count("Rounding explains every difference.") == 2
+
+
+@pytest.mark.oracle
+def test_a_wrong_operation_is_marked_and_ends_in_code_1(tmp_path, capsys, monkeypatch):
+    """With RoPE turned the other way, the first operation that rounding does not explain is RoPE, in every layer."""
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    path = wide(None).write(tmp_path / "m.gguf")
+    true = rope.rope_angles
+    monkeypatch.setattr(rope, "rope_angles", lambda *given: (true(*given)[0], -true(*given)[1]))
+    assert call(["verify", str(path), "--ids", "1,2,3", "--engine", "llama.cpp", "--numerics", "exact"]) == 1
+    printed = capsys.readouterr().out
+    assert "The first operation that rounding does not explain: blk.0.attn_q_rope" in printed
+    marked = {line.split()[0] for line in printed.splitlines() if line.endswith("<- differs")}
+    assert marked == {f"blk.{layer}.attn_{part}_rope" for layer in (0, 1) for part in "qk"}
 
 
 @pytest.mark.parametrize(

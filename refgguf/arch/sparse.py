@@ -36,7 +36,14 @@ GATED = {
 # GLM 5.2 has this context, and indexers in layers 0, 1, 2, 6, 10, …, whatever its metadata leaves out
 # (llama.cpp src/models/glm-dsa.cpp)
 SHARING_CONTEXT = 1 << 20
+LEAST_SPREAD = 64  # channels (llama.cpp src/llama-kv-cache.cpp, build_input_k_rot)
 MOST_INDEXER_HEADS, MOST_INDEXER_CHANNELS = 1024, 4096
+
+
+def spread(plain: LightningIndexer) -> LightningIndexer:
+    """Return it with queries and keys spread over as many channels as llama.cpp does: a power of two from 64 on."""
+    largest = plain.d_head & -plain.d_head  # power of two that divides it
+    return replace(plain, d_spread=largest if largest >= LEAST_SPREAD else 0)
 
 
 def indexer(
@@ -102,7 +109,7 @@ def _chooses(hp: HyperParameters, norm: Norm, style: str, own: list[int]) -> Net
     """Return a network of layers with latent attention, whose keys an indexer chooses, and experts."""
     sizes, (turn, growth) = latent_sizes(hp), deepseek_rope(hp)
     scale = growth**2 / sizes["d_head"] ** 0.5
-    selectors = shared_selectors(hp, own, indexer(hp, norm, replace(turn, style=style)))
+    selectors = shared_selectors(hp, own, spread(indexer(hp, norm, replace(turn, style=style))))
     second = after_dense(hp, lambda n: deepseek_experts(hp, n, shares="sigmoid"))
 
     def build(number: int) -> Layer:
@@ -145,7 +152,7 @@ def dots3note(hp: HyperParameters) -> Network:
     """Build it; layers with a window have head sizes and a rank of their own, and no indexer."""
     norm, masks, turn = rms_norm(hp), sliding_masks(hp, 0), rope(hp, "interleaved")
     turn = replace(turn, factors=None)
-    chooses = indexer(hp, KEY_NORM, replace(turn, style="split"))
+    chooses = spread(indexer(hp, KEY_NORM, replace(turn, style="split")))
     second = after_dense(hp, lambda n: deepseek_experts(hp, n, shares="sigmoid"))
 
     def attends(number: int) -> LatentAttention:

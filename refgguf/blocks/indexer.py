@@ -6,8 +6,9 @@ w       = x Ww / √(heads · d_head)          how much each head counts
 scores  = Σ over heads: w · relu(q · k)
 mask    = 1 for the top_k best of the keys that a query may see, all of them where there are no more
 
-llama.cpp turns q and k by a Hadamard matrix besides, which is orthogonal and changes no product. Where scores tie, the
-earlier key is chosen here; llama.cpp leaves that to its sorting.
+In some models q and k are multiplied by a Hadamard matrix besides: it is orthogonal, so products stay, and what is
+large is spread over all channels, where a cache of few bits would lose it. Where scores tie, the earlier key is chosen
+here; llama.cpp leaves that to its sorting.
 """
 
 from __future__ import annotations
@@ -24,16 +25,21 @@ from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.blocks.selector import MASK, Selector
 from refgguf.kernels.ops.attention import attention_scores
 from refgguf.kernels.ops.choice import best
+from refgguf.kernels.ops.hadamard import rotate
 from refgguf.taps import Tap, Word, declare
 
 # products of all small heads with all keys are computed in slices of queries no larger than this
 PRODUCTS_BYTES = 32 << 20
-QUERY = Word("token head d_head", "attention", "queries of the indexer's small heads", "indexer_q")
-TURNED = Word("token head d_head", "attention", "those queries, turned by their position", "indexer_q")
+QUERY = Word("token indexer_head d_head", "attention", "queries of the indexer's small heads", "indexer_q")
+TURNED = Word(
+    "token indexer_head d_head", "attention", "those queries, turned by their position", "indexer_q"
+)
 KEY = Word("token d_head", "attention", "the indexer's key of each token", "indexer_k")
 NORMED = Word("token d_head", "attention", "that key, normed", "indexer_k")
 KEY_TURNED = Word("token d_head", "attention", "that key, turned by its position", "indexer_k")
-WEIGHTS = Word("token head", "attention", "how much each small head counts", "indexer_weights")
+SPREAD = Word("token indexer_head d_head", "attention", "those queries, spread over channels", "indexer_q")
+KEY_SPREAD = Word("token d_head", "attention", "that key, spread over channels", "indexer_k")
+WEIGHTS = Word("token indexer_head", "attention", "how much each small head counts", "indexer_weights")
 SCORES = Word("query key", "attention", "the indexer's score of each key", "indexer_score")
 
 
@@ -49,6 +55,7 @@ class LightningIndexer(Selector):
         top_k: how many keys it chooses for a query.
         norm: norm of its keys.
         rope: position embedding of its queries and keys, or None.
+        d_spread: so many channels at a time are spread by a Hadamard matrix; 0 for not at all.
     """
 
     d_model: int
@@ -58,6 +65,7 @@ class LightningIndexer(Selector):
     top_k: int
     norm: Norm
     rope: Rope | None = None
+    d_spread: int = 0
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
@@ -86,6 +94,13 @@ class LightningIndexer(Selector):
         yield declare("indexer.q", inputs=[short], weights=weights, formula=formula, layer=layer, word=QUERY)
         if self.rope:
             yield self._turn_tap("indexer.q_rope", "indexer.q", TURNED, layer)
+        if self.d_spread:
+            yield self._spread_tap("q", SPREAD, layer)
+
+    def _spread_tap(self, sign: str, word: Word, layer: int) -> Tap:
+        source = f"indexer.{sign}_rope" if self.rope else "indexer.q" if sign == "q" else "indexer.k_norm"
+        formula = f"x · H / √{self.d_spread}; H: Hadamard matrix"
+        return declare(f"indexer.{sign}_rot", inputs=[source], formula=formula, layer=layer, word=word)
 
     def _turn_tap(self, name: str, source: str, word: Word, layer: int) -> Tap:
         weights, formula = self.rope.weights(), self.rope.formula
@@ -105,6 +120,8 @@ class LightningIndexer(Selector):
         )
         if self.rope:
             yield self._turn_tap("indexer.k_rope", "indexer.k_norm", KEY_TURNED, layer)
+        if self.d_spread:
+            yield self._spread_tap("k", KEY_SPREAD, layer)
 
     def _score_taps(self, layer: int, source: str) -> Iterator[Tap]:
         weights = linear_weights("indexer.proj")
@@ -126,6 +143,8 @@ class LightningIndexer(Selector):
     @property
     def _met(self) -> tuple[str, str]:
         """Local names of the taps of the queries and keys that meet."""
+        if self.d_spread:
+            return "indexer.q_rot", "indexer.k_rot"
         return ("indexer.q_rope", "indexer.k_rope") if self.rope else ("indexer.q", "indexer.k_norm")
 
     def new_state(self) -> Rows:
@@ -139,6 +158,8 @@ class LightningIndexer(Selector):
         q = s.tap("indexer.q", q)
         if self.rope:
             q = s.tap("indexer.q_rope", self.rope(q, angles))  # (token, head, d_head)
+        if self.d_spread:
+            q = s.tap("indexer.q_rot", rotate(q, self.d_spread))
         keys = s.state.store(s.n_past, self._keys(x, angles, s))  # (key, d_head)
         scores = rectified(q, keys, self._weights(x, s), s.n_past + np.arange(len(x)))
         scores = s.tap("indexer.scores", scores)  # (query, key)
@@ -148,7 +169,8 @@ class LightningIndexer(Selector):
         """Return the key of each token, (token, d_head)."""
         k = s.tap("indexer.k", s.linear(x, "indexer.attn_k"))
         k = s.tap("indexer.k_norm", self.norm(k, s, "indexer.k_norm"))
-        return s.tap("indexer.k_rope", self.rope(k[:, None], angles)[:, 0]) if self.rope else k
+        k = s.tap("indexer.k_rope", self.rope(k[:, None], angles)[:, 0]) if self.rope else k
+        return s.tap("indexer.k_rot", rotate(k, self.d_spread)) if self.d_spread else k
 
     def _weights(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Return how much each small head counts, (token, head)."""

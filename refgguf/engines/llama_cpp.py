@@ -266,9 +266,12 @@ def _sizes(tap: Tap, model: Model, width: int) -> tuple[int, ...] | None:
         return (width,)
     encoder = model.network.encoder
     network = encoder if encoder and tap.name.startswith(encoder.prefix) else model.network
-    for block in network.layers[tap.layer].blocks if tap.layer is not None else ():
+    layer = network.layers[tap.layer or 0]
+    for block in layer.blocks if tap.layer is not None or tap.axes[1] == "stream" else ():
+        part = getattr(block, "selector", None) or getattr(block, "indexer", None)
         sizes = {
-            "stream": getattr(network, "n_streams", None),
+            "indexer_head": getattr(part, "n_heads", None),
+            "stream": getattr(layer, "n_streams", None),
             "head": getattr(block, "n_heads", None),
             "kv_head": getattr(block, "n_kv_heads", None),
             "slot": getattr(block, "n_used", None),

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import refgguf.arch
-from refgguf.compare.operations import forced
+from refgguf.compare.operations import compare_operations, forced
 from refgguf.trace import Trace
 from tests.support import archsuite, llama_cpp
 from tests.support.archsuite import Case, Jitter
@@ -29,6 +29,11 @@ TOLERANCE = 1e-10
 # a number on the border between two entries of llama.cpp's table of GELU falls to either; how often it is moved by a
 # rounding until it has been on both sides, and in how few tokens that may happen at all
 TRIES, MOST_ON_A_BORDER = 24, 0.25
+# models whose taps have more axes than a token's channels
+CHOOSING = [
+    f"{name}-moe" for name in ("deepseek32", "glm-dsa", "dots3note", "minimax-m3", "hy_v4", "glm5-next")
+]
+CHOOSING += ["deepseek4-moe", "qwen4exp-moe"]
 NUMERICS = "llama.cpp"  # with that table
 
 
@@ -43,7 +48,11 @@ class Moved:
     """Another engine's run, every number of it moved to a neighbour in float32."""
 
     def __init__(self, run: Trace, seed: int):
-        self.run, self.tokens, self.names, self.jitter = run, run.tokens, run.names, Jitter(seed)
+        self.run, self.jitter = run, Jitter(seed)
+
+    def __getattr__(self, name: str) -> object:
+        """Return what the run itself knows."""
+        return getattr(self.run, name)
 
     def __getitem__(self, name: str) -> np.ndarray:
         values = self.run[name]
@@ -61,18 +70,35 @@ def by_token(found: np.ndarray, expected: np.ndarray, axes: tuple[str, ...]) -> 
     return ((found - expected) ** 2).sum(axis=1) / max((expected**2).sum() / len(expected), 1e-300)
 
 
+def case_of(name: str, folder: Path) -> Case:
+    """Return a model of the suite, written; skip the test where that or llama.cpp is not at hand."""
+    if importlib.util.find_spec("llama_cpp") is None:
+        pytest.skip("llama-cpp-python is not installed")
+    if archsuite.folder() is None:
+        pytest.skip("REFGGUF_TESTDATA is not set")
+    case = Case(name, folder / "model.gguf")
+    case.write()
+    return case
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_llama_cpp_s_own_run_fits_the_taps(name, tmp_path):
+    """Its tensors have our shapes where keys are chosen and streams are many, and each operation agrees on them."""
+    case = case_of(name, tmp_path)
+    run = llama_cpp.run_of(case.path, case.tokens)
+    found = compare_operations(case.model, run)
+    assert len(found) > len(case.model.taps) / 3
+    assert {f"blk.{n}.resid_post" for n in range(len(case.model.network.layers))} <= {o.name for o in found}
+    assert [o.name for o in found if not o.agrees] == []
+
+
 @pytest.mark.parametrize("name", noisy())
 def test_every_operation_is_llama_cpp_s(name, tmp_path):
     """Fed with llama.cpp's tensors, each operation agrees to 1e-10 in every token, or stands on a border of its table.
 
     A token stands on a border if moving the numbers that the operation reads by one rounding changes it as much.
     """
-    if importlib.util.find_spec("llama_cpp") is None:
-        pytest.skip("llama-cpp-python is not installed")
-    if archsuite.folder() is None:
-        pytest.skip("REFGGUF_TESTDATA is not set")
-    case = Case(name, tmp_path / "model.gguf")
-    case.write()
+    case = case_of(name, tmp_path)
     run = llama_cpp.run_of(case.path, case.tokens)
     model = case.model
     ours = forced(model, run, numerics=NUMERICS)

@@ -28,8 +28,11 @@ def shaken(x: np.ndarray, tap: object = None, seed: int = 0) -> np.ndarray:
     """Return another tensor in place of this one: masked scores stay masked, chosen experts become others."""
     if x.dtype.kind == "i":
         return (x + 1) % (x.max() + 1) if x.size else x
-    seen = x[np.isfinite(x)]
-    size = np.float32(max(1, seen.std())) if seen.size else np.float32(1)  # enough to turn a choice
+    size = np.float32(1)
+    if (
+        getattr(tap, "axes", ("",))[0] == "query" and np.isfinite(x).any()
+    ):  # scores of a choice: enough to turn it
+        size = np.float32(max(1, x[np.isfinite(x)].std()))
     noise = np.random.default_rng(seed).standard_normal(x.shape).astype(np.float32) * size
     return np.where(np.isfinite(x), x + noise, x)
 

@@ -13,7 +13,7 @@ from refgguf.viz.places import Place, camera_of
 from refgguf.viz.render.offscreen import draw_tiles
 from refgguf.viz.render.renderer import Renderer
 from refgguf.viz.scene import controls
-from refgguf.viz.scene.atlas import Atlas, build_atlas, steps_for
+from refgguf.viz.scene.atlas import Atlas, build_atlas, detail_for
 from refgguf.viz.scene.build import Scene, look_from
 from refgguf.viz.scene.camera import Camera
 from refgguf.viz.scene.colours import theme_of
@@ -254,9 +254,12 @@ class View:
         if self.renderer is None or self.scene is None or self._stale:
             return
         scene, boxes = self.scene, self.scene.pieces.boxes
-        steps = steps_for(boxes, self.camera, self.surface.pixels())
-        if (steps != self.renderer.look.atlas.steps).any():
-            self.surface.beside(lambda: build_atlas(boxes, steps), lambda atlas: self._sharpen(scene, atlas))
+        steps, parts = detail_for(boxes, self.camera, self.surface.pixels())
+        shown = self.renderer.look.atlas
+        if (steps != shown.steps).any() or (parts != shown.parts).any():
+            self.surface.beside(
+                lambda: build_atlas(boxes, steps, parts), lambda atlas: self._sharpen(scene, atlas)
+            )
 
     def _sharpen(self, scene: Scene, atlas: Atlas) -> None:
         if scene is not self.scene or self.renderer is None or self._stale:

@@ -12,6 +12,7 @@ uniform float u_sharpness;       // pixels of the frame buffer for a pixel of th
 varying vec3 v_local;
 varying vec3 v_normal;
 varying vec4 v_rect;
+varying vec4 v_held;
 varying vec4 v_scale;
 varying vec4 v_style;
 
@@ -37,6 +38,8 @@ float entry_at(vec2 cell) {
 }
 
 vec3 colour_at(vec2 cell) {
+    // cells that are not there yet, since they have just come into sight
+    if (any(lessThan(cell, v_held.xy - 0.5)) || any(greaterThan(cell, v_held.zw - 0.5))) return u_ground;
     float entry = entry_at(cell);
     vec3 colour = texture2D(u_colours, (vec2(entry, v_scale.z) + 0.5) / u_colours_size).rgb;
     // what is no number is striped as well, so that its colour cannot be taken for a value

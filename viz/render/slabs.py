@@ -42,8 +42,9 @@ def bent(atlas: Atlas, scales: Sequence[Scale]) -> Atlas:
         return atlas
     values = atlas.values.copy()
     for i in numbers:
-        left, top, cols, rows = (int(np.ceil(n - 1e-4)) for n in atlas.rects[i])
-        part = values[top : top + rows, left : left + cols]
+        left, top = (int(n) for n in atlas.rects[i, :2])
+        first_col, first_row, last_col, last_row = (int(n) for n in atlas.held[i])
+        part = values[top + first_row : top + last_row, left + first_col : left + last_col]
         part[...] = scales[i].bend(part)
     return replace(atlas, values=values)
 
@@ -131,11 +132,12 @@ class Slabs:
             self.program["u_atlas_size"] = atlas.values.shape[1], atlas.values.shape[0]
         else:
             self.values.set_data(atlas.values)
-        if self.rects is not None and np.array_equal(atlas.rects, self.rects):
+        if self.rects is not None and np.array_equal(np.c_[atlas.rects, atlas.held], self.rects):
             return
-        self.rects, self.steps = atlas.rects, atlas.steps
+        self.rects, self.steps = np.c_[atlas.rects, atlas.held], atlas.steps
         grid = (atlas.steps == 1).all(axis=1)
-        bind(self.program, {"a_rect": _each(atlas.rects), "a_scale": _each(np.c_[self.ends, grid])})
+        places = {"a_rect": atlas.rects, "a_held": atlas.held, "a_scale": np.c_[self.ends, grid]}
+        bind(self.program, {name: _each(values) for name, values in places.items()})
         self.set_styles(self.marks)
 
     def set_hovered(self, box: int | None) -> None:

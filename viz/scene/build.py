@@ -10,7 +10,7 @@ import numpy as np
 
 from refgguf.errors import InputError
 from refgguf.viz.scene.arcs import Arcs, arcs_of
-from refgguf.viz.scene.atlas import Atlas, build_atlas, steps_for
+from refgguf.viz.scene.atlas import Atlas, build_atlas, detail_for
 from refgguf.viz.scene.camera import NAMED, Camera, aim
 from refgguf.viz.scene.colours import Theme, hue_kind, theme_of
 from refgguf.viz.scene.flow import FADED, Flow, flow_of
@@ -192,7 +192,7 @@ def look_from(scene: Scene, size: tuple[int, int], camera: Camera, part: str | N
         part: what it looks at, such as "layer:3", None for everything.
     """
     everything = scene.pieces.boxes
-    atlas = build_atlas(everything, steps_for(everything, camera, size))
+    atlas = build_atlas(everything, *detail_for(everything, camera, size))
     notes = notes_on(scene, int(atlas.steps.prod(axis=1).max(initial=1)))
     overlay = make_overlay(scene.shown.facts, scene.scales, notes, size, part_words(part))
     return Look(scene, size, camera, atlas, overlay)

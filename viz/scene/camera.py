@@ -92,7 +92,8 @@ class Camera:
         corners = box_corners(low, high)
         depth = (self.eye - corners) @ self.backward
         far = max(float(depth.max()) * 1.05, 1.0)
-        near = max(float(depth.min()) * 0.95, far / 2000, 0.05)
+        # far enough away to tell far things' depths apart, but before what is looked at from close by
+        near = max(float(depth.min()) * 0.95, min(far / 2000, self.distance / 20), 1e-4)
         return near, far
 
     def project(self, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -49,6 +49,8 @@ class ErrorPlane(WeightPlane):
         ours, theirs = (t.dequantize(at).astype(np.float64) for t in (self.tensor, self.reference))
         return np.abs(ours - theirs) / (self.unit or 1.0)
 
+    part = None  # a cell is a root mean square here, which is taken of the whole
+
     def pooled(self, row_step: int, col_step: int) -> np.ndarray:
         """Return float32 cells: the RMS of the errors in each; ABSENT where there is nothing to compare with."""
         shape = -(-self.n_rows // row_step), -(-self.tensor.d_in // col_step)

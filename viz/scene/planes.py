@@ -69,6 +69,10 @@ class Cut:
         """Return float32 cells, each of row_step x col_step values (fewer at the far edges)."""
         return pool(self.values, row_step, col_step)
 
+    def part(self, rows: slice, cols: slice) -> np.ndarray:
+        """Return the values of some rows and columns."""
+        return self.values[rows, cols]
+
     def value(self, row: int, col: int) -> float | None:
         """Return one value."""
         return float(self.values[row, col])

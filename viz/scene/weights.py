@@ -63,6 +63,13 @@ class WeightPlane:
             self._kept[row_step, col_step] = cells
         return cells
 
+    def part(self, rows: slice, cols: slice) -> np.ndarray:
+        """Return the values of some rows and columns; ABSENT where they cannot be decoded."""
+        try:
+            return self.tensor.dequantize(slice(self.first + rows.start, self.first + rows.stop))[:, cols]
+        except RefggufError:
+            return np.full((rows.stop - rows.start, cols.stop - cols.start), ABSENT, np.float32)
+
     def _decoded(self, row_step: int, col_step: int) -> np.ndarray:
         groups = max(1, ROWS_AT_ONCE // max(self.tensor.d_in * row_step, 1)) * row_step
         end = self.first + self.n_rows

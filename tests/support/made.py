@@ -121,6 +121,8 @@ def random_values(name: str, shape: tuple[int, ...], random: np.random.Generator
         values = 1 + 0.2 * values
     elif name.startswith("rope_f") or name.endswith((".scale", "scales")):
         values = 1 + values**2
+    elif "ssm_a" in name:  # decay rates
+        values = -0.01 - np.abs(values)
     elif name.endswith(".bias"):
         values = 0.3 * values
     elif not name.startswith("token_embd"):

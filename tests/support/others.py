@@ -57,6 +57,16 @@ OTHERS = [
     Other("rwkv6qwen2, shared keys, biases", "rwkv6qwen2", 0,
           RWKV | MIXTURE | {"wkv.head_size": 8, "attention.head_count": 6, "attention.head_count_kv": 3},
           (*KV_BIASES, "output_norm.bias"), absent=()),
+    # the suite's models of these two multiply roundings
+    Other("gemma3n, few layers", "gemma3n", 0,
+          {"block_count": 3, "attention.sliding_window_pattern": [False, True, False], "attention.sliding_window": 24}
+          | {"attention.key_length": 12, "attention.value_length": 12}, gelu=True),
+    Other("gemma4, shared keys, inputs", "gemma4", 0,
+          {"block_count": 4, "attention.sliding_window_pattern": [True, False, True, False]}
+          | {"attention.sliding_window": 24, "attention.shared_kv_layers": 2, "embedding_length_per_layer_input": 16}
+          | {"attention.key_length": 16, "attention.value_length": 16, "rope.dimension_count_swa": 12}
+          | {"attention.key_length_swa": 12, "attention.value_length_swa": 12},
+          ("rope_freqs.weight",), absent=(), gelu=True),
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -90,9 +91,14 @@ def check_tensors(network: Network, tensors: Mapping[str, Tensor]) -> None:
         if tensor is None:
             if need.optional:
                 continue
-            raise MissingTensorError(
-                f"tensor {need.name} is missing; the metadata asks for one of shape {need.shape}"
+            alone = re.sub(r"_exps\.weight$", ".0.weight", need.name)
+            hint = (
+                f": the file has a tensor for each expert ({alone} …), as in early 2024, which llama.cpp no"
+                " longer reads either; convert the model anew"
+                if alone != need.name and alone in tensors
+                else f"; the metadata asks for one of shape {need.shape}"
             )
+            raise MissingTensorError(f"tensor {need.name} is missing{hint}")
         if need.shape is not None and _bare(tensor.shape) != _bare(need.shape):
             raise ShapeMismatchError(
                 f"tensor {need.name} has shape {tensor.shape}; by the metadata it should be {need.shape}"

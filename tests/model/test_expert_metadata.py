@@ -8,6 +8,7 @@ import refgguf
 from refgguf import errors
 from refgguf.blocks.scope import Weights
 from tests.support import made
+from tests.support.models import mixtral
 
 EXPERTS = {"expert_count": 8, "expert_used_count": 3, "expert_feed_forward_length": 24}
 SOUND = EXPERTS | {"expert_shared_count": 1, "attention.head_count_kv": 4, "expert_gating_func": 2}
@@ -74,3 +75,15 @@ def test_experts_that_nobody_chose_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("refgguf.blocks.scope.Weights.linear", watched)
     model.logits([5])
     assert seen == {(n, int(e)) for n in (0, 1) for e in trace[f"blk.{n}.router_topk"][0]}
+
+
+def test_experts_in_tensors_of_their_own_are_named(tmp_path):
+    """A file of early 2024, with a tensor for each expert, says so and what to do."""
+    tiny = mixtral()
+    for name in [name for name in tiny.tensors if name.endswith("_exps.weight")]:
+        for expert, values in enumerate(tiny.tensors.pop(name)):
+            tiny.tensors[name.replace("_exps", f".{expert}")] = values
+    with pytest.raises(
+        errors.MissingTensorError, match=r"blk\.0\.ffn_gate\.0\.weight .*convert the model anew"
+    ):
+        refgguf.load(tiny.write(tmp_path / "old.gguf"))

@@ -73,7 +73,7 @@ VARIANTS = [
             {"block_count": 4, "hrm.layers_per_stack": 1, "hrm.h_cycles": 2, "hrm.l_cycles": 1}, absent=TIED),
     Variant("cogvlm, tied output", "cogvlm", {"attention.head_count_kv": 4}, present=FUSED, absent=TIED,
             extra=PICTURES),
-    Variant("gemma4, scales, tied output", "gemma4", GEMMA4 | {"block_count": 2}, present=(*SCALES, *FACTORS),
+    Variant("gemma4, scales, tied output", "gemma4", GEMMA4, present=(*SCALES, *FACTORS),
             absent=TIED, gelu=True),
     Variant("gemma4, shared keys, inputs", "gemma4", GEMMA4 | PER_LAYER | {"attention.shared_kv_layers": 2},
             present=FACTORS, gelu=True),

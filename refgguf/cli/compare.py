@@ -51,7 +51,7 @@ def command(
 ) -> None:
     """Run the same tokens through models A (the reference) and B and compare everything on the way.
 
-    Both may also be traces saved by `refgguf trace`. For each tap the relative L2 error, cosine and
+    Either may also be a trace saved by `refgguf trace`, which brings its tokens along. For each tap the relative L2 error, cosine and
     signal-to-noise ratio; for each head the Jensen-Shannon distance of its attention patterns; for the
     predictions the Kullback-Leibler divergence and how often both would say the same.
     """
@@ -74,13 +74,15 @@ def _traces(
         if prompt.given:
             raise InputError("saved traces hold their tokens already; leave the prompt away")
         return refgguf.load_trace(a), refgguf.load_trace(b), "#{}".format
-    if not prompt.given:
-        raise InputError(options.NO_PROMPT)
     if any(saved):
         model = refgguf.load(b if saved[0] else a, numerics=numerics)
         trace = refgguf.load_trace(a if saved[0] else b)
-        ran = model.trace(prompt.ids_for(model), trace.names)
+        if not prompt.given and trace.positions[0] != 0:
+            raise InputError("the saved trace does not begin with a text's first token; give the prompt too")
+        ran = model.trace(prompt.ids_for(model) if prompt.given else trace.tokens.tolist(), trace.names)
         return (*((trace, ran) if saved[0] else (ran, trace)), model.token_text)
+    if not prompt.given:
+        raise InputError(options.NO_PROMPT)
     from refgguf.compare import check_comparable
 
     models = [refgguf.load(path, numerics=numerics) for path in (a, b)]

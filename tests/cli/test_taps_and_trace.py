@@ -110,3 +110,15 @@ def test_an_error_on_the_way_leaves_no_file(refgguf_command, speaking_model, tmp
         done = refgguf_command("trace", speaking_model, *words, "-o", tmp_path / "out.npz")
         assert done.code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_saved_trace_is_compared_with_a_model_on_its_own_tokens(refgguf_command, speaking_model, tmp_path):
+    """A trace holds its tokens, so that no prompt is needed beside it; a later step's trace needs one."""
+    saved = tmp_path / "t.safetensors"
+    assert refgguf_command("trace", speaking_model, "-p", "Hello", "-o", saved).code == 0
+    done = refgguf_command("compare", saved, speaking_model)
+    assert (done.code, done.err) == (0, "") and "No tensor differs" in done.out
+    steps = refgguf.load(speaking_model).generate("Hello", n=2, taps="all", stop_at_end=False)
+    [step.trace for step in steps][1].save(saved)
+    done = refgguf_command("compare", saved, speaking_model)
+    assert done.code == 2 and "give the prompt too" in done.err

@@ -51,9 +51,10 @@ def command(
 ) -> None:
     """Run the same tokens through models A (the reference) and B and compare everything on the way.
 
-    Either may also be a trace saved by `refgguf trace`, which brings its tokens along. For each tap the relative L2 error, cosine and
-    signal-to-noise ratio; for each head the Jensen-Shannon distance of its attention patterns; for the
-    predictions the Kullback-Leibler divergence and how often both would say the same.
+    Either may also be a trace saved by `refgguf trace`, which brings its tokens along. For each tap the
+    relative L2 error, cosine and signal-to-noise ratio; for each head the Jensen-Shannon distance of its
+    attention patterns; for the predictions the Kullback-Leibler divergence and how often both would say
+    the same.
     """
     first, second, texts = _traces(a, b, prompt, numerics)
     from refgguf.compare import compare_traces

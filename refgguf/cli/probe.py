@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -69,6 +71,7 @@ def command(
     for model in loaded:
         if not options.has_tokenizer(model):
             raise InputError(f"{model.path.name} has no tokenizer; the tasks are text and cannot be asked")
+    labels = [Path(name).name for name in models]
     runs = ask.n_runs(tasks or None, n)
     results = []
     with console.progress("asking", total=runs * len(loaded)) as show:
@@ -80,10 +83,9 @@ def command(
                     n=n,
                     n_documents=documents,
                     seed=seed,
-                    progress=lambda done, at=number, name=model.path.name: show(at * runs + done, name),
+                    progress=lambda done, at=number, name=labels[number]: show(at * runs + done, name),
                 )
             )
-    labels = [model.path.name for model in loaded]
     if as_json:
         console.print_json(
             {"models": [as_dict(*pair, results[0]) for pair in zip(labels, results, strict=True)]}
@@ -95,6 +97,12 @@ def command(
             _print_heads(label, result)
 
 
+def _loss(result: Probe) -> str:
+    """The loss and its standard error, which one document alone does not give."""
+    per_token, error = result.loss.per_token, result.loss.error
+    return f"{per_token:.3f} ± {error:.3f}" if math.isfinite(error) else f"{per_token:.3f}"
+
+
 def _print_summary(labels: list[str], results: list[Probe]) -> None:
     from refgguf.demo.tasks import TASKS
 
@@ -103,7 +111,7 @@ def _print_summary(labels: list[str], results: list[Probe]) -> None:
     for name in first.tasks:
         rows.append([name, *(_accuracy(result, first, name) for result in results), TASKS[name].about])
     if first.loss is not None:
-        losses = [f"{r.loss.per_token:.3f} ± {r.loss.error:.3f}" for r in results]
+        losses = [_loss(r) for r in results]
         rows.append(["loss", *losses, "nats per token of held-out stories and scenes"])
         rows.append(["", *(f"{r.loss.bits_per_byte:.3f}" for r in results), "bits per byte of the same"])
     for score, about in _head_rows(first):

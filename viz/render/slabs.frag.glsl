@@ -89,7 +89,7 @@ void main() {
 
     // borders of cells fade out as cells become small on the screen
     vec2 plain = smoothstep(vec2(0.34), vec2(0.10), pixel * u_sharpness) * v_scale.w;
-    vec2 thin = max(vec2(0.022), 0.45 * pixel * u_sharpness);
+    vec2 thin = clamp(vec2(0.022), 0.45 * pixel * u_sharpness, 1.1 * pixel * u_sharpness);
     float border = max(lines(at.x, thin.x, pixel.x) * plain.x * (1.0 - flank),
                        lines(at.y, thin.y, pixel.y) * plain.y * step(abs(v_normal.y), 0.5));
     colour = mix(colour, u_ink, border * 0.26);

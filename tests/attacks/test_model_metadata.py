@@ -66,6 +66,7 @@ OWN = {
         }
         for name in ("t5", "t5encoder")
     },
+    "chameleon": {"vocab_size": 8200},
     "hy_v4": {"attention.indexer.types": [1, 0]},
     "glm5-next": {"attention.head_count_kv": [1, 0], "rope.dimension_count": 0},
     "deepseek4": {

@@ -19,7 +19,7 @@ from types import MappingProxyType
 import numpy as np
 
 from refgguf import taps as tap_names
-from refgguf.errors import TapError, TraceError
+from refgguf.errors import OutputError, TapError, TraceError
 from refgguf.output import atomic_output
 from refgguf.taps import Tap
 
@@ -162,7 +162,7 @@ class Trace(Mapping[str, np.ndarray]):
         arrays = {name: np.ascontiguousarray(value) for name, value in self._values.items()}
         with atomic_output(path) as unfinished:
             if path.suffix == ".safetensors":
-                _save_safetensors(arrays, unfinished, self._metadata())
+                _save_safetensors(arrays, unfinished, self._metadata(), path)
             else:
                 note = np.frombuffer(json.dumps(self._metadata()).encode(), np.uint8)
                 with open(unfinished, "wb") as file:
@@ -291,7 +291,9 @@ def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
         return {name: file[name] for name in file.files if name != METADATA_KEY}, note
 
 
-def _save_safetensors(arrays: Mapping[str, np.ndarray], path: Path, metadata: Mapping[str, str]) -> None:
+def _save_safetensors(
+    arrays: Mapping[str, np.ndarray], path: Path, metadata: Mapping[str, str], target: Path
+) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
@@ -299,6 +301,5 @@ def _save_safetensors(arrays: Mapping[str, np.ndarray], path: Path, metadata: Ma
         save_file(arrays, path, metadata=metadata)
     except SafetensorError as error:  # which a full disk becomes there: "… (os error 28)"
         number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        why = os.strerror(int(number[1])).lower() if number else str(error)
+        raise OutputError(f"{target}: cannot be written, {why}") from error

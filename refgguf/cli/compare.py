@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,9 +123,8 @@ def _print_predictions(result: Comparison, a: Trace, b: Trace, texts: Callable[[
     worst = a.token_texts[logits.worst_token]
     click.echo()
     click.echo("predictions")
-    click.echo(
-        f"  KL divergence   {logits.kl_mean:.3g} ± {logits.kl_error:.1g} nats (mean), median {logits.kl_median:.3g}"
-    )
+    error = f" ± {logits.kl_error:.1g}" if math.isfinite(logits.kl_error) else ""  # one token alone has none
+    click.echo(f"  KL divergence   {logits.kl_mean:.3g}{error} nats (mean), median {logits.kl_median:.3g}")
     click.echo(f"                  worst {logits.kl_worst:.3g} after token {logits.worst_token} {worst!r}")
     click.echo(f"  same best       {logits.top1:.1%} of tokens")
     click.echo(f"  best five       {logits.top5:.1%} in common")

@@ -139,8 +139,9 @@ def main() -> None:
     """Print the figures."""
     if sys.argv[1:]:
         which, *rest = sys.argv[1:]
-        print(json.dumps(empty() if which == "empty" else viewer(rest[0], rest[1] if rest[1:] else None)))
-        return
+        found = empty() if which == "empty" else viewer(rest[0], rest[1] if rest[1:] else None)
+        print(json.dumps(found), flush=True)
+        os._exit(0)  # how Qt ends is not measured
     from tests.support.sparse_file import llama_7b
 
     with tempfile.TemporaryDirectory() as folder:

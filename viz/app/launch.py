@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.util
 import os
 import re
@@ -126,6 +127,7 @@ def open_window(
     Raises:
         RefggufError: what should be opened cannot be.
     """
+    from PySide6.QtCore import QEvent
     from PySide6.QtWidgets import QApplication
 
     from refgguf.viz.app.window import ViewerWindow
@@ -136,8 +138,14 @@ def open_window(
     window.show()
     with _closed_by_signals(window):
         code = application.exec()
-    if window.failure is not None:
-        raise window.failure
+    failure = window.failure
+    # the window goes while Qt is there: what Python collects only at its end may meet a Qt that has ended
+    window.deleteLater()
+    application.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    del window
+    gc.collect()
+    if failure is not None:
+        raise failure
     return code
 
 
@@ -147,9 +155,12 @@ def _closed_by_signals(window: ViewerWindow) -> Iterator[None]:
     from PySide6.QtCore import QTimer
 
     names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), lambda *_: window.close()) for name in names}
+    asked: list[int] = []  # a signal may come in the middle of a picture: the window goes between two
+    before = {
+        name: signal.signal(getattr(signal, name), lambda number, _: asked.append(number)) for name in names
+    }
     awake = QTimer(interval=250)  # Python sees a signal only when it has something to do
-    awake.timeout.connect(lambda: None)
+    awake.timeout.connect(lambda: window.close() if asked else None)
     awake.start()
     try:
         yield

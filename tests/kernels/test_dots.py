@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from functools import partial
 
 import numpy as np
 import pytest
@@ -111,7 +112,8 @@ def test_kernels_close_over_plain_functions_and_numbers():
     for dot in dots().values():
         panel = dot.panel
         many = () if panel is None else (panel.unpack, panel.pack, panel.multiply)
-        for kernel in (dot.exact, dot.llama_cpp, *many):
+        for called in (dot.exact, dot.llama_cpp, *many):
+            kernel = called.func if isinstance(called, partial) else called
             for cell in (kernel.py_func.__closure__ or ()) if kernel is not None else ():
                 held = cell.cell_contents
                 assert isinstance(held, types.FunctionType | int) or held in (np.float32, np.float64), (

@@ -73,7 +73,12 @@ def load(architecture: str, tmp_path, **changes) -> refgguf.Model:
         ("kimi-k3", {"activation.situ_beta": 0.0}, errors.HyperParameterError, "must be positive"),
         ("kimi-k3", {"expert_latent_length": 0}, errors.ShapeMismatchError, r"ffn_gate_exps\.weight"),
         ("minimax-01", {"residual_scale": None}, errors.HyperParameterError, "residual_scale is missing"),
-        ("minimax-01", {"block_count": 1}, errors.HyperParameterError, "fades by the share of layers passed"),
+        (
+            "minimax-01",
+            {"block_count": 1},
+            errors.HyperParameterError,
+            r"block_count is 1, but the file has .* blk\.1",
+        ),
         (
             "minimax-01",
             {"attention.recurrent_layers": [0, 1]},
@@ -87,6 +92,18 @@ def test_contradictions_are_one_sentence(architecture, changes, error, sentence,
     """Each contradiction is refused, with what is wrong and where."""
     with pytest.raises(error, match=sentence):
         load(architecture, tmp_path, **changes)
+
+
+def test_lightning_attention_needs_two_layers(tmp_path):
+    """Its decay falls with the share of layers passed, which one layer alone does not have."""
+    values = made.values_of("minimax-01", SOUND["minimax-01"])
+    shapes = {
+        name: shape for name, shape in made.tensors_of("minimax-01", values).items() if "blk.1." not in name
+    }
+    alone = values | {"minimax-01.block_count": 1, "minimax-01.attention.recurrent_layers": [1]}
+    path = made.write(tmp_path / "model.gguf", "minimax-01", alone, shapes)
+    with pytest.raises(errors.HyperParameterError, match="fades by the share of layers passed"):
+        refgguf.load(path)
 
 
 @pytest.mark.parametrize("architecture", SOUND)

@@ -153,7 +153,7 @@ class Case:
     def compresses(self) -> bool:
         """Whether it attends to blocks of tokens."""
         _, sizes = self.spec["kv"].get(f"{self.spec['arch']}.attention.compress_ratios", (None, []))
-        return any(sizes)
+        return bool(np.any(sizes))
 
     @property
     def few(self) -> list[int]:

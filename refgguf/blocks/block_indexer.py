@@ -19,8 +19,8 @@ import numpy as np
 from refgguf.blocks.keyvalues import Rows
 from refgguf.blocks.norm import Norm
 from refgguf.blocks.rope import Rope
-from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
-from refgguf.blocks.selector import Selector
+from refgguf.blocks.scope import Need, Scope, linear_weights
+from refgguf.blocks.selector import Selector, small_head_needs
 from refgguf.kernels.ops.attention import attention_scores
 from refgguf.kernels.ops.choice import best
 from refgguf.taps import Tap, Word, declare
@@ -58,13 +58,7 @@ class BlockIndexer(Selector):
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        return [
-            *linear_needs("indexer.q_proj", self.n_heads * self.d_head, self.d_model),
-            *linear_needs("indexer.k_proj", self.d_head, self.d_model),
-            *self.norm.needs("indexer.q_norm", self.d_head),
-            *self.norm.needs("indexer.k_norm", self.d_head),
-            *self.rope.needs(),
-        ]
+        return small_head_needs(self.d_model, self.n_heads, self.d_head, self.norm, self.rope)
 
     def taps(self, layer: int, source: str, short: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution; see `Selector`."""

@@ -21,8 +21,8 @@ from refgguf.blocks.keyvalues import Rows
 from refgguf.blocks.norm import Norm
 from refgguf.blocks.pooled_indexer import over_tokens
 from refgguf.blocks.rope import Rope
-from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
-from refgguf.blocks.selector import MASK, Selector
+from refgguf.blocks.scope import Need, Scope, linear_weights
+from refgguf.blocks.selector import MASK, Selector, small_head_needs
 from refgguf.taps import Tap, Word, declare
 
 NORMED = replace(QUERY, meaning="those queries, normed")
@@ -59,13 +59,7 @@ class MeanIndexer(Selector):
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
-        return [
-            *linear_needs("indexer.q_proj", self.n_heads * self.d_head, self.d_model),
-            *linear_needs("indexer.k_proj", self.d_head, self.d_model),
-            *self.norm.needs("indexer.q_norm", self.d_head),
-            *self.norm.needs("indexer.k_norm", self.d_head),
-            *self.rope.needs(),
-        ]
+        return small_head_needs(self.d_model, self.n_heads, self.d_head, self.norm, self.rope)
 
     def taps(self, layer: int, source: str, short: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution; see `Selector`."""

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from refgguf.blocks.scope import Need, Scope
+from refgguf.blocks.norm import Norm
+from refgguf.blocks.rope import Rope
+from refgguf.blocks.scope import Need, Scope, linear_needs
 from refgguf.taps import Tap, Word
 
 MASK = Word("query key", "attention", "1 where a query attends to a key, 0 where it does not")
@@ -55,6 +57,17 @@ class Selector:
             (query, key) or (kv_head, query, key) int8, 1 for the keys that attention sees.
         """
         raise NotImplementedError
+
+
+def small_head_needs(d_model: int, n_heads: int, d_head: int, norm: Norm, rope: Rope) -> list[Need]:
+    """Return the tensors of small heads whose queries and one key a token are projected, normed and turned."""
+    return [
+        *linear_needs("indexer.q_proj", n_heads * d_head, d_model),
+        *linear_needs("indexer.k_proj", d_head, d_model),
+        *norm.needs("indexer.q_norm", d_head),
+        *norm.needs("indexer.k_norm", d_head),
+        *rope.needs(),
+    ]
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ def group(context: click.Context) -> None:
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with its exit code."""
     for name in ("SIGTERM", "SIGHUP"):  # whoever ends the process finds nothing half written, as after Ctrl-C
-        if hasattr(signal, name):
+        # what nohup had ignored stays so
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
             signal.signal(getattr(signal, name), _end)
     sys.exit(call(args))
 

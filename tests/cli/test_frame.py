@@ -15,6 +15,7 @@ import pytest
 from refgguf import cli
 from refgguf.cli import commands
 from refgguf.errors import GGUFError, InputError
+from tests.support.interruptible import interruptible
 
 
 def refgguf(*args: str, **options) -> subprocess.CompletedProcess:
@@ -179,10 +180,20 @@ def test_a_full_disk_is_one_line():
 def test_sigint_ends_a_waiting_program_with_130(tmp_path):
     """Ctrl-C while the program waits for its prompt on standard input: one line, 130."""
     (tmp_path / "any.gguf").write_bytes(b"GGUF")
-    words = [sys.executable, "-m", "refgguf", "trace", str(tmp_path / "any.gguf"), "-f", "-", "-o", "x.npz"]
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path)
-    time.sleep(1.5)  # past the start of Python, whose own Ctrl-C ends in a traceback
+    code = "import sys; from refgguf.cli import main; print('up', flush=True); main(sys.argv[1:])"
+    words = ["trace", str(tmp_path / "any.gguf"), "-f", "-", "-o", str(tmp_path / "x.npz")]
+    process = interruptible(
+        [sys.executable, "-c", code, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert (
+        process.stdout.readline() == b"up\n"
+    )  # past the start of Python, whose own Ctrl-C ends in a traceback
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error.strip() == b"refgguf: interrupted"
+    assert os.listdir(tmp_path) == ["any.gguf"]

@@ -15,6 +15,7 @@ import pytest
 
 import refgguf
 from refgguf.cli.run import Generation, logprob, speed
+from tests.support.interruptible import interruptible
 from tests.support.models import CONTEXT, llama
 from tests.support.speaking_model import speaking_llama
 from tests.support.testdata import data_file
@@ -171,7 +172,7 @@ def test_ctrl_c_keeps_the_text_so_far(tmp_path):
     tiny.tensors["output.bias"] = np.where(np.array(kinds) == CONTROL, -1e9, 0).astype(np.float32)
     path = tiny.write(tmp_path / "long.gguf")
     words = [sys.executable, "-m", "refgguf", "run", str(path), "-p", PROMPT, "-n", "1000000"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = interruptible(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     seen = process.stdout.read(8)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)

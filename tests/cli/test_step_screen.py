@@ -7,7 +7,6 @@ import re
 import select
 import signal
 import struct
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ import refgguf
 from refgguf.cli.stepper.guesses import Guesses
 from refgguf.cli.stepper.screen import HINT, KEYS, SMALLEST, Screen
 from refgguf.cli.stepper.walk import Walk
+from tests.support.interruptible import interruptible
 from tests.support.models import CONTEXT
 from tests.support.speaking_model import speaking_llama
 
@@ -166,7 +166,7 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
         environment |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        self.process = subprocess.Popen(
+        self.process = interruptible(
             words,
             stdin=slave,
             stdout=slave,

@@ -13,6 +13,7 @@ from types import FunctionType
 import pytest
 
 from refgguf.kernels.dots import dots
+from tests.support.interruptible import interruptible
 
 STABLE = (int, float, str, type, FunctionType)
 
@@ -57,7 +58,7 @@ def test_an_interrupted_compilation_leaves_a_sound_cache(tmp_path: Path, how: si
     def files() -> set[str]:
         return {path.name for path in tmp_path.rglob("*.nb?")}
 
-    process = subprocess.Popen([sys.executable, "-c", MULTIPLY], env=environment, stderr=subprocess.DEVNULL)
+    process = interruptible([sys.executable, "-c", MULTIPLY], env=environment, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 240
     while len(files()) < n_files and process.poll() is None and time.monotonic() < end:
         time.sleep(0.01)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.interruptible import interruptible
 from tests.support.scenes import tiny_trace
 
 pytestmark = pytest.mark.render
@@ -37,7 +38,7 @@ def view(trace_file: str, target, *words: str, **environment: str) -> subprocess
         "320x200",
     ]
     env = {**os.environ, **environment}
-    return subprocess.Popen(
+    return interruptible(
         [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
     )
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import refgguf
+from tests.support.interruptible import interruptible
 from tests.support.models import FAMILIES
 from tests.window.hand import key, mouse, place_of
 
@@ -208,7 +209,7 @@ def test_the_terminal_closes_the_window(application, tmp_path):
     path = FAMILIES["llama"]().write(tmp_path / "llama.gguf")
     code = "import sys; from refgguf.cli import main; print('up', flush=True); main(sys.argv[1:])"
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = subprocess.Popen(
+        process = interruptible(
             [sys.executable, "-c", PRINTS_WHEN_OPEN + code, "view", path],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

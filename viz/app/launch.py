@@ -149,12 +149,17 @@ def open_window(
     return code
 
 
+def _is_heard(name: str) -> bool:
+    """Whether this signal exists and whoever started the process (nohup, say) did not have it ignored."""
+    return hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN
+
+
 @contextmanager
 def _closed_by_signals(window: ViewerWindow) -> Iterator[None]:
     """Let Ctrl-C in the terminal, and whoever ends the process, close the window as its button does."""
     from PySide6.QtCore import QTimer
 
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if _is_heard(name)]
     asked: list[int] = []  # a signal may come in the middle of a picture: the window goes between two
     before = {
         name: signal.signal(getattr(signal, name), lambda number, _: asked.append(number)) for name in names

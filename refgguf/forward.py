@@ -27,7 +27,7 @@ class Cache:
     """What a network keeps of the tokens that it has seen.
 
     Attributes:
-        states: each layer's keys and values, or recurrent state.
+        states: each layer's keys and values, or recurrent state, and what steps before the layers keep.
         tokens: the ids seen so far.
         encoded: (source, d_model) float32, what an encoder made of another text, if the network has one.
     """
@@ -148,7 +148,7 @@ def _residual(
     positions = _positions(tokens, n_past)
     s = Scope(weights, record, positions, tokens, prefix=network.outside, n_past=n_past, weight_prefix="")
     s.common[ENCODED] = cache.encoded
-    x = network.enter(s)
+    x = network.enter(s, cache.states)
     for number, layer in enumerate(network.layers):
         prefix, weight_prefix = network.prefixes(number)
         x = layer(x, s.inside(prefix, weight_prefix, cache.states[number]))

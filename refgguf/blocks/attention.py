@@ -309,6 +309,7 @@ class Attention(Block):
         """Return queries (token, head, d_head), keys and values (token, kv_head, d_head)."""
         if self.fused_qkv:
             parts = np.split(self._fused(x, s), np.cumsum(self.widths)[:2], axis=1)
+            parts = [s.adapted(part, x, name) for part, (name, _) in zip(parts, PARTS, strict=True)]
         else:
             names = PARTS[full is not None : 2 if self.values_from_keys else 3]
             parts = [self._clamped(s.linear(x, name)) for name, _ in names]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +25,7 @@ class Embedding:
         norm: norm of the token embedding, or None.
         n_positions: how many learned positions there are; 0 for none.
         table: name of the embedding matrix without ".weight".
+        substitutes: tokens that are looked up as others.
     """
 
     n_vocab: int
@@ -33,6 +34,7 @@ class Embedding:
     norm: Norm | None = None
     n_positions: int = 0
     table: str = "token_embd"
+    substitutes: Mapping[int, int] = field(default_factory=dict)
 
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
@@ -45,6 +47,7 @@ class Embedding:
     def taps(self) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
         table, row = [f"{self.table}.weight"], "the token's row of the table"
+        row += ", or that of the token it is read as" if self.substitutes else ""
         if self.norm is None and self.scale == 1:
             yield declare("embed", inputs=[], weights=table, formula=row)
         else:
@@ -72,7 +75,10 @@ class Embedding:
 
     def __call__(self, s: Scope) -> np.ndarray:
         """Look the tokens up: (token, d_model) float32."""
-        x = s.weights.rows(f"{self.table}.weight", s.tokens)
+        tokens = s.tokens
+        if self.substitutes:
+            tokens = np.array([self.substitutes.get(int(token), int(token)) for token in tokens])
+        x = s.weights.rows(f"{self.table}.weight", tokens)
         if self.norm is not None or self.scale != 1:
             x = s.tap("token_embd", x)
             x = x if self.scale == 1 else x * np.float32(self.scale)

@@ -109,11 +109,11 @@ class Network:
             sources = step.leaving(sources)
         yield from self.head.taps(sources[0])
 
-    def enter(self, s: Scope) -> np.ndarray:
-        """Return what enters the first layer, (token, …) float32."""
+    def enter(self, s: Scope, states: list[Any]) -> np.ndarray:
+        """Return what enters the first layer, (token, …) float32; `states` as from `new_states`."""
         x = s.common["embed"] = self.embedding(s)
-        for step in self.before:
-            x = step(x, s)
+        for step, state in zip(self.before, states[len(self.layers) :], strict=True):
+            x = step(x, s.with_state(state))
         return x
 
     def score(self, x: np.ndarray, s: Scope) -> np.ndarray:
@@ -130,8 +130,8 @@ class Network:
         return x
 
     def new_states(self) -> list[Any]:
-        """Return what each layer keeps between calls, empty."""
-        return [layer.new_state() for layer in self.layers]
+        """Return what each layer keeps between calls, then each step before them, empty."""
+        return [part.new_state() for part in (*self.layers, *self.before)]
 
 
 def _renamed(tap: Tap, declared: str, own: str, stored: str) -> Tap:

@@ -212,6 +212,16 @@ class Scope:
             y = y + bias
         return y * scale if scale is not None and scale_last else y
 
+    def adapted(self, y: np.ndarray, x: np.ndarray, name: str) -> np.ndarray:
+        """Return some columns of a linear layer's result with what an adapter adds to them: here, nothing.
+
+        Args:
+            y: (token, d_out) float32, the columns.
+            x: (token, d_in) float32, what the layer read.
+            name: what the columns would be called as a layer of their own.
+        """
+        return y
+
 
 def linear_needs(name: str, d_out: int, d_in: int, n_experts: int = 0) -> list[Need]:
     """Return the tensors of a linear layer: its matrix, and the bias and scale that it may have."""

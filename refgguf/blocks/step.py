@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,10 @@ class Step:
     def leaving(self, sources: list[str]) -> list[str]:
         """Return the names of the taps whose sum the stream is after it."""
         return [self.out] if self.out else sources
+
+    def new_state(self) -> Any:
+        """Return what it keeps between calls (`Scope.state`), empty; None if nothing."""
+        return None
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Run it on the stream, (token, …) float32; returns the stream."""

@@ -18,6 +18,7 @@ from types import ModuleType
 
 import numpy as np
 
+from refgguf.engines.matching import Node, matched
 from refgguf.errors import EngineError
 from refgguf.model import Model
 from refgguf.taps import Tap
@@ -104,12 +105,14 @@ def _plain_kernels() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _evaluate(model: Model, texts: list[list[int]]) -> dict[str, list[np.ndarray]]:
-    """Return what the callback was shown: arrays in NumPy order by llama.cpp's name, in order of execution."""
+def _evaluate(model: Model, texts: list[list[int]]) -> dict[str, list[Node]]:
+    """Return what the callback was shown, by llama.cpp's name, in order of execution."""
     with _plain_kernels():
         lib = _library()
         lib.llama_log_set(_silent(lib), None)
-        nodes: dict[str, list[np.ndarray]] = {}
+        operation = lib.llama_cpp._lib.ggml_op_name  # the binding leaves it out
+        operation.argtypes, operation.restype = [ctypes.c_int], ctypes.c_char_p
+        nodes: dict[str, list[Node]] = {}
         wanted = {tap.llama_cpp for tap in model.taps.values() if tap.llama_cpp}
 
         @lib.ggml_backend_sched_eval_callback
@@ -119,7 +122,8 @@ def _evaluate(model: Model, texts: list[list[int]]) -> dict[str, list[np.ndarray
             if name in wanted:
                 if ask:
                     return True
-                nodes.setdefault(name, []).append(_copied(tensor))
+                node = Node(operation(tensor.op).decode(), _copied(tensor))
+                nodes.setdefault(name, []).append(node)
             return not ask
 
         _run(lib, model, texts, look)
@@ -191,23 +195,9 @@ def _fill(batch: object, ids: list[int]) -> None:
 
 
 def _as_trace(
-    model: Model, texts: list[list[int]], nodes: dict[str, list[np.ndarray]], taps: Sequence[str] | None
+    model: Model, texts: list[list[int]], nodes: dict[str, list[Node]], taps: Sequence[str] | None
 ) -> Trace:
-    sharing: dict[str, list[Tap]] = {}
-    for tap in model.taps.values():
-        if tap.llama_cpp in nodes:
-            sharing.setdefault(tap.llama_cpp, []).append(tap)
-    ids, values = texts[-1], {}
-    lengths = {tap: _lengths(tap, model, texts) for tap in model.taps.values()}
-    for name, owners in sharing.items():
-        # one name stands for several steps in a row (product, bias, reshape, RoPE): the last belongs to the last tap
-        arrays = list(nodes[name])
-        for tap in reversed(owners):
-            while len(owners) > 1 and arrays and not _may_be(arrays[-1], tap, model, lengths[tap][0]):
-                arrays.pop()
-            shaped = _in_axes(arrays.pop(), tap, model, *lengths[tap]) if arrays else None
-            if shaped is not None and (taps is None or tap.name in taps):
-                values[tap.name] = shaped
+    ids, values = texts[-1], matched(model.taps.values(), _shapes(model, texts), nodes)
     about = {
         "name": model.name,
         "architecture": model.file.architecture,
@@ -216,7 +206,7 @@ def _as_trace(
         **({"source": texts[0]} if len(texts) > 1 else {}),
     }
     return Trace(
-        {name: values[name] for name in model.taps if name in values},
+        {name: values[name] for name in model.taps if name in values and (taps is None or name in taps)},
         model.taps,
         ids,
         [model.token_text(token) for token in ids],
@@ -227,56 +217,13 @@ def _as_trace(
     )
 
 
-def _lengths(tap: Tap, model: Model, texts: list[list[int]]) -> tuple[int, int]:
-    """Return how many tokens a tap has, and how many these look at."""
-    read, own = len(texts[0]), len(texts[-1])
-    encoder = model.network.encoder
-    if tap.axes[0] == "source" or (encoder and tap.name.startswith(encoder.prefix)):
-        return read, read
-    return own, read if "source" in tap.axes else own
+def _shapes(model: Model, texts: list[list[int]]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tap, by running the tokens."""
+    found: dict[str, tuple[int, ...]] = {}
 
+    def note(x: np.ndarray, tap: Tap) -> None:
+        found[tap.name] = x.shape
 
-def _may_be(array: np.ndarray, tap: Tap, model: Model, n_tokens: int) -> bool:
-    """Say whether the tap's weight gives arrays of this width, or of a multiple of it."""
-    shapes = (model.file.tensors[name].shape for name in tap.weights if name in model.file.tensors)
-    first = next(iter(shapes), ())
-    n_tokens = 1 if tap.axes[0] == "text" else n_tokens
-    return len(first) not in (1, 2) or array.size // n_tokens % first[0] == 0
-
-
-def _in_axes(array: np.ndarray, tap: Tap, model: Model, n_tokens: int, n_keys: int) -> np.ndarray | None:
-    """Return the array with the tap's axes, or None where it does not have them."""
-    if tap.axes[0] == "head" and tap.axes[-1] in ("key", "source"):
-        # ggml pads the key axis; what lies beyond the last token is masked
-        return array.reshape(array.shape[-3:])[:, :n_tokens, :n_keys].copy() if array.ndim >= 3 else None
-    if tap.axes[0] == "text" and array.size:  # one vector for all tokens
-        return array.reshape(1, -1)
-    if array.size == 0 or array.size % n_tokens:
-        return None
-    flat = array.reshape(n_tokens, -1)
-    if tap.axes[0] not in ("token", "source"):
-        return None
-    shape = _sizes(tap, model, flat.shape[1])
-    return None if shape is None else flat.reshape(n_tokens, *shape)
-
-
-def _sizes(tap: Tap, model: Model, width: int) -> tuple[int, ...] | None:
-    """Return the sizes of all axes but the first, whose product is `width`."""
-    if len(tap.axes) == 2:
-        return (width,)
-    encoder = model.network.encoder
-    network = encoder if encoder and tap.name.startswith(encoder.prefix) else model.network
-    layer = network.layers[tap.layer or 0]
-    for block in layer.blocks if tap.layer is not None or tap.axes[1] == "stream" else ():
-        part = getattr(block, "selector", None) or getattr(block, "indexer", None)
-        sizes = {
-            "indexer_head": getattr(part, "n_heads", None),
-            "stream": getattr(layer, "n_streams", None),
-            "head": getattr(block, "n_heads", None),
-            "kv_head": getattr(block, "n_kv_heads", None),
-            "slot": getattr(block, "n_used", None),
-        }
-        first = sizes.get(tap.axes[1])
-        if first and width % first == 0:
-            return (first, width // first)
-    return None
+    with model.hooks(dict.fromkeys(model.taps, note)):
+        model.trace(texts[0], (), target=texts[1][1:] if len(texts) > 1 else None)
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from tests.support.tap_graph import changed, descendants, shaken, with_shaken_we
 # float32 at both ends: some 1e-7 of the size at each rounding, squared; llama.cpp looks GELU up in a table with 11
 # bits, and with the same table a last bit may decide between its entries
 TOLERANCE, WITHOUT_TABLE, OF_TABLE = 1e-10, 1e-6, 1e-7
+SHAKES = 8  # times that a tensor is replaced by another before it counts as without effect
 
 
 @pytest.fixture(scope="module", params=OTHERS, ids=lambda case: case.name)
@@ -55,14 +58,18 @@ def test_a_prompt_in_pieces_gives_the_same_bits(case, model, step):
 
 def test_taps_are_as_declared(case, model):
     """Taps occur in order with their axes; replacing one changes exactly its descendants, a weight its taps."""
-    tokens = np.array(case.tokens[:5])
+    tokens = np.array(case.tokens[: case.n_few])
     before = model.trace(tokens)
     assert list(before) == list(model.taps)
     for name, tap in model.taps.items():
         assert before[name].ndim == len(tap.axes) and tap.formula and tap.meaning, name
-        with model.hooks({name: shaken}):
-            after = model.trace(tokens)
-        assert changed(before, after) == {name} | descendants(model.taps, {name}), name
+        expected = {name} | descendants(model.taps, {name})
+        for seed in range(SHAKES):  # what decides a choice may lead to the same one again
+            with model.hooks({name: partial(shaken, seed=seed)}):
+                found = changed(before, model.trace(tokens))
+            if found == expected:
+                break
+        assert found == expected, name
     for weight in model.file.tensors:
         direct = {tap.name for tap in model.taps.values() if weight in tap.weights}
         record = model._recorder("all")

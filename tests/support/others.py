@@ -29,6 +29,11 @@ GATE = {f"blk.{n}.time_mix_{name}.weight": shape for n in range(3)
 GATE |= {f"blk.{n}.time_mix_ln.bias": (64,) for n in range(3)}
 MIXTURE = {"time_mix_extra_dim": 12, "time_decay_extra_dim": 20}
 KV_BIASES = ("*time_mix_key.bias", "*time_mix_value.bias", "*time_mix_receptance.bias")
+# the fifth token calls the first of them; the mean of those called so far is never near a half
+CALLING, SPOKEN = [7, 60, 9, 22], [3, 1, 60, 7]
+ADAPTERS = {"adapters.count": 4, "adapters.lora_rank": 6, "adapters.token_ids_activate": CALLING,
+            "adapters.token_ids_substitute": SPOKEN, "embedding_scale": 3.0, "residual_scale": 0.7, "logit_scale": 1.5,
+            "attention.scale": 0.2}  # fmt: skip
 VOCABULARY = {"vocab_size": 8210, "embedding_length": 48}
 HEAD_BIASES = {
     f"blk.{n}.attn_{sign}_norm.bias": (heads, 12) for n in range(2) for sign, heads in (("q", 4), ("k", 2))
@@ -37,7 +42,13 @@ HEAD_BIASES = {
 
 @dataclass(frozen=True)
 class Other(Encoder):
-    """A model that continues texts; as `Encoder` otherwise."""
+    """A model that continues texts; as `Encoder` otherwise.
+
+    Attributes:
+        n_few: the fewest tokens at which everything in it matters.
+    """
+
+    n_few: int = 5
 
     def kept(self, scores: np.ndarray) -> np.ndarray:
         """Return the scores that are kept: without picture tokens, which llama.cpp silences in the first row alone.
@@ -57,6 +68,8 @@ OTHERS = [
     Other("rwkv6qwen2, shared keys, biases", "rwkv6qwen2", 0,
           RWKV | MIXTURE | {"wkv.head_size": 8, "attention.head_count": 6, "attention.head_count_kv": 3},
           (*KV_BIASES, "output_norm.bias"), absent=()),
+    Other("graniteswitch, adapters by turns", "graniteswitch", 0, ADAPTERS, ("*attn_qkv.weight",), absent=(),
+          n_few=14),
     # the suite's models of these two multiply roundings
     Other("gemma3n, few layers", "gemma3n", 0,
           {"block_count": 3, "attention.sliding_window_pattern": [False, True, False], "attention.sliding_window": 24}

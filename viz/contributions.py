@@ -18,11 +18,12 @@ import numpy as np
 from refgguf.taps import Recorder, Tap
 from refgguf.tensor import Tensor
 from refgguf.trace import Trace
+from refgguf.viz.dissection import SLACK, share_taps, shares_of
 
 if TYPE_CHECKING:
     from refgguf.model import Model
 
-SLACK = 1e-5  # of the largest addend: what float32 rounding of a sum of a few addends stays far below
+STREAM_KINDS = ("residual", "embedding")
 
 Reads = Callable[[np.ndarray, int], tuple[np.ndarray, float]]
 
@@ -56,8 +57,9 @@ class Contribution:
 
 
 def stream_taps(taps: Mapping[str, Tap]) -> list[str]:
-    """Return the names of the taps whose values are needed to take the final stream apart."""
-    return [name for name, tap in taps.items() if tap.kind in ("residual", "embedding")]
+    """Return the names of the taps whose values are needed to take the final stream apart, down to experts."""
+    own = {name for name, tap in taps.items() if tap.kind in STREAM_KINDS} | set(share_taps(taps))
+    return [name for name in taps if name in own]
 
 
 def addends(trace: Trace, taps: Mapping[str, Tap], token: int) -> dict[str, np.ndarray]:
@@ -70,10 +72,12 @@ def addends(trace: Trace, taps: Mapping[str, Tap], token: int) -> dict[str, np.n
 
     Returns:
         (d_model,) float64 by tap name; they sum to the stream, up to its own rounding. A tap that is no plain sum of
-        its inputs is an addend as a whole.
+        its inputs is an addend as a whole. Empty where the trace lacks the stream, or there is no one stream.
     """
     found: dict[str, np.ndarray] = {}
     waiting = list(taps["final_norm"].inputs) if "final_norm" in taps else []
+    if len(waiting) > 1:
+        return {}  # the norm reads several streams, which it mixes first
     while waiting:
         name = waiting.pop(0)
         parts = _sum_of(trace, taps, name, token)
@@ -86,10 +90,12 @@ def addends(trace: Trace, taps: Mapping[str, Tap], token: int) -> dict[str, np.n
 
 
 def _sum_of(trace: Trace, taps: Mapping[str, Tap], name: str, token: int) -> tuple[str, ...]:
-    """Return the inputs of a tap if it is nothing but their sum, else none."""
+    """Return the inputs of a tap if it is the stream and nothing but their sum, else none."""
     tap = taps[name]
     if not tap.inputs or tap.weights or not {name, *tap.inputs} <= set(trace.names):
         return ()
+    if not any(taps[i].kind in STREAM_KINDS for i in tap.inputs):
+        return ()  # a block's own sum, of experts and what stands beside them
     value = trace.tensor(name).values[token].astype(np.float64)
     parts = [trace.tensor(i).values[token].astype(np.float64) for i in tap.inputs]
     if any(p.shape != value.shape for p in parts):
@@ -133,9 +139,12 @@ def split(
 
     Returns:
         (head or neuron, d_model) float64, whose sum is the addend but for a bias; None where the addend is not one
-        matrix applied to heads or neurons, or does not turn out to be their sum.
+        matrix applied to heads or neurons (and perhaps a norm of the result), or does not turn out to be their sum.
     """
-    tap = taps[name]
+    shares = shares_of(trace, taps, name, token, weights)
+    if len(shares) > 1:
+        return None
+    tap = taps[shares[0].tap]
     matrices = [weights[w] for w in tap.weights if w in weights and len(weights[w].shape) == 2]
     vectors = [weights[w] for w in tap.weights if w in weights and len(weights[w].shape) == 1]
     if len(matrices) != 1 or len(tap.inputs) != 1 or tap.inputs[0] not in trace.names:
@@ -146,7 +155,8 @@ def split(
         return None
     groups = x if x.ndim == 2 else x[:, None]  # a head's channels, or one neuron
     parts = np.einsum("dhc,hc->hd", matrix.reshape(-1, *groups.shape), groups)
-    value = trace.tensor(name).values[token].astype(np.float64)
+    value = trace.tensor(tap.name).values[token].astype(np.float64)
     biases = [v.dequantize().astype(np.float64) for v in vectors if v.shape == value.shape]
     rest = np.abs(parts.sum(axis=0) + sum(biases) - value).max()
-    return parts if rest <= SLACK * max(np.abs(parts).sum(axis=0).max(), 1e-30) else None
+    sums_up = rest <= SLACK * max(np.abs(parts).sum(axis=0).max(), 1e-30)
+    return shares[0].onward(parts) if sums_up else None

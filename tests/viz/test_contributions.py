@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 import refgguf
-from refgguf.viz.contributions import addends, contributions, reader_of, split
+from refgguf.viz.contributions import addends, contributions, reader_of, split, stream_taps
+from refgguf.viz.dissection import expert_of, neurons_of, shares_of
 from refgguf.viz.facts import shown_of_model
+from refgguf.viz.scene.anatomy import anatomy_of
 from refgguf.viz.scene.build import build_scene, with_flow
+from tests.support import archsuite
+from tests.support.scenes import shown, tiny_trace
 
 TOKEN = 5
 
@@ -127,3 +131,107 @@ def test_without_flow_the_edges_are_as_before(scene):
     by_length = with_flow(scene, "stream").flow.routes
     assert by_length.keys() == scene.flow.routes.keys()
     assert min(by_length.values()) >= 0
+
+
+# ---- experts
+
+SUITE = [name for name in archsuite.names(that_run=True) if name.endswith("-moe")]
+
+
+@pytest.fixture(scope="module", params=SUITE)
+def mixture(request, tmp_path_factory):
+    """A small model of each architecture with experts; all its taps, those that flow needs, and token 2's addends."""
+    path = tmp_path_factory.mktemp("moe") / "model.gguf"
+    model = archsuite.Case(request.param, path).model
+    needed = {*anatomy_of(model.taps).needed(), *stream_taps(model.taps)}
+    trace = model.trace([1, 5, 9, 7], taps=[n for n in model.taps if n in needed])
+    yield model, model.trace([1, 5, 9, 7]), trace, addends(trace, model.taps, 2)
+    path.unlink()
+
+
+@pytest.mark.testdata
+def test_experts_sum_to_their_block(mixture):
+    """Each chosen expert's share is the router's weight times its result, and all shares sum to what the block adds."""
+    model, everything, trace, parts = mixture
+    for name, whole in parts.items():
+        shares = shares_of(trace, model.taps, name, 2, model.file.tensors)
+        size = sum(np.abs(share.vector) for share in shares).max()
+        # float32 sums of at most a dozen shares of d_model 256 products each, as the model took them
+        assert np.abs(sum(share.vector for share in shares) - whole).max() <= 1e-5 * size
+        for share in shares:
+            if share.slot is not None and share.tap.endswith("ffn_weighted_exps"):
+                layer = share.tap.rsplit(".", 1)[0]
+                weight = float(everything[f"{layer}.router_weights"][2, share.slot])
+                result = everything[f"{layer}.ffn_down_exps"][2, share.slot].astype(float)
+                expected = share.onward(weight * result[None])[0]
+                np.testing.assert_allclose(share.vector, expected, atol=1e-6 * size)
+
+
+@pytest.mark.testdata
+def test_each_chosen_expert_has_its_share(mixture):
+    """Wherever a block adds plainly to the stream, exactly the experts that the router chose have shares."""
+    model, _, trace, parts = mixture
+    for name in parts:
+        shares = shares_of(trace, model.taps, name, 2, model.file.tensors)
+        chosen = [expert_of(trace, model.taps, s, 2) for s in shares if s.tap.endswith("_exps")]
+        topk = f"{name.rsplit('.', 1)[0]}.router_topk"
+        if topk in trace.names and name.endswith("ffn_out"):
+            assert chosen == trace[topk][2].tolist()
+
+
+@pytest.mark.testdata
+def test_an_experts_neurons_sum_to_its_share(mixture):
+    """What an expert adds is the sum over its neurons of activation times column, times the router's weight."""
+    model, _, trace, parts = mixture
+    for name in parts:
+        for share in shares_of(trace, model.taps, name, 2, model.file.tensors):
+            each = neurons_of(trace, model.taps, share, 2, model.file.tensors)
+            if each is not None:
+                biased = f"{name.rsplit('.', 1)[0]}.ffn_down_exps.bias" in model.file.tensors
+                bound = 1e-5 * np.abs(each).sum(axis=0).max()  # float32 sums of 384 products
+                assert biased or np.abs(each.sum(axis=0) - share.vector).max() <= bound
+
+
+@pytest.mark.testdata
+def test_flow_is_drawn_from_the_experts(mixture):
+    """Each chosen expert's tube carries its share, the others' nothing, and together they are the block's total."""
+    model, _, trace, parts = mixture
+    scene = build_scene(shown_of_model(model, trace, token=2, flow="logit"))
+    boxes, flow = scene.pieces.boxes, scene.flow
+    direction, _ = scene.shown.reads(sum(parts.values()), int(trace["logits"][2].argmax()))
+    for name, whole in parts.items():
+        shares = shares_of(trace, model.taps, name, 2, model.file.tensors)
+        if len(shares) < 2 or not name.endswith("ffn_out"):
+            continue
+        layer = model.taps[name].layer
+        drawn = {n: v for n, v in flow.experts.items() if boxes[n].layer == layer}
+        each = {n: v for n, v in flow.routes.items() if len(pairs := scene.pieces.routes[n].pairs) == 1
+                and boxes[pairs[0][0]].layer == layer and boxes[pairs[0][0]].role in ("expert", "neurons")}  # fmt: skip
+        undrawn = [s for s in shares if not s.tap.endswith(("_exps", "shexp", "shexp_gated", "ffn_dense"))]
+        total = sum(drawn.values()) + sum(float(s.vector @ direction) for s in undrawn)
+        size = sum(abs(float(s.vector @ direction)) for s in shares)
+        assert total == pytest.approx(float(whole @ direction), abs=1e-4 * size)
+        assert sum(each.values()) == pytest.approx(sum(drawn.values()), abs=1e-9 + 1e-6 * size)
+        chosen = trace[f"blk.{layer}.router_topk"][2].tolist()
+        assert {boxes[n].head for n in drawn if boxes[n].role == "expert"} == set(chosen)
+
+
+def test_chosen_experts_without_tubes_have_edges():
+    """With forty experts, an edge runs from each chosen one to the tube of all, as thick as it contributes."""
+    trace = tiny_trace("forty experts")
+    scene = build_scene(shown(trace, token=3, flow="stream"))
+    boxes = scene.pieces.boxes
+    for layer in range(2):
+        drawn = {boxes[n].head: v for n, v in scene.flow.experts.items() if boxes[n].layer == layer}
+        lengths = np.linalg.norm(trace[f"blk.{layer}.ffn_weighted_exps"][3].astype(float), axis=1)
+        expected = dict(zip(trace[f"blk.{layer}.router_topk"][3].tolist(), lengths, strict=True))
+        assert drawn == pytest.approx(expected)
+    assert len(scene.flow.mesh.triangles)
+
+
+@pytest.mark.testdata
+def test_all_taps_or_only_those_needed_give_the_same_addends(mixture):
+    """The window traces everything, the command what the picture needs; both take the stream apart alike."""
+    model, everything, _, parts = mixture
+    whole = addends(everything, model.taps, 2)
+    assert list(whole) == list(parts)

@@ -70,3 +70,12 @@ def test_what_was_not_traced_is_not_drawn():
     assert anatomy.layers[0].heads[0].q is None
     assert anatomy.layers[0].neurons == ()
     assert "embed" in drawn_sources(trace.taps, anatomy.drawn())["blk.0.attn_probs"]
+
+
+def test_the_gate_of_a_shared_expert_is_no_router():
+    """The router is what experts are chosen by; the gate of the expert that sees every token stands beside it."""
+    shared = tiny_trace("four experts").taps | {
+        f"blk.0.{name}": Tap(f"blk.0.{name}", ("token", "expert"), "router", "", inputs=(f"blk.0.{source}",), layer=0)
+        for name, source in (("shexp_gate", "ffn_norm"), ("shexp_gate_act", "shexp_gate"))
+    }  # fmt: skip
+    assert anatomy_of(shared).layers[0].router == "blk.0.router_probs"

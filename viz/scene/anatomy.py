@@ -6,7 +6,7 @@ fits no other role is drawn as a plain slab.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from refgguf.taps import STACK, Tap
@@ -127,15 +127,15 @@ def _layer(
     spine = tuple(n for n in own if local(n) in SPINE and not _is_copy(taps[n], known))
     heads = tuple(_heads(own, taps))
     taken = {n for h in heads for n in h.names()}
-    router = _last(own, "router", "expert", but=())
-    topk = _last(own, "router", "slot", but=(n for n in own if "weights" in local(n)))
+    topk, experts = _experts(own, taps)
+    scores = [n for n, t in own.items() if t.kind == "router" and t.axes == ("token", "expert")]
+    chosen_by = [n for n in scores if topk and feeds(taps, n, topk)]
+    beside = [n for n in scores if chosen_by and not any(feeds(taps, m, n) for m in chosen_by)]
+    router = _last(own, "router", "expert", but={*beside} - {*chosen_by})  # not the gate of a shared expert
     ffn = [n for n, t in own.items() if t.kind == "ffn" and t.axes[-1] == "d_ff"]
     final = [n for n in ffn if not any(feeds(taps, n, m) for m in ffn if m != n)]
-    experts = tuple(n for n in final if own[n].axes == ("token", "slot", "d_ff"))
     neurons = tuple(n for n in final if own[n].axes == ("token", "d_ff"))
     others = tuple(n for n in own if n not in taken and _stands_alone(own[n], taken, taps))
-    if not topk:
-        experts = ()
     return LayerAnatomy(layer, spine, heads, neurons, router, topk, experts, others)
 
 
@@ -171,7 +171,22 @@ def _heads(own: Mapping[str, Tap], taps: Mapping[str, Tap]) -> Iterator[Heads]:
         yield Heads(pattern, q, k, v, z)
 
 
-def _last(own: Mapping[str, Tap], kind: str, axis: str, but: Iterator[str] | tuple) -> str | None:
+def _experts(own: Mapping[str, Tap], taps: Mapping[str, Tap]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the tap that says which experts were chosen, and their neurons; of experts behind experts the first."""
+    slots = [n for n, t in own.items() if t.kind == "router" and t.axes == ("token", "slot")]
+    slots = [n for n in slots if "weights" not in local(n)]
+    each = {n: t for n, t in own.items() if t.kind == "ffn" and t.axes == ("token", "slot", "d_ff")}
+    by_slots: dict[str, str | None] = {}
+    for name, tap in each.items():  # the gated unit stands behind gates and inputs, which know their experts
+        known = [i for i in tap.inputs if i in slots] or [by_slots.get(i) for i in tap.inputs]
+        by_slots[name] = next((s for s in known if s), None)
+    first = next((s for s in by_slots.values() if s), slots[-1] if slots else None)
+    own_experts = [n for n in each if by_slots[n] in (first, None)]
+    final = [n for n in own_experts if not any(feeds(taps, n, m) for m in own_experts if m != n)]
+    return first, tuple(final) if first else ()
+
+
+def _last(own: Mapping[str, Tap], kind: str, axis: str, but: Iterable[str]) -> str | None:
     but = set(but)
     names = [n for n, t in own.items() if t.kind == kind and t.axes == ("token", axis) and n not in but]
     return names[-1] if names else None

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from refgguf.viz.contributions import addends, contributions, split
+from refgguf.viz.dissection import Share, expert_of, neurons_of, shares_of
 from refgguf.viz.scene.anatomy import feeds
 from refgguf.viz.scene.colours import Theme, rgb
 from refgguf.viz.scene.curves import bezier
-from refgguf.viz.scene.meshes import EMPTY, Mesh, tubes_mesh
-from refgguf.viz.scene.parts import Label, Pieces
+from refgguf.viz.scene.graph import nearest_of
+from refgguf.viz.scene.meshes import EMPTY, Mesh, TubeSpec, tubes_mesh
+from refgguf.viz.scene.parts import Label, Pieces, Route
 from refgguf.viz.scene.predictions import best_tokens, quoted
 from refgguf.viz.state import Shown
 
 THICKEST, THINNEST = 1.0, 0.05  # radius of the largest contribution and of none, world units
+POINTS = 24  # of an edge's middle line
 N_NEURONS = 12  # the strongest of a network that have edges of their own
 FADED = 0.65  # how far edges that are not weighted step back towards the ground
 
@@ -31,6 +34,8 @@ class Flow:
     Attributes:
         routes: by number of the weighted route, what flows along it: a length, or points of a score.
         neurons: (box, neuron, contribution) of the strongest neurons.
+        experts: by number of the box, what the expert whose neurons it shows adds, or the network beside the experts;
+            experts not chosen are left out.
         styles: by number of the weighted route, its radius and colour.
         labels: the blocks' contributions in figures.
         mesh: edges from the strongest neurons.
@@ -39,6 +44,7 @@ class Flow:
 
     routes: Mapping[int, float] = field(default_factory=dict)
     neurons: tuple[tuple[int, int, float], ...] = ()
+    experts: Mapping[int, float] = field(default_factory=dict)
     styles: Mapping[int, Style] = field(default_factory=dict)
     labels: tuple[Label, ...] = ()
     mesh: Mesh = field(default_factory=lambda: EMPTY)
@@ -59,7 +65,7 @@ def flow_of(pieces: Pieces, shown: Shown, letter: float, theme: Theme) -> Flow:
     token = shown.token_index
     parts = addends(shown.trace, shown.graph, token)
     if not parts:
-        return Flow(note="Flow: the trace lacks what the residual stream is summed from.")
+        return Flow(note="Flow: there is no one residual stream, or the trace lacks what it is summed from.")
     by_score = shown.flow == "logit" and shown.reads is not None
     logits = [t for t in shown.trace.tensors if t.kind == "logits" and t.layer is None]
     best = best_tokens(logits[-1].values[token], 1) if logits else []
@@ -71,24 +77,14 @@ def flow_of(pieces: Pieces, shown: Shown, letter: float, theme: Theme) -> Flow:
 
     found, _ = contributions(parts, shown.reads if by_score else None, entry)
     whole = {c.tap: c.score if by_score else c.length for c in found}
-    inside = {name: split(shown.trace, shown.graph, name, token, shown.weights) for name in whole}
     largest = max((abs(v) for n, v in whole.items() if shown.graph[n].layer is not None), default=1.0) or 1.0
-    routes, labels, neurons = {}, [], []
+    weighed = _Weighed(pieces, shown, token, measure)
+    routes, labels = {}, []
     for number, route, block in _drains(pieces, shown, whole):
-        heads = [pieces.boxes[a].head for a, _ in route.pairs if pieces.boxes[a].role == "z"]
-        each = inside[block]
-        if heads and each is not None and len(heads) < len(each):
-            routes[number] = float(measure(each[heads].sum(axis=0)))
-        else:
-            routes[number] = whole[block]
+        routes[number] = weighed.route(route, block, whole[block])
         if route.arrow:
             above = route.points[-1, 1] > pieces.shelves[pieces.shelf_at(route.points[-1, 1])]
             labels.append(_figure(route.points[-1], above, whole[block], by_score, letter))
-        boxes = [a for a, _ in route.pairs if pieces.boxes[a].role == "neurons"]
-        if boxes and each is not None:
-            size = measure(each)
-            strongest = np.argsort(-np.abs(size), kind="stable")[:N_NEURONS]
-            neurons += [(boxes[0], int(i), float(size[i])) for i in strongest if size[i]]
     colours = _colours(theme, by_score)
     styles = {n: (_radius(v, largest), colours[v < 0]) for n, v in routes.items()}
     text = quoted(shown.text_of(entry)) if shown.text_of else f"#{entry}"
@@ -97,9 +93,138 @@ def flow_of(pieces: Pieces, shown: Shown, letter: float, theme: Theme) -> Flow:
         if by_score
         else "to the residual stream, as its length"
     )
-    tubes = list(_neuron_tubes(pieces, neurons, token, len(shown.trace.tokens), largest, colours))
-    note = f"Flow: what heads, neurons and blocks add {what}."
-    return Flow(routes, tuple(neurons), styles, tuple(labels), tubes_mesh(tubes), note)
+    tubes = [*weighed.neuron_tubes(largest, colours), *weighed.expert_tubes(largest, colours)]
+    labels += weighed.expert_figures(by_score)
+    experts = ", experts" if weighed.experts else ""
+    note = f"Flow: what heads, neurons{experts} and blocks add {what}."
+    return Flow(
+        routes, tuple(weighed.neurons), weighed.experts, styles, tuple(labels), tubes_mesh(tubes), note
+    )
+
+
+class _Weighed:
+    """What heads, experts and neurons add, collected while the tubes into the stream are gone through.
+
+    Args:
+        pieces: the scene's boxes and edges.
+        shown: what is shown.
+        token: position.
+        measure: (n, d_model) vectors → (n,) how much each counts.
+    """
+
+    def __init__(self, pieces: Pieces, shown: Shown, token: int, measure: Callable[[np.ndarray], np.ndarray]):
+        self.pieces, self.shown, self.token, self.measure = pieces, shown, token, measure
+        self.neurons: list[tuple[int, int, float]] = []
+        self.experts: dict[int, float] = {}
+        self.ends: dict[int, np.ndarray] = {}  # where the tube of a box with neurons begins
+        self._inside: dict[str, tuple[list[Share], np.ndarray | None]] = {}
+        self._own: set[int] = set()  # boxes with a tube of their own
+
+    def route(self, route: Route, block: str, whole: float) -> float:
+        """Return how much flows along a tube into the stream."""
+        boxes = self.pieces.boxes
+        shares, each = self._taken_apart(block)
+        heads = [boxes[a].head for a, _ in route.pairs if boxes[a].role == "z"]
+        if heads and each is not None and len(heads) < len(each):
+            return float(self.measure(each[heads].sum(axis=0)))
+        sources = [a for a, _ in route.pairs if boxes[a].role in ("neurons", "expert")]
+        for number in sources:
+            self.ends[number] = route.points[0]
+        if each is not None and len(sources) == 1:
+            self._strongest(sources, [each])
+        if len(shares) < 2:
+            return whole
+        whose = [(share, self._box_of(share, sources)) for share in shares]
+        for share, number in whose:
+            if number is not None:
+                self.experts[number] = float(self.measure(share.vector))
+        if len(route.pairs) > 1:
+            return whole
+        self._own.update(sources)
+        mine = [share for share, number in whose if number is not None]
+        self._networks(mine, sources)
+        return float(self.measure(sum(share.vector for share in mine))) if mine else 0.0
+
+    def _taken_apart(self, block: str) -> tuple[list[Share], np.ndarray | None]:
+        if block not in self._inside:
+            of = self.shown.trace, self.shown.graph, block, self.token, self.shown.weights
+            self._inside[block] = shares_of(*of), split(*of)
+        return self._inside[block]
+
+    def _box_of(self, share: Share, among: Sequence[int]) -> int | None:
+        """Return the box whose neurons a share comes from."""
+        graph = self.shown.graph
+        expert = expert_of(self.shown.trace, graph, share, self.token)
+        layer = graph[share.tap].layer
+        nearest = nearest_of(
+            graph, share.tap, [n for n, t in graph.items() if t.layer == layer and t.axes[-1] == "d_ff"]
+        )
+        for number in among:
+            box = self.pieces.boxes[number]
+            alike = (
+                box.role == "neurons" if share.slot is None else box.role == "expert" and box.head == expert
+            )
+            if alike and box.plane.tap in nearest:
+                return number
+        return None
+
+    def _networks(self, shares: Sequence[Share], boxes: Sequence[int]) -> None:
+        """Note the strongest neurons of the expert or network that alone has a tube."""
+        of = self.shown.trace, self.shown.graph
+        for share in shares:
+            if share.slot is None:
+                parts = split(*of, share.tap, self.token, self.shown.weights)
+                parts = None if parts is None else share.onward(parts)
+            else:
+                parts = neurons_of(*of, share, self.token, self.shown.weights)
+            if parts is not None:
+                self._strongest(boxes, [parts])
+
+    def _strongest(self, boxes: Sequence[int], parts: Sequence[np.ndarray]) -> None:
+        for number, each in zip(boxes, parts, strict=True):
+            if len(each) != self.pieces.boxes[number].plane.shape[1]:
+                continue
+            size = self.measure(each)
+            strongest = np.argsort(-np.abs(size), kind="stable")[:N_NEURONS]
+            self.neurons += [(number, int(i), float(size[i])) for i in strongest if size[i]]
+
+    def _row(self, number: int) -> float:
+        """Return how high the token's row of a box is."""
+        box = self.pieces.boxes[number]
+        return box.top - (self.token + 0.5) * box.size[1] / len(self.shown.trace.tokens)
+
+    def neuron_tubes(self, largest: float, colours) -> Iterator[TubeSpec]:
+        """Yield edges from the strongest neurons' cells to where their network's tube leaves it."""
+        for number, neuron, value in self.neurons:
+            box = self.pieces.boxes[number]
+            x = box.left + (neuron + 0.5) * box.size[0] / box.plane.shape[1]
+            z = box.size[2] + 0.3
+            yield self._beam((x, self._row(number), z), self.ends[number], value, largest, colours)
+
+    def expert_tubes(self, largest: float, colours) -> Iterator[TubeSpec]:
+        """Yield edges from the chosen experts that have no tube of their own to where the tube of all begins."""
+        for number, value in self.experts.items():
+            if number not in self._own:
+                box = self.pieces.boxes[number]
+                start = box.right, self._row(number), box.size[2] + 0.1
+                yield self._beam(start, self.ends[number], value, largest, colours, share=1.0)
+
+    def _beam(self, start, end, value: float, largest: float, colours, share: float = 0.6) -> TubeSpec:
+        x, y, z = start
+        over = abs(end[0] - x)
+        line = bezier(
+            start, (x, y, z + 3.0), (end[0] - min(3.0, over), end[1], z + 3.0), tuple(end), n=POINTS
+        )
+        colour = colours[value < 0]
+        return line, _radius(value, largest) * share, False, colour, colour
+
+    def expert_figures(self, by_score: bool) -> Iterator[Label]:
+        """Yield the chosen experts' contributions in figures, above their boxes."""
+        for number, value in self.experts.items():
+            box = self.pieces.boxes[number]
+            at = box.left, box.top + 0.3, box.size[2] + 0.1
+            letter = min(1.4, box.size[0] * 0.3)
+            yield Label(_in_figures(value, by_score), at, letter, "left", _tone(value, by_score), bold=True)
 
 
 def _drains(pieces: Pieces, shown: Shown, blocks: Mapping[str, float]) -> Iterator[tuple]:
@@ -129,21 +254,16 @@ def _colours(theme: Theme, by_score: bool) -> tuple[np.ndarray, np.ndarray]:
 
 def _figure(at: np.ndarray, above: bool, value: float, by_score: bool, letter: float) -> Label:
     """Write a block's contribution beside the disc where it is added."""
-    text = f"{value:+.2f}".replace("-", "−") if by_score else f"{value:.3g}"
     y = at[1] + (letter * 0.3 if above else -letter * 0.9)
     place = (float(at[0]) - 1.4, float(y), float(at[2]) + 1.0)
-    tone = "logits" if by_score and value >= 0 else "ink" if not by_score else "muted"
-    return Label(text, place, letter * 0.8, "right", tone, bold=True)
+    return Label(
+        _in_figures(value, by_score), place, letter * 0.8, "right", _tone(value, by_score), bold=True
+    )
 
 
-def _neuron_tubes(pieces: Pieces, neurons, token: int, n_tokens: int, largest: float, colours) -> Iterator:
-    """Yield edges from the strongest neurons' cells to where their network's tube leaves it."""
-    for number, neuron, value in neurons:
-        box = pieces.boxes[number]
-        x = box.left + (neuron + 0.5) * box.size[0] / box.plane.shape[1]
-        y = box.top - (token + 0.5) * box.size[1] / n_tokens
-        z = box.size[2] + 0.3
-        end = box.right, box.middle[1], box.size[2] / 2
-        line = bezier((x, y, z), (x, y, z + 3.0), (end[0] - 3.0, end[1], z + 3.0), end)
-        colour = colours[value < 0]
-        yield line, _radius(value, largest) * 0.6, False, colour, colour
+def _in_figures(value: float, by_score: bool) -> str:
+    return f"{value:+.2f}".replace("-", "−") if by_score else f"{value:.3g}"
+
+
+def _tone(value: float, by_score: bool) -> str:
+    return "logits" if by_score and value >= 0 else "ink" if not by_score else "muted"

@@ -19,10 +19,25 @@ from functools import cache
 from pathlib import Path
 
 import numba
-from numba.core import config
+from numba.core import config, event
 from numba.extending import register_jitable
 
+from refgguf.kernels.compiling import watch
+
 STALE_AFTER_DAYS = 30
+
+
+class _Watched(event.Listener):
+    """Tells `watch` of every compilation; what is loaded from the disk is none."""
+
+    def on_start(self, _: event.Event) -> None:
+        watch.started()
+
+    def on_end(self, _: event.Event) -> None:
+        watch.ended()
+
+
+event.register("numba:compile", _Watched())
 
 
 def user_cache_folder() -> Path:

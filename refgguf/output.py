@@ -50,6 +50,8 @@ def atomic_output(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         temporary.chmod(_mode(target))
         temporary.replace(target)
+    except OutputError:  # whoever wrote has said it already
+        raise
     except OSError as error:
         if _concerns(error, temporary):
             raise OutputError(f"{target}: cannot be written, {_reason(error, target)}") from error
@@ -145,4 +147,8 @@ def _concerns(error: OSError, temporary: Path) -> bool:
 def _reason(error: OSError, target: Path) -> str:
     if isinstance(error, FileNotFoundError) and not target.parent.exists():
         return f"the folder {target.parent} does not exist"
+    if re.search(
+        r"requested and \d+ written", str(error)
+    ):  # numpy's tofile keeps the system's own reason to itself
+        return "only a part of it could be; the disk is probably full"
     return (error.strerror or str(error) or type(error).__name__).lower()

@@ -65,6 +65,43 @@ def test_a_folder_is_no_file(tmp_path: Path):
         pytest.fail("the block must not run")
 
 
+LIMITED = """
+import resource, sys
+import numpy as np
+from refgguf.errors import OutputError
+from refgguf.gguf.writer import NewTensor, write_gguf
+from refgguf.trace import _save_safetensors
+from refgguf.output import atomic_output
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+values = np.ones((100, 100), np.float32)
+try:
+    if sys.argv[1].endswith(".gguf"):
+        write_gguf(sys.argv[1], {"general.architecture": "x"}, [NewTensor("a", "F32", (100, 100), values)])
+    else:
+        with atomic_output(sys.argv[1]) as path:
+            _save_safetensors({"a": values}, path, {}, Path(sys.argv[1]))
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("out.gguf", "only a part of it could be; the disk is probably full"),
+        ("out.safetensors", "file too large"),
+    ],
+)
+def test_what_does_not_fit_is_said_once(tmp_path: Path, name: str, reason: str):
+    """Writers that report a full disk in words of their own come out as one sentence, and leave nothing."""
+    command = [sys.executable, "-c", LIMITED, tmp_path / name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tmp_path / name}: cannot be written, {reason}\n"
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_full_disk_is_an_output_error(tmp_path: Path):
     """Running out of space inside the block names the target, and leaves nothing."""
     with (

@@ -120,7 +120,7 @@ def test_the_wheel_runs_without_the_checkout(wheel: Path, tmp_path: Path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "Commands:" in done.stdout
+    assert "Look at a file:" in done.stdout
 
 
 def test_the_license_is_in_the_wheel(wheel: Path):

@@ -20,6 +20,7 @@ import click
 
 from refgguf import __version__
 from refgguf.cli.commands import EXIT_INTERRUPTED, LazyGroup
+from refgguf.cli.console import announce_compiling
 from refgguf.cli.options import examples
 from refgguf.errors import RefggufError
 
@@ -32,6 +33,7 @@ NAME = "refgguf"
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog=examples(
+        "refgguf demo",
         "refgguf info model.gguf",
         'refgguf run model.gguf -p "Once upon a time"',
         'refgguf step model.gguf -p "Once upon a time"',
@@ -41,7 +43,11 @@ NAME = "refgguf"
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @click.pass_context
 def group(context: click.Context) -> None:
-    """See what a local model computes: decode, run, trace and view any GGUF file."""
+    """See what a local model computes: decode, run, trace and view any GGUF file.
+
+    MODEL is a file's path; `demo` stands for the small model that comes with refgguf, `demo:q4_k_m` for the same
+    quantized. Every command explains itself with --help.
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -52,7 +58,16 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         # what nohup had ignored stays so
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
             signal.signal(getattr(signal, name), _end)
+    _open_closed_streams()
+    announce_compiling()
     sys.exit(call(args))
+
+
+def _open_closed_streams() -> None:
+    """Give a process that was started without standard streams (`>&-`) empty ones."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, open to the end
 
 
 def _end(number: int, frame: object) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from refgguf.cli import console, options
+from refgguf.cli import console, figures, options
 from refgguf.errors import shown
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _head(found: BlockAnatomy, shape: tuple[int, ...]) -> str:
     columns = f"columns {found.first_col:,} … {last:,}" if quant.block_size > 1 else f"column {found.col:,}"
     return (
         click.style(shown(found.tensor), bold=True) + f"  {quant.name}, {size}\n"
-        f"{quant.name}: {quant.summary}; {quant.block_size} weight{'s' if quant.block_size > 1 else ''} "
+        f"{quant.name}: {quant.summary}; {figures.plural(quant.block_size, 'weight')} "
         f"in {quant.type_size} bytes, {quant.bits_per_weight:.4g} bits each\n"
         f"row {found.row:,}, {columns}: block {found.block:,} of the row, at byte {found.offset:,} of the file\n"
     )

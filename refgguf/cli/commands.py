@@ -13,6 +13,14 @@ import click
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = "refgguf.cli"
 EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+# the order in which --help lists the commands; one that is not named here comes last
+GROUPS = {
+    "See a model at work": ("demo", "run", "step", "view"),
+    "Look at a file": ("info", "tensors", "metadata", "block", "tokenize", "verify", "quantize"),
+    "Take the numbers out": ("taps", "trace", "embed"),
+    "Judge": ("compare", "probe"),
+    "What refgguf knows": ("archs", "support"),
+}
 
 
 @cache
@@ -60,10 +68,16 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the sub-commands from their sources alone."""
-        if summaries():
-            with formatter.section("Commands"):
-                formatter.write_dl(list(summaries().items()))
+        """List the sub-commands from their sources alone, by what they are for."""
+        known = summaries()
+        groups = {title: [name for name in names if name in known] for title, names in GROUPS.items()}
+        groups["More commands"] = [name for name in known if name not in sum(GROUPS.values(), ())]
+        # all in one column, as wide as the longest name
+        room = max(map(len, known), default=0)
+        for title, names in groups.items():
+            if names:
+                with formatter.section(title):
+                    formatter.write_dl([(name.ljust(room), known[name]) for name in names])
 
 
 def _module(command: str) -> str:

@@ -38,7 +38,7 @@ TOP = 3
 @options.optional_prompt_options
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, min_open=False),
+    type=click.FloatRange(0),
     default=0.1,
     show_default=True,
     help="Relative L2 error from which a tensor counts as different.",
@@ -57,6 +57,8 @@ def command(
     attention patterns; for the predictions the Kullback-Leibler divergence and how often both would say
     the same.
     """
+    if not math.isfinite(threshold):
+        raise InputError(f"--threshold is {threshold}; give a number such as 0.1")
     first, second, texts = _traces(a, b, prompt, numerics)
     from refgguf.compare import compare_traces
 

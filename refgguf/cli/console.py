@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+COMPILING = (
+    "compiling kernels for this processor; what is compiled once is kept, and later runs begin at once"
+)
+
+
 class Progress(Protocol):
     """What `progress` gives: call it after each piece of work."""
 
@@ -86,6 +91,14 @@ def is_terminal(stream: IO[str] | None) -> bool:
 def note(text: str) -> None:
     """Print a remark on the error stream, so that the output stays clean."""
     click.echo(text, err=True)
+
+
+def announce_compiling() -> None:
+    """Say to a person who waits that kernels are being compiled, once and only where that takes a while."""
+    from refgguf.kernels.compiling import watch
+
+    if is_terminal(sys.stderr):
+        watch.announce(lambda: note(COMPILING))
 
 
 @contextmanager

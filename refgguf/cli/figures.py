@@ -33,6 +33,11 @@ def _scaled(n: int, step: int, units: tuple[str, ...]) -> str:
     return f"{value:,.{digits}f} {units[unit]}"
 
 
+def plural(n: int, word: str) -> str:
+    """Return a number of things: `1 token`, `2,048 tokens`."""
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
 def bits(n: float | None) -> str:
     """Return bits per weight: `4.50`."""
     return "-" if n is None else f"{n:.2f}"
@@ -53,7 +58,7 @@ def value(found: Any, width: int) -> str:
 def array(found: MetadataArray, width: int) -> str:
     """Return an array with as many of its first elements as fit: `[3 strings: "a", "b", "c"]`."""
     n = len(found)
-    head = f"[{n:,} {found.element_type}{'' if n == 1 else 's'}"
+    head = f"[{plural(n, found.element_type)}"
     parts: list[str] = []
     room = width - len(head) - 5
     for item in found[: max(1, width // 3)]:

@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from refgguf.cli import console, figures, options
-from refgguf.errors import shown
+from refgguf.errors import InputError, shown
 from refgguf.gguf.metadata import Metadata, MetadataArray
 from refgguf.gguf.reader import open_file
 
@@ -48,10 +48,12 @@ def command(model: str, key: str | None, full: bool, partial: bool, as_json: boo
                 _print_raw(metadata, key)
             return
         keys = [name for name in metadata if key is None or fnmatch.fnmatchcase(name, key)]
+        if key is not None and not keys:
+            raise InputError(f"none of the {figures.plural(len(metadata), 'key')} is called {shown(key)}")
         if as_json:
             console.print_json({name: described(metadata, name, full=full) for name in keys})
         elif not keys:
-            console.note(f"none of the {len(metadata):,} keys fits")
+            console.note("no metadata")
         else:
             _draw(metadata, keys, full=full)
 

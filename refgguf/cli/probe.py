@@ -67,6 +67,8 @@ def command(
     """
     from refgguf import probe as ask
 
+    if not n and not documents:
+        raise InputError("-n 0 and --documents 0 leave nothing to ask")
     loaded = [refgguf.load(path, numerics=numerics) for path in models]
     for model in loaded:
         if not options.has_tokenizer(model):

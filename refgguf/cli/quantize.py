@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from refgguf.weights.quantize import Written
 
 WORST_SHOWN = 3
+NOTICEABLE = 0.1  # share of the time that compiling took
 
 
 @click.command(
@@ -66,9 +67,10 @@ def command(
     llama-quantize writes them without an importance matrix.
     """
     from refgguf.gguf.reader import open_file
+    from refgguf.kernels.compiling import watch
     from refgguf.output import check_output
     from refgguf.weights import plan
-    from refgguf.weights.quantize import write_quantized
+    from refgguf.weights.quantize import check_other_file, write_quantized
 
     mix = plan.mix_of(type_name)
     wishes = plan.Wishes(
@@ -83,21 +85,25 @@ def command(
             raise InputError(f"{file.path}: there are no tensors to quantize")
         facts = plan.facts_of(file.metadata, file.architecture)
         choices = plan.plan(file.tensors.values(), mix, facts, wishes)
+        if not dry_run:
+            check_other_file(file, output)
+            check_output(output)
         _warn(choices, wishes, mix)
         if dry_run:
             _show_plan(choices, as_json)
             return
-        check_output(output)
         started = time.monotonic()
         with console.progress("quantizing", sum(choice.nbytes for choice in choices)) as show:
             written = write_quantized(
                 file, output, choices, mix, progress=lambda done, name: show(done, shown(name, 40))
             )
-        seconds = time.monotonic() - started
+        seconds, compiling = time.monotonic() - started, watch.seconds
         if as_json:
             console.print_json(described(file, output, mix, choices, written, seconds))
         else:
             _sum_up(output, choices, written, seconds)
+            if compiling > NOTICEABLE * seconds:
+                console.note(f"{compiling:.1f} s of it went into compiling kernels, which is done once")
 
 
 def _warn(choices: list[Choice], wishes: Wishes, mix: Mix) -> None:
@@ -112,14 +118,14 @@ def _warn(choices: list[Choice], wishes: Wishes, mix: Mix) -> None:
     if twice:
         kinds = ", ".join(kind for kind, _ in twice.most_common())
         console.note(
-            f"warning: {twice.total():,} tensors are quantized already ({kinds}); quantizing them again adds to the "
-            "error, so start from F16, BF16 or F32 where you can"
+            f"warning: the weights of {figures.plural(twice.total(), 'tensor')} are quantized already ({kinds}); "
+            "quantizing again adds to the error, so start from F16, BF16 or F32 where you can"
         )
     unfit = [choice for choice in choices if choice.reason.endswith(tuple("0123456789"))]
     if unfit:
         became = ", ".join(f"{n:,} to {kind}" for kind, n in Counter(choice.type for choice in unfit).items())
         console.note(
-            f"warning: the rows of {len(unfit):,} tensors do not fit the blocks of {mix.name}; {became}"
+            f"warning: the rows of {figures.plural(len(unfit), 'tensor')} do not fit the blocks of {mix.name}; {became}"
         )
     for pattern, _ in wishes.patterns:
         if not any(pattern.search(choice.tensor.name) for choice in choices):

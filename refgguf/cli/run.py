@@ -6,13 +6,15 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import click
 
 import refgguf
-from refgguf.cli import console, options
+from refgguf.cli import console, figures, options
 from refgguf.cli.commands import EXIT_INTERRUPTED
+from refgguf.cli.trace import layer_progress
 from refgguf.errors import InputError
 
 if TYPE_CHECKING:
@@ -137,12 +139,15 @@ def command(
     result = Generation(chat_ids(loaded, prompt, system) if chat else prompt.ids_for(loaded))
     result.load_seconds = time.perf_counter() - start
     person = console.is_terminal(sys.stdout)
+    echo = ""
     if person and not as_json and not no_echo:
-        click.secho(prompt_text(loaded, result.prompt), dim=True, nl=False)
+        echo = click.style(prompt_text(loaded, result.prompt), dim=True)
     sampling = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed}
     try:
         for piece in generate(loaded, result, n, sampling):
             if not as_json:
+                click.echo(echo, nl=False)
+                echo = ""
                 # a model may produce any byte; on a screen, none of them may become a command to the terminal
                 click.echo(piece.replace("\x1b", "␛") if person else piece, nl=False)
     except KeyboardInterrupt:
@@ -150,7 +155,7 @@ def command(
     if as_json:
         console.print_json(as_dict(result))
     else:
-        click.echo()
+        click.echo(echo)
         console.note(speed(result))
     if result.stop == "interrupted":
         click.get_current_context().exit(EXIT_INTERRUPTED)
@@ -158,13 +163,18 @@ def command(
 
 def generate(model: Model, result: Generation, n: int, sampling: dict) -> Iterator[str]:
     """Generate into `result` and yield each piece of text that is complete."""
-    words, kernels = options.has_tokenizer(model), n_compiled_kernels()
+    from refgguf.kernels.compiling import watch
+
+    words, before = options.has_tokenizer(model), watch.seconds
     start = time.perf_counter()
-    for step in model.generate(result.prompt, n=n, **sampling):
+    steps = model.generate(result.prompt, n=n, **sampling)
+    with layer_progress(model, len(result.prompt)):
+        first = list(islice(steps, 1))
+    for step in chain(first, steps):
         now = time.perf_counter()
         if not result.tokens:
             result.prompt_seconds, start = now - start, now
-            result.compiled = n_compiled_kernels() > kernels
+            result.compiled = watch.seconds > before
         result.seconds = now - start
         result.tokens.append(step.token)
         result.texts.append(step.text if words else f"{model.token_text(step.token)} ")
@@ -193,14 +203,6 @@ def prompt_text(model: Model, ids: list[int]) -> str:
     if options.has_tokenizer(model):
         return model.detokenize(ids)
     return "".join(f"{model.token_text(token)} " for token in ids)
-
-
-def n_compiled_kernels() -> int:
-    """Return how many compiled kernels lie on the disk."""
-    from refgguf.kernels.jit import kernel_cache_folder
-
-    folder = kernel_cache_folder()
-    return sum(1 for _ in folder.rglob("*.nbc")) if folder else 0
 
 
 def why_it_ended(model: Model, result: Generation, n: int) -> str:
@@ -250,9 +252,9 @@ def speed(result: Generation) -> str:
     """
     parts = []
     if rate := per_second(len(result.prompt), result.prompt_seconds):
-        parts.append(f"prompt {len(result.prompt)} tokens, {rate:.1f} tokens/s")
+        parts.append(f"prompt {figures.plural(len(result.prompt), 'token')}, {rate:.1f} tokens/s")
     if rate := per_second(len(result.tokens) - 1, result.seconds):
-        parts.append(f"generation {len(result.tokens)} tokens, {rate:.1f} tokens/s")
+        parts.append(f"generation {figures.plural(len(result.tokens), 'token')}, {rate:.1f} tokens/s")
     ends = {
         "end": "end token",
         "length": "-n reached",

@@ -35,7 +35,7 @@ PRINT_WIDTH = 120
     "--token",
     type=int,
     metavar="N",
-    help="Begin at token N, counted from 0; without a terminal, print only it.",
+    help="Begin at token N, counted from 0, or from the end as -1; without a terminal, print only it.",
 )
 @click.option("--at", metavar="TAP", help="Begin at this operation; without a terminal, print only it.")
 @click.option("--taps", "patterns", metavar="PATTERN", multiple=True, help="Show only these operations.")
@@ -63,6 +63,7 @@ def command(
     loaded = refgguf.load(model, numerics=numerics)
     walk = Walk(loaded, prompt.ids_for(loaded), tracer(loaded, patterns))
     walk.go(token, at)
+    token = None if token is None else walk.token
     guesses = Guesses(loaded)
     if as_json:
         console.print_json([as_dict(walk, guesses) for _ in pages(walk, token, at)])

@@ -13,6 +13,7 @@ import click
 
 from refgguf.cli import columns, console, figures, options
 from refgguf.errors import InputError, QuantError, shown
+from refgguf.gguf.metadata import nearest
 from refgguf.gguf.reader import GGUFFile, open_file
 from refgguf.gguf.roles import ROLES, layer_of, role_of
 from refgguf.gguf.summary import total
@@ -104,7 +105,9 @@ def command(
         if as_json:
             console.print_json([described(tensor, found.get(tensor.name)) for tensor in chosen])
         elif not chosen:
-            console.note(f"none of the {len(file):,} tensors fits")
+            console.note(
+                f"none of the {figures.plural(len(file), 'tensor')} fits" if len(file) else "no tensors"
+            )
         else:
             _draw(file, chosen, found)
             for reason in dict.fromkeys(reason for reason in found.values() if isinstance(reason, str)):
@@ -121,7 +124,7 @@ def select(
     """Return the tensors that fit all conditions that are given.
 
     Raises:
-        InputError: the file has no tensor of a type that was asked for.
+        InputError: the file has no tensor of a type or name that was asked for.
     """
     wanted = {kind.upper() for kind in types}
     present = {tensor.type.upper() for tensor in file.tensors.values()}
@@ -130,6 +133,10 @@ def select(
             f"no tensor has the type {missing[0]}; the file has {', '.join(sorted(present)) or 'none'}"
         )
     globs = [p if set(p) & set("*?[") else f"*{p}*" for p in patterns]
+    if globs and not any(fnmatch.fnmatchcase(name, glob) for name in file for glob in globs):
+        words = " ".join(patterns)
+        hint = nearest(words, file.tensors) if file.tensors else ""
+        raise InputError(f"none of the {figures.plural(len(file), 'tensor')} is called {shown(words)}{hint}")
     return [
         tensor
         for tensor in file.tensors.values()
@@ -209,7 +216,7 @@ def _draw(file: GGUFFile, tensors: list[Tensor], stats: dict[str, Figures]) -> N
     rows = [_row(tensor, names, stats.get(tensor.name), measured) for tensor in tensors]
     together = total("together", tensors)
     foot = {
-        "name": f"{len(tensors):,} tensor{'s' if len(tensors) > 1 else ''}",
+        "name": figures.plural(len(tensors), "tensor"),
         "weights": figures.count(together.n_values),
         "bits": figures.bits(together.bits_per_weight),
         "size": figures.size(together.nbytes),

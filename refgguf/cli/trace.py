@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import refgguf
-from refgguf.cli import console, options
+from refgguf.cli import console, figures, options
 from refgguf.errors import TraceError
 from refgguf.output import check_output
 from refgguf.taps import select
@@ -75,6 +77,16 @@ def check_file(output: str) -> None:
 
 def trace_with_progress(model: Model, ids: list[int], names: list[str]) -> Trace:
     """Trace a prompt, showing on a terminal which layer is being computed."""
+    with layer_progress(model, len(ids)):
+        return model.trace(ids, taps=names)
+
+
+@contextmanager
+def layer_progress(model: Model, n_tokens: int) -> Iterator[None]:
+    """Show on a terminal, while the block runs tokens, how many layers are done."""
+    if not console.is_terminal(sys.stderr):
+        yield
+        return
     ends = [name for name in model.taps if name.endswith(".resid_post")]
     done = 0
 
@@ -83,11 +95,11 @@ def trace_with_progress(model: Model, ids: list[int], names: list[str]) -> Trace
         done += 1
         show(done)
 
-    with console.progress(f"running {len(ids)} tokens", total=len(ends)) as show:
-        if not console.is_terminal(sys.stderr):
-            return model.trace(ids, taps=names)
-        with model.hooks(dict.fromkeys(ends, layer_done)):
-            return model.trace(ids, taps=names)
+    with (
+        console.progress(f"running {figures.plural(n_tokens, 'token')}", total=len(ends)) as show,
+        model.hooks(dict.fromkeys(ends, layer_done)),
+    ):
+        yield
 
 
 def summarize(trace: Trace, path: Path, seconds: float) -> dict[str, object]:
@@ -109,7 +121,8 @@ def print_summary(summary: dict) -> None:
     """Print what was saved, for people."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in summary["kinds"].items())
     click.echo(
-        f"{len(summary['tensors'])} tensors of {len(summary['tokens'])} tokens in {summary['seconds']:.2f} s"
+        f"{figures.plural(len(summary['tensors']), 'tensor')} of {figures.plural(len(summary['tokens']), 'token')} "
+        f"in {summary['seconds']:.2f} s"
     )
     click.echo(f"  {kinds}")
     click.echo(

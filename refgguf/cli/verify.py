@@ -92,8 +92,6 @@ def command(
     sample = _parse_plain(plain)
     with open_file(model, partial=partial) as file:
         chosen = select(file, patterns, (), None, ())
-        if patterns and not chosen:
-            raise InputError(f"none of the {len(file):,} tensors fits {shown(' '.join(patterns))}")
         others = references()
         with console.progress("verifying", sum(tensor.n_values for tensor in chosen)) as show:
             found = verify(chosen, others, sample=sample, progress=lambda n, name: show(n, shown(name, 40)))
@@ -230,7 +228,7 @@ def _sentence(verdicts: list[Verdict], wrong: list[Verdict], others: tuple[Refer
     if not wrong:
         said = [_said([v.checks[i] for v in verdicts if v.checks], n_values) for i in range(len(others))]
         heard = ", ".join(text for text in said if text)
-        n_tensors = f"{len(verdicts):,} tensor{'' if len(verdicts) == 1 else 's'}"
+        n_tensors = figures.plural(len(verdicts), "tensor")
         return click.style(
             f"{n_tensors}, {n_values:,} values: the same bits from {heard or 'nobody'}", fg="green"
         )

@@ -8,15 +8,19 @@ is open. Replacing it by renaming another onto it, as careful programs do, is ha
 
 from __future__ import annotations
 
+import difflib
 import mmap
 import os
 import stat
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from refgguf.errors import FileAccessError, MissingFileError, TruncatedFileError
+from refgguf.errors import FileAccessError, MissingFileError, TruncatedFileError, shown
+
+MOST_NAMES = 2000  # of a folder, among which the one is sought that a wrong name meant
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -115,7 +119,18 @@ class FileMap:
 
 def _access_error(path: Path, error: OSError) -> FileAccessError:
     if isinstance(error, FileNotFoundError):
-        return MissingFileError("there is no such file", path=path)
+        return MissingFileError(f"there is no such file{_near(path)}", path=path)
     if isinstance(error, PermissionError):
         return FileAccessError("may not be read (permission denied)", path=path)
     return FileAccessError(f"cannot be opened ({(error.strerror or str(error)).lower()})", path=path)
+
+
+def _near(path: Path) -> str:
+    """Return the part of a message that tells the file of the folder whose name comes nearest."""
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, MOST_NAMES) if entry.is_file()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {shown(path.with_name(near[0]), 4096)}?" if near else ""

@@ -205,6 +205,7 @@ def nearest(name: str, names: Collection[str]) -> str:
     if len(names) > MAX_COMPARED:
         names = list(islice((other for other in names if other[:8] == name[:8]), MAX_COMPARED))
     near = difflib.get_close_matches(name, names, n=3)
+    near = near or list(islice((other for other in names if name and name.lower() in other.lower()), 3))
     return f"; the nearest are {', '.join(map(shown, near))}" if near else ""
 
 

@@ -116,6 +116,7 @@ class GGUFFile(Mapping):
             return self.tensors[name]
         except KeyError:
             hint = nearest(str(name), self.tensors)
+            hint = hint or " (`refgguf tensors` lists them all)"
             raise MissingTensorError(f"{self.path}: there is no tensor {name!r}{hint}") from None
 
     def __contains__(self, name: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -80,11 +81,18 @@ def mix_of(name: str) -> Mix:
     known = ", ".join(mixes.MIXES)
     if upper in formats():
         raise UnknownQuantError(
-            f"refgguf cannot quantize to {upper}: that takes an importance matrix or a search through its grid, "
-            f"which is not written; it can to: {known}",
+            f"nothing can be quantized to {upper} here: that takes an importance matrix or a search through its grid, "
+            f"which is not written; there are {known}",
             type=upper,
         )
-    raise UnknownQuantError(f"there is no type or mix {shown(name)}; give one of: {known}", type=name)
+    hint = _near(upper, [*mixes.MIXES, *mixes.ALIASES])
+    raise UnknownQuantError(f"there is no type or mix {shown(name)}; {hint}there are {known}", type=name)
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    """Return the part of a message that tells the name that was probably meant."""
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def type_of(name: str) -> str:
@@ -96,9 +104,7 @@ def type_of(name: str) -> str:
     quant = formats().get(name.upper())
     if quant is None or quant.quantize is None:
         able = ", ".join(sorted(known for known, other in formats().items() if other.quantize is not None))
-        raise UnknownQuantError(
-            f"no tensor can be quantized to {shown(name)}; give one of: {able}", type=name
-        )
+        raise UnknownQuantError(f"no tensor can be quantized to {shown(name)}; there are {able}", type=name)
     return quant.name
 
 

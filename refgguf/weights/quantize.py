@@ -84,9 +84,7 @@ def write_quantized(
 
     Exactness: the bytes of llama-quantize (ggml 0.25.3), on x86.
     """
-    target = os.path.realpath(path)
-    if any(os.path.realpath(part) == target for part in file.parts):
-        raise InputError(f"{path} is the file that is read; give another name for the output")
+    check_other_file(file, path)
     written = Written()
 
     def data(choice: Choice) -> Callable[[], np.ndarray]:
@@ -112,6 +110,17 @@ def write_quantized(
     ]
     write_gguf(path, new_metadata(file, mix), tensors, progress=step)
     return written
+
+
+def check_other_file(file: GGUFFile, path: str | os.PathLike[str]) -> None:
+    """Refuse to write a file over what is being read.
+
+    Raises:
+        InputError: the output is one of the file's parts.
+    """
+    target = os.path.realpath(path)
+    if any(os.path.realpath(part) == target for part in file.parts):
+        raise InputError(f"{path} is the file that is read; give another name for the output")
 
 
 def new_metadata(file: GGUFFile, mix: Mix) -> dict[str, TypedValue]:

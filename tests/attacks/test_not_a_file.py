@@ -26,6 +26,15 @@ def test_a_missing_file(tmp_path: Path):
         refgguf.open("")
 
 
+def test_a_mistyped_file_name_is_put_right(tmp_path: Path):
+    """A path that is nearly that of a file names it; one in a folder that is not there has no advice."""
+    GGUFBytes().write(tmp_path / "llama-q4_k_m.gguf")
+    with pytest.raises(errors.MissingFileError, match=r"no such file; did you mean .*/llama-q4_k_m\.gguf\?$"):
+        refgguf.open(tmp_path / "llama-q4_k_s.gguf")
+    with pytest.raises(errors.MissingFileError, match=r"no such file$"):
+        refgguf.open(tmp_path / "folder" / "llama-q4_k_m.gguf")
+
+
 def test_a_path_with_a_null_character(tmp_path: Path):
     """A path that no system can have is a missing file, in one sentence."""
     with pytest.raises(errors.MissingFileError, match="null character"):
@@ -55,13 +64,13 @@ def test_a_pipe_that_nobody_writes_to(tmp_path: Path):
 
 @posix
 @pytest.mark.timeout(10)
-def test_devices_and_sockets(tmp_path: Path):
+def test_devices_and_sockets(tmp_path: Path, monkeypatch):
     """Endless and other devices are not read."""
     for device in ("/dev/zero", "/dev/null", "/dev/tty"):
         if Path(device).exists():
             with pytest.raises(errors.FileAccessError, match=r"is a device|cannot be opened"):
                 refgguf.open(device)
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("s.gguf")
         with pytest.raises(errors.FileAccessError, match=r"cannot be opened|is a socket"):

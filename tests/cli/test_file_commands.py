@@ -130,12 +130,25 @@ def test_tensors_lists_aligned_lines_for_programs(path: str, capsys):
             ("--role", "norm", "--role", "other", "--layer", "0,10"),
             ["blk.0.ffn_norm.weight", "blk.10.ffn_norm.weight"],
         ),
-        (("nothing",), []),
+        (("--layer", "77"), []),
     ],
 )
 def test_tensors_selects(args: tuple[str, ...], expected: list[str], path: str, capsys):
     """Parts of names, wildcards, types, layers and roles narrow the list; conditions add up."""
     assert names(capsys, path, *args) == expected
+
+
+def test_a_name_that_nothing_has_is_refused(path: str, capsys):
+    """Patterns without a tensor or a key end in one line that tells the nearest, so that no typing error passes."""
+    for words, said in (
+        (("tensors", path, "atn_q"), "none of the 11 tensors is called atn_q"),
+        (("tensors", path, "blk.0.attn_k.weight"), "; the nearest are blk.0.attn_q.weight"),
+        (("metadata", path, "nothing.*"), "keys is called nothing.*"),
+    ):
+        assert cli.call(list(words)) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert said in shown.err
 
 
 def test_tensors_sorts(path: str, capsys):

@@ -88,6 +88,12 @@ def test_help_lists_every_command_with_its_summary(args):
         assert " ".join(summary.split())[:40] in " ".join(shown.split())
 
 
+def test_every_command_has_its_place_in_the_help():
+    """The groups of --help name every command once, and nothing else."""
+    named = [name for names in commands.GROUPS.values() for name in names]
+    assert sorted(named) == sorted(commands.summaries())
+
+
 def test_help_imports_no_command():
     """`refgguf --help` reads the commands' sources and imports neither them nor anything heavy."""
     script = (
@@ -174,6 +180,33 @@ def test_a_full_disk_is_one_line():
         done = refgguf("--help", capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert done.stderr == b"refgguf: no space left on device\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes file handles as POSIX does")
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_closed_standard_stream_is_an_empty_one(closed):
+    """Started without input, output or error stream, a command neither crashes nor writes elsewhere."""
+    code = (
+        f"import os, sys; os.close({closed}); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'refgguf', 'support', 'tokenizers'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stderr == b""
+    assert (b"SentencePiece" in done.stdout) == (closed != 1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes file handles as POSIX does")
+def test_a_prompt_from_a_closed_input_is_an_empty_one(speaking_model):
+    """`-f -` without a standard input reads an empty prompt, as from /dev/null."""
+    code = (
+        "import os, sys; os.close(0); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'refgguf', 'tokenize', sys.argv[1], '-f', '-', '--ids'])"
+    )
+    closed = subprocess.run([sys.executable, "-c", code, speaking_model], capture_output=True, timeout=60)
+    empty = refgguf("tokenize", str(speaking_model), "-f", "-", "--ids", stdin=subprocess.DEVNULL)
+    assert closed.stdout == empty.stdout
+    assert closed.returncode == empty.returncode == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of Unix")

@@ -67,13 +67,24 @@ def test_a_selection_of_taps(refgguf_command, speaking_model):
 
 
 @pytest.mark.parametrize(
-    "words", [["--token", 99], ["--token", -1], ["--at", "nonsense"], ["--taps", "nonsense"]]
+    "words", [["--token", 99], ["--token", -9], ["--at", "nonsense"], ["--taps", "nonsense"]]
 )
 def test_a_place_that_is_not_there_is_one_line(refgguf_command, speaking_model, words):
     """Wrong places are said in one sentence, before anything is printed."""
     done = refgguf_command("step", speaking_model, "-p", PROMPT, *words)
     assert (done.code, done.out) == (2, "")
     assert done.err.count("\n") == 1
+
+
+def test_tokens_count_from_the_end(refgguf_command, speaking_model):
+    """--token -1 is the last one; a tap's name with a typing error is answered with those that come near."""
+    here = refgguf_command(
+        "step", speaking_model, "-p", PROMPT, "--token", -1, "--at", "logits", "--json"
+    ).json
+    n_tokens = len(refgguf.load(speaking_model).tokenize(PROMPT))
+    assert [page["token"] for page in here] == [n_tokens - 1]
+    done = refgguf_command("step", speaking_model, "-p", PROMPT, "--at", "blk.0.attn_qq")
+    assert "no tap is called 'blk.0.attn_qq'; the nearest are blk.0.attn_q" in done.err
 
 
 def test_bars_reach_as_far_as_the_values():

@@ -104,7 +104,7 @@ def test_verify_says_what_cannot_be_decoded(refgguf_command, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("nothing.like.it",), "none of the 35 tensors fits nothing.like.it"),
+        (("nothing.like.it",), "none of the 35 tensors is called nothing.like.it"),
         (("--plain", "some"), "--plain: 'some' is neither a number of blocks nor all"),
         (("--plain", "0"), "--plain: '0' is neither"),
     ],
@@ -247,7 +247,7 @@ def test_quantize_warns(refgguf_command, model, tmp_path):
         "no_such=q8_0",
     )
     assert done.code == 0
-    assert "warning: 5 tensors are quantized already (Q8_0)" in done.err
+    assert "warning: the weights of 5 tensors are quantized already (Q8_0)" in done.err
     assert "no tensor's name fits --tensor-type no_such" in done.err
 
 
@@ -264,8 +264,9 @@ def test_rows_that_do_not_fit_fall_back(refgguf_command, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--type", "q9_z"), "there is no type or mix q9_z; give one of: F32"),
-        (("--type", "iq2_xs"), "refgguf cannot quantize to IQ2_XS"),
+        (("--type", "q9_z"), "there is no type or mix q9_z; there are F32"),
+        (("--type", "q4km"), "there is no type or mix q4km; did you mean Q4_K_M? there are F32"),
+        (("--type", "iq2_xs"), "nothing can be quantized to IQ2_XS"),
         (("--type", "q4_0", "--tensor-type", "attn"), "'attn' is not PATTERN=TYPE"),
         (("--type", "q4_0", "--tensor-type", "(=q8_0"), "'(' is no regular expression"),
         (("--type", "q4_0", "--tensor-type", "a=q9"), "no tensor can be quantized to q9"),

@@ -107,6 +107,12 @@ def test_a_missing_tensor_names_the_nearest(tmp_path: Path):
         errors.MissingTensorError, match=r"no tensor 'output.weigth'; the nearest are output\.weight"
     ):
         file["output.weigth"]
+    with pytest.raises(errors.MissingTensorError, match=r"no tensor 'TPUT'; the nearest are output\.weight"):
+        file["TPUT"]  # a part of a name
+    with pytest.raises(
+        errors.MissingTensorError, match=r"no tensor 'zzz' \(`refgguf tensors` lists them all\)"
+    ):
+        file["zzz"]
 
 
 def test_a_missing_key_names_the_nearest(tmp_path: Path):

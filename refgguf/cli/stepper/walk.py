@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from refgguf.errors import InputError
+from refgguf.taps import unknown_tap
 
 if TYPE_CHECKING:
     from refgguf.model import Model
@@ -172,13 +173,13 @@ class Walk:
             InputError: there is no such token, or nothing of this name.
         """
         if token is not None:
-            if not 0 <= token < self.n_tokens:
+            if not -self.n_tokens <= token < self.n_tokens:
                 raise InputError(f"there is no token {token}; the prompt's are 0 … {self.n_tokens - 1}")
-            self.token = token
+            self.token = token % self.n_tokens
         if tap is not None:
             number = self.nearest_match(tap)
             if number is None:
-                raise InputError(f"nothing is called {tap!r}; `refgguf taps MODEL` lists every name")
+                raise InputError(unknown_tap(self.trace.taps, tap))
             self.operation = number
 
 

@@ -9,6 +9,7 @@ instruction would keep the payload. Rounding is to nearest, ties to even.
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 
 from llvmlite import ir
 from numba import types
@@ -119,18 +120,24 @@ def load_half(typing, array, at):
     return types.float32(array, types.intp), emit
 
 
-@intrinsic
-def load_half_x16(typing, array, at):
-    """Return 16 halves that begin at byte `array[at]` as float32 lanes."""
-    result = vector("f32", 16)
+def _load_halves(lanes: int) -> Callable:
+    """Return the intrinsic that reads so many halves, from byte `array[at]` on, as float32 lanes."""
+    result = vector("f32", lanes)
 
-    def emit(context, builder, signature, arguments):
-        bits = load_at(
-            builder, address(context, builder, array, *arguments), ir.VectorType(ir.IntType(16), 16)
-        )
-        return widen_half(context, builder, bits)
+    @intrinsic
+    def load_halves(typing, array, at):
+        def emit(context, builder, signature, arguments):
+            start = address(context, builder, array, *arguments)
+            return widen_half(
+                context, builder, load_at(builder, start, ir.VectorType(ir.IntType(16), lanes))
+            )
 
-    return result(array, types.intp), emit
+        return result(array, types.intp), emit
+
+    return load_halves
+
+
+load_half_x8, load_half_x16 = _load_halves(8), _load_halves(16)
 
 
 @intrinsic

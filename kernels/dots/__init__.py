@@ -26,6 +26,8 @@ class Dot:
         llama_cpp: kernel `(raw, q, d, sums, out, first, end)` on converted activations, bit-equal to ggml's
             with AVX2 for one token.
         panel: how such rows meet many tokens with the same bits, or None where they meet each token in turn.
+        together: kernel `(raw, q, out, first, end)` on converted activations of two tokens and more, bit-equal to
+            what ggml does with these, or None where that is what it does with one.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Dot:
     activation: str = ""
     llama_cpp: Callable | None = None
     panel: Panel | None = None
+    together: Callable | None = None
 
 
 @cache

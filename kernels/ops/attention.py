@@ -8,16 +8,33 @@ Every query row is computed in one order that does not depend on how many other 
 the same tokens one by one give the same bits.
 
 Source: Vaswani et al. 2017; Ainslie et al. 2023 (grouped queries); softmax order from ggml/src/ggml-cpu/ops.cpp,
-ggml_compute_forward_soft_max_f32 (maximum, float32 exp, float64 sum, times its reciprocal).
+ggml_compute_forward_soft_max_f32 (maximum, float32 exp, float64 sum, times its reciprocal). With a `GgmlOrder` the three
+steps give ggml's bits (attention_like_ggml.py).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from refgguf.kernels.jit import kernel, parallel_rows
+from refgguf.kernels.ops import attention_like_ggml as like_ggml
+from refgguf.kernels.simd import fma
+
+
+@dataclass(frozen=True)
+class GgmlOrder:
+    """What decides in which order ggml adds up.
+
+    Attributes:
+        together: several tokens are run at once.
+        padded: the keys come from a cache that is padded, masked, to a multiple of 256.
+    """
+
+    together: bool = False
+    padded: bool = False
 
 
 @kernel
@@ -92,7 +109,13 @@ def _mix(probs, value, h0, h1, out):
 
 
 def attention_scores(
-    query: np.ndarray, key: np.ndarray, n_keys: int, first: np.ndarray, last: np.ndarray, scale: float
+    query: np.ndarray,
+    key: np.ndarray,
+    n_keys: int,
+    first: np.ndarray,
+    last: np.ndarray,
+    scale: float,
+    order: GgmlOrder | None = None,
 ) -> np.ndarray:
     """Multiply every query with every key that it may see.
 
@@ -103,6 +126,7 @@ def attention_scores(
         first: (token,) integers, the first key that each token sees.
         last: (token,) integers, the last one.
         scale: multiplies each product.
+        order: to add up as ggml does, or None.
 
     Returns:
         (head, token, key) float32; minus infinity where a key may not be seen.
@@ -112,10 +136,49 @@ def attention_scores(
     query = np.ascontiguousarray(query)
     first, last = np.ascontiguousarray(first, np.int64), np.ascontiguousarray(last, np.int64)
     work, scale = max(1, n_tokens * n_keys * query.shape[2]), float(scale)
-    parallel_rows(
-        lambda a, b: _scores(query, key, first, last, scale, a, b, out), n_heads, at_least=1 + 200_000 // work
-    )
+
+    def run(a: int, b: int) -> None:
+        if order is None:
+            _scores(query, key, first, last, scale, a, b, out)
+        else:
+            like_ggml.scores(query, key, first, last, np.float32(scale), by_eights, a, b, out)
+
+    # the queries of a single head lie in one piece, which ggml multiplies as it does a matrix of weights
+    whole = query.shape[2] % 8 == 0 and (order is None or order.padded or n_keys % 4 == 0)
+    by_eights = order is not None and order.together and n_heads == 1 and whole
+    parallel_rows(run, n_heads, at_least=1 + 200_000 // work)
     return out
+
+
+@kernel
+def _fused_distances(scores, slopes, positions, out):
+    n_heads, n_tokens, n_keys = scores.shape
+    for h in range(n_heads):
+        for t in range(n_tokens):
+            for k in range(n_keys):
+                out[h, t, k] = fma(slopes[h], np.float32(-abs(positions[t] - k)), scores[h, t, k])
+
+
+def at_distance(
+    scores: np.ndarray, positions: np.ndarray, slopes: np.ndarray, order: GgmlOrder | None = None
+) -> np.ndarray:
+    """Lower scores by the distance of query and key (Press et al. 2022).
+
+    Args:
+        scores: (head, query, key) float32.
+        positions: (query,) integers; key k is at position k.
+        slopes: (head,) float32, from `alibi_slopes`.
+        order: to round as ggml does, once, or None.
+
+    Returns:
+        A new array of the scores' shape.
+    """
+    if order is not None:
+        out = np.empty_like(scores)
+        _fused_distances(scores, slopes, np.ascontiguousarray(positions, np.int64), out)
+        return out
+    distances = np.abs(positions[:, None] - np.arange(scores.shape[2])).astype(np.float32)
+    return scores - slopes[:, None, None] * distances
 
 
 def alibi_slopes(n_heads: int, max_bias: float) -> np.ndarray:
@@ -142,12 +205,15 @@ def alibi_slopes(n_heads: int, max_bias: float) -> np.ndarray:
     )
 
 
-def softmax(x: np.ndarray, sinks: np.ndarray | None = None) -> np.ndarray:
+def softmax(
+    x: np.ndarray, sinks: np.ndarray | None = None, order: GgmlOrder | None = None
+) -> np.ndarray:
     """Turn the last axis into probabilities.
 
     Args:
         x: (…, n) float32; minus infinity gives 0, and a row of nothing else gives zeros.
         sinks: (head,) float32 that join the sum but get no share of it, for x (head, query, key); or None.
+        order: to compute exp and add up as ggml does, or None.
 
     Returns:
         A new array of x's shape.
@@ -155,21 +221,25 @@ def softmax(x: np.ndarray, sinks: np.ndarray | None = None) -> np.ndarray:
     rows = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
     out = np.empty_like(rows)
     extra = np.zeros(0, np.float32) if sinks is None else np.ascontiguousarray(sinks, np.float32)
-    per_head = rows.shape[0] // x.shape[0] if x.ndim > 1 and x.shape[0] else 1
-    parallel_rows(
-        lambda a, b: _softmax(rows, a, b, extra, max(1, per_head), out),
-        rows.shape[0],
-        at_least=1 + 20_000 // max(1, x.shape[-1]),
-    )
+    per_head = max(1, rows.shape[0] // x.shape[0] if x.ndim > 1 and x.shape[0] else 1)
+
+    def run(a: int, b: int) -> None:
+        if order is None:
+            _softmax(rows, a, b, extra, per_head, out)
+        else:
+            like_ggml.softmax(rows, a, b, extra, per_head, order.padded, out)
+
+    parallel_rows(run, rows.shape[0], at_least=1 + 20_000 // max(1, x.shape[-1]))
     return out.reshape(x.shape)
 
 
-def attention_mix(probs: np.ndarray, value: np.ndarray) -> np.ndarray:
+def attention_mix(probs: np.ndarray, value: np.ndarray, order: GgmlOrder | None = None) -> np.ndarray:
     """Average the values by the attention pattern.
 
     Args:
         probs: (head, query, key) float32.
         value: (kv_head, capacity, d_head) float32, capacity ≥ the number of keys.
+        order: to add up as ggml does, or None.
 
     Returns:
         (query, head, d_head) float32.
@@ -178,8 +248,23 @@ def attention_mix(probs: np.ndarray, value: np.ndarray) -> np.ndarray:
     out = np.empty((n_tokens, n_heads, value.shape[2]), np.float32)
     probs = np.ascontiguousarray(probs)
     work = max(1, n_tokens * n_keys * value.shape[2])
-    parallel_rows(lambda a, b: _mix(probs, value, a, b, out), n_heads, at_least=1 + 200_000 // work)
+
+    def run(a: int, b: int) -> None:
+        if order is None:
+            _mix(probs, value, a, b, out)
+        else:
+            like_ggml.mix(probs, value, n_sums, n_summed, a, b, out)
+
+    n_sums, n_summed = (0, 0) if order is None else _running_sums(n_keys, value.shape[2], order)
+    parallel_rows(run, n_heads, at_least=1 + 200_000 // work)
     return out
+
+
+def _running_sums(n_keys: int, d_value: int, order: GgmlOrder) -> tuple[int, int]:
+    """Return in how many running sums ggml adds up values, and how many keys go into these."""
+    if order.together and d_value % 4 == 0 and (order.padded or n_keys % 8 == 0):
+        return 8, n_keys
+    return 32, n_keys if order.padded else n_keys - n_keys % 32
 
 
 def attention_plain(

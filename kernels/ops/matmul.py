@@ -75,7 +75,7 @@ class Matrix:
         part.as_llama_cpp, part.d_in = self.as_llama_cpp, self.d_in
         return part
 
-    def __call__(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, alone: bool = False) -> np.ndarray:
         """Multiply activations: `linear` says with what and what comes of it."""
         if x.ndim != 2 or x.dtype != FLOAT32 or x.shape[1] != self.d_in:
             raise _misfit(x, self.raw, self.fmt)
@@ -90,6 +90,9 @@ class Matrix:
             out[:] = 0
         elif out.size == 0:
             pass
+        elif n > 1 and not alone and self._together:
+            q = convert(x, self.dot.activation).q
+            _over_rows(lambda first, end: self.dot.together(self.raw, q, out, first, end), x, self.raw, 4)
         elif n <= FEW_TOKENS:
             self._few(np.ascontiguousarray(x), out)
         else:
@@ -98,6 +101,12 @@ class Matrix:
                 some = self._many if end - first > FEW_TOKENS else self._few
                 some(np.ascontiguousarray(x[first:end]), out[first:end])
         return out
+
+    @property
+    def _together(self) -> bool:
+        """Whether llama.cpp multiplies several tokens at once in another order than each alone."""
+        known = self.as_llama_cpp and self.dot.together is not None
+        return known and self.d_in % 8 == 0 and len(self.raw) % 4 == 0
 
     def _few(self, x: np.ndarray, out: np.ndarray) -> None:
         """Multiply each of a few tokens with the rows as they are."""
@@ -126,7 +135,13 @@ class Matrix:
 
 
 def linear(
-    x: np.ndarray, raw: np.ndarray, type_name: str, numerics: str = "exact", out: np.ndarray | None = None
+    x: np.ndarray,
+    raw: np.ndarray,
+    type_name: str,
+    numerics: str = "exact",
+    out: np.ndarray | None = None,
+    *,
+    alone: bool = False,
 ) -> np.ndarray:
     """Multiply activations with packed weights.
 
@@ -137,6 +152,7 @@ def linear(
         numerics: "exact" for float32 arithmetic on the decoded weights, "llama.cpp" for what its CPU
             backend does.
         out: (n, d_out) float32, C-contiguous, written completely; a new array if None.
+        alone: each token is multiplied as if it were the only one, as llama.cpp does with experts.
 
     Returns:
         (n, d_out) float32.
@@ -150,9 +166,10 @@ def linear(
         exact: float32 FMAs in the order that `kernels/dots/tiles.py` fixes; the bits of an element do not
             depend on the number of tokens, on threads or on the CPU.
         llama.cpp: bit-equal to ggml's vec_dot on AVX2, which computes a single token; each of many tokens
-            comes out as if it were alone, where ggml takes other paths.
+            comes out as if it were alone, but for F32, F16 and BF16, which ggml's tinyBLAS multiplies with two
+            tokens and more in another order, and so does this.
     """
-    return Matrix(raw, type_name, numerics)(x, out)
+    return Matrix(raw, type_name, numerics)(x, out, alone=alone)
 
 
 def _seen(array: np.ndarray) -> str:

@@ -7,8 +7,12 @@ Pairs are (2i, 2i+1) in the `interleaved` style (llama.cpp: norm) and (i, i + n_
 (llama.cpp: neox). Channels from n_rot on stay as they are. The angle is multiplied up step by step in float32, as
 ggml does; computing the power anew for each i gives other bits and, far into a text, other values.
 
+In llama.cpp numerics sums of two products are what GCC makes of ggml's source for processors with FMA: one product is
+rounded, the other one is not. Which one depends on the style, for GCC turns the loop over neighbours into vectors: there
+it is cos · b + (sin · a), between the halves sin · a + (cos · b), and a last pair without a partner has no FMA at all.
+
 Source: Su et al. 2021 (RoPE), Peng et al. 2023 (YaRN); order of operations from ggml/src/ggml-cpu/ops.cpp,
-ggml_rope_cache_init and rope_yarn.
+ggml_rope_cache_init, rope_yarn and rotate_pairs, FMAs from GCC 12's code for x86-64-v3.
 """
 
 from __future__ import annotations
@@ -18,7 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refgguf.kernels.dots.tiles import fma_plain
 from refgguf.kernels.jit import kernel
+from refgguf.kernels.simd import fma
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,27 @@ def _angles(positions, factors, theta_step, scale, yarn, mscale, low, high, cos,
 
 
 @kernel
+def _fused_angles(positions, factors, base, scale, yarn, mscale, low, high, cos, sin):
+    n_tokens, n_pairs = cos.shape
+    one = np.float32(1)
+    theta_step = base ** (np.float32(-2) / np.float32(2 * n_pairs))
+    if yarn != 0:
+        mscale = mscale * fma(np.float32(0.1), np.float32(math.log(one / scale)), one)
+    for t in range(n_tokens):
+        theta = np.float32(positions[t])
+        for i in range(n_pairs):
+            unstretched = theta / factors[i]
+            angle = scale * unstretched
+            if yarn != 0:
+                y = (np.float32(i) - low) / max(np.float32(0.001), high - low)
+                mix = (one - min(one, max(np.float32(0), y))) * yarn
+                angle = fma(angle, one - mix, unstretched * mix)
+            cos[t, i] = np.float32(math.cos(angle)) * mscale
+            sin[t, i] = np.float32(math.sin(angle)) * mscale
+            theta = theta * theta_step
+
+
+@kernel
 def _rotate(x, cos, sin, first_stride, partner, n_rot, out):
     n_tokens, n_heads, d = x.shape
     for t in range(n_tokens):
@@ -86,12 +113,32 @@ def _rotate(x, cos, sin, first_stride, partner, n_rot, out):
                 out[t, h, j] = x[t, h, j]
 
 
+@kernel
+def _fused_rotate(x, cos, sin, first_stride, partner, n_rot, out):
+    n_tokens, n_heads, d = x.shape
+    n_pairs = n_rot // 2
+    n_fused = n_pairs if partner > 1 else n_pairs // 2 * 2
+    for t in range(n_tokens):
+        for h in range(n_heads):
+            for i in range(n_pairs):
+                j = i * first_stride
+                a, b, c, s = x[t, h, j], x[t, h, j + partner], cos[t, i], sin[t, i]
+                if i >= n_fused:
+                    out[t, h, j], out[t, h, j + partner] = a * c - b * s, a * s + b * c
+                else:
+                    out[t, h, j] = fma(a, c, -(b * s))
+                    out[t, h, j + partner] = fma(a, s, b * c) if first_stride == 1 else fma(b, c, a * s)
+            for j in range(n_rot, d):
+                out[t, h, j] = x[t, h, j]
+
+
 def rope_angles(
     positions: np.ndarray,
     n_rot: int,
     base: float,
     factors: np.ndarray | None = None,
     scaling: RopeScaling | None = None,
+    numerics: str = "exact",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute cosine and sine of every angle.
 
@@ -101,6 +148,7 @@ def rope_angles(
         base: the frequency base, such as 10000.
         factors: (n_rot / 2,) float32 that divide the angles, or None.
         scaling: context extension, or None.
+        numerics: "exact" or "llama.cpp".
 
     Returns:
         Two (token, n_rot / 2) float32 arrays.
@@ -108,20 +156,24 @@ def rope_angles(
     scaling = scaling or RopeScaling()
     low, high = scaling.ramp_limits(n_rot, base)
     mscale = np.float32(scaling.attention_factor)
-    if scaling.yarn:
-        mscale = np.float32(mscale * np.float32(1.0 + 0.1 * math.log(1.0 / scaling.scale)))
     cos = np.empty((len(positions), n_rot // 2), np.float32)
     sin = np.empty_like(cos)
-    step = np.power(np.float32(base), np.float32(-2.0 / n_rot))
+    positions = np.ascontiguousarray(positions, np.int64)
     ones = np.ones(n_rot // 2, np.float32) if factors is None else np.ascontiguousarray(factors, np.float32)
-    _angles(
-        np.ascontiguousarray(positions, np.int64), ones, np.float32(step), np.float32(scaling.scale),
-        np.float32(scaling.yarn), mscale, np.float32(low), np.float32(high), cos, sin,
-    )  # fmt: skip
+    scale, yarn, low, high = (np.float32(x) for x in (scaling.scale, scaling.yarn, low, high))
+    if numerics == "llama.cpp":
+        _fused_angles(positions, ones, np.float32(base), scale, yarn, mscale, low, high, cos, sin)
+        return cos, sin
+    if scaling.yarn:
+        mscale = np.float32(mscale * np.float32(1.0 + 0.1 * math.log(1.0 / scaling.scale)))
+    step = np.power(np.float32(base), np.float32(-2.0 / n_rot))
+    _angles(positions, ones, np.float32(step), scale, yarn, mscale, low, high, cos, sin)
     return cos, sin
 
 
-def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, style: str) -> np.ndarray:
+def rotate(
+    x: np.ndarray, cos: np.ndarray, sin: np.ndarray, style: str, numerics: str = "exact"
+) -> np.ndarray:
     """Turn each pair of channels by its angle.
 
     Args:
@@ -129,6 +181,7 @@ def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, style: str) -> np.nd
         cos: (token, n_rot / 2) float32 from `rope_angles`.
         sin: the same for the sine.
         style: "interleaved" or "split".
+        numerics: "exact" or "llama.cpp".
 
     Returns:
         A new array of x's shape.
@@ -138,11 +191,14 @@ def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, style: str) -> np.nd
     n_rot = 2 * cos.shape[1]
     out = np.empty(x.shape, np.float32)
     stride, partner = (2, 1) if style == "interleaved" else (1, n_rot // 2)
-    _rotate(np.ascontiguousarray(x, np.float32), cos, sin, stride, partner, n_rot, out)
+    run = _fused_rotate if numerics == "llama.cpp" else _rotate
+    run(np.ascontiguousarray(x, np.float32), cos, sin, stride, partner, n_rot, out)
     return out
 
 
-def rotate_plain(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, style: str) -> np.ndarray:
+def rotate_plain(
+    x: np.ndarray, cos: np.ndarray, sin: np.ndarray, style: str, numerics: str = "exact"
+) -> np.ndarray:
     """Do what `rotate` does, in NumPy."""
     n_rot = 2 * cos.shape[1]
     first = slice(0, n_rot, 2) if style == "interleaved" else slice(0, n_rot // 2)
@@ -152,4 +208,9 @@ def rotate_plain(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, style: str) ->
     out = x.copy()
     out[:, :, first] = a * c - b * s
     out[:, :, second] = a * s + b * c
+    if numerics == "llama.cpp":
+        n = n_rot // 2 if style == "split" else n_rot // 4 * 2
+        out[:, :, first][..., :n] = fma_plain(a, c, -(b * s))[..., :n]
+        fused = fma_plain(a, s, b * c) if style == "split" else fma_plain(b, c, a * s)
+        out[:, :, second][..., :n] = fused[..., :n]
     return out

@@ -24,7 +24,14 @@ from refgguf.blocks.rope import Rope
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.blocks.selector import Selector
 from refgguf.kernels.ops.activation import activation, softcap
-from refgguf.kernels.ops.attention import alibi_slopes, attention_mix, attention_scores, softmax
+from refgguf.kernels.ops.attention import (
+    GgmlOrder,
+    alibi_slopes,
+    at_distance,
+    attention_mix,
+    attention_scores,
+    softmax,
+)
 from refgguf.taps import LAYER_WORDS, Tap, declare
 
 # scores of a long prompt are computed in slices of queries no larger than this, unless they are tapped
@@ -350,8 +357,8 @@ class Attention(Block):
         if not self.rope:
             return q, k
         angles = self.rope.angles(s)
-        q = s.tap("attn_q_rope", self.rope(q, angles))  # (token, head, d_head)
-        return q, s.tap("attn_k_rope", self.rope(k, angles))  # (token, kv_head, d_head)
+        q = s.tap("attn_q_rope", self.rope(q, angles, s))  # (token, head, d_head)
+        return q, s.tap("attn_k_rope", self.rope(k, angles, s))  # (token, kv_head, d_head)
 
     def _gate(self, x: np.ndarray, s: Scope, full: np.ndarray | None) -> np.ndarray:
         """Return the gate of each head's values, (token, head, 1) or (token, head, d_head_v)."""
@@ -364,35 +371,46 @@ class Attention(Block):
         """Return which keys each query sees, (query, key) or (kv_head, query, key); None for all that it may."""
         return self.selector(x, short, s.with_state(s.state.beside)) if self.selector else None
 
+    @property
+    def cached(self) -> bool:
+        """Whether llama.cpp keeps the keys in its cache, which is padded."""
+        return self.mask.causal
+
     def _attend(self, q: np.ndarray, n_keys: int, s: Scope, chosen: np.ndarray | None = None) -> np.ndarray:
         """Return the values mixed by the pattern, (token, head, d_head_v); tapped whole, or slice by slice."""
         n = len(q)
         whole = s.wants("attn_scores", "attn_probs")
         step = n if whole else max(1, SCORES_BYTES // (4 * self.n_heads * n_keys))
-        slices = [self._attend_some(q[i : i + step], i, n_keys, s, chosen) for i in range(0, n, step)]
+        order = s.order(n, padded=self.cached)
+        slices = [self._attend_some(q[i : i + step], i, n_keys, s, chosen, order) for i in range(0, n, step)]
         return slices[0] if len(slices) == 1 else np.concatenate(slices)
 
     def _attend_some(
-        self, q: np.ndarray, start: int, n_keys: int, s: Scope, chosen: np.ndarray | None
+        self,
+        q: np.ndarray,
+        start: int,
+        n_keys: int,
+        s: Scope,
+        chosen: np.ndarray | None,
+        order: GgmlOrder | None,
     ) -> np.ndarray:
         positions = s.positions[start : start + len(q)]
         first, last = self.mask.limits(positions, n_keys)
-        scores = attention_scores(q, s.state.keys, n_keys, first, last, self.scale)  # (head, query, key)
+        scores = attention_scores(q, s.state.keys, n_keys, first, last, self.scale, order)
         if self.softcap:
             scores = softcap(scores, self.softcap)
-        scores = self._placed(scores, positions, s)
+        scores = self._placed(scores, positions, s)  # (head, query, key)
         if chosen is not None:
             some = chosen[..., start : start + len(q), :]
             some = some if some.ndim == 2 else np.repeat(some, self.n_heads // len(some), axis=0)
             scores = np.where(some != 0, scores, np.float32(-np.inf))
         scores = s.tap("attn_scores", scores)
         sinks = s.vector("attn_sinks.weight") if self.sinks else None
-        probs = s.tap("attn_probs", softmax(scores, sinks))  # (head, query, key)
-        return attention_mix(probs, s.state.values)  # (token, head, d_head_v)
+        probs = s.tap("attn_probs", softmax(scores, sinks, order))  # (head, query, key)
+        return attention_mix(probs, s.state.values, order)  # (token, head, d_head_v)
 
     def _placed(self, scores: np.ndarray, positions: np.ndarray, s: Scope) -> np.ndarray:
         """Return scores that know how far query and key lie apart, (head, query, key)."""
         if not self.alibi:
             return scores
-        distances = np.abs(positions[:, None] - np.arange(scores.shape[2])).astype(np.float32)
-        return scores - alibi_slopes(self.n_heads, self.alibi)[:, None, None] * distances
+        return at_distance(scores, positions, alibi_slopes(self.n_heads, self.alibi), s.order())

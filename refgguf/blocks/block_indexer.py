@@ -102,7 +102,7 @@ class BlockIndexer(Selector):
         shape = (len(x), n, self.d_head) if sign == "q" else (len(x), self.d_head)
         y = s.tap(f"indexer.{sign}", s.linear(x, f"indexer.{sign}_proj").reshape(shape))
         y = s.tap(f"indexer.{sign}_norm", self.norm(y, s, f"indexer.{sign}_norm"))
-        turned = self.rope(y.reshape(len(x), n, self.d_head), angles)
+        turned = self.rope(y.reshape(len(x), n, self.d_head), angles, s)
         return s.tap(f"indexer.{sign}_rope", turned.reshape(shape))
 
     def _blocks(self, scores: np.ndarray, last: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ class BorrowingAttention(Attention):
         if self.q_norm:
             q = s.tap("attn_q_norm", self.q_norm(q, s, "attn_q_norm"))
         if self.rope:
-            q = s.tap("attn_q_rope", self.rope(q, self.rope.angles(s)))
+            q = s.tap("attn_q_rope", self.rope(q, self.rope.angles(s), s))
         there = s.with_state(s.common[f"blk.{self.lender}.keyvalues"])
         z = s.tap("attn_z", self._attend(q, s.n_past + len(x), there))  # (token, head, d_head_v)
         return s.tap(self.out, s.linear(z.reshape(len(z), -1), "attn_output"))  # (token, d_model)

@@ -54,7 +54,7 @@ class CompressedIndexer(LightningIndexer):
     def __call__(self, x: np.ndarray, short: np.ndarray, s: Scope) -> np.ndarray:
         """Choose blocks: (query, block) int8."""
         q = s.linear(short, "indexer.attn_q_b").reshape(len(x), self.n_heads, self.d_head)
-        q = s.tap("indexer.q_rope", self.rope(s.tap("indexer.q", q), self.rope.angles(s)))
+        q = s.tap("indexer.q_rope", self.rope(s.tap("indexer.q", q), self.rope.angles(s), s))
         keys = self.compressor(x, s)  # (block, d_head)
         last = (s.n_past + np.arange(len(x)) + 1) // self.compressor.d_block - 1
         scores = s.tap("indexer.scores", rectified(q, keys, self._weights(x, s), last))

@@ -101,7 +101,7 @@ class Compressor:
         mix = s.tap(f"{self.name}_mix", self._mixed(rows, first, last))  # (block, d)
         y = s.tap(f"{self.name}_norm", self.norm(mix, s, f"{self.name}_norm"))
         angles = self.rope.angles_at(np.arange(first, last) * self.d_block, s)
-        return kept.store(first, s.tap(self.out, self.rope(y[:, None], angles)[:, 0]))
+        return kept.store(first, s.tap(self.out, self.rope(y[:, None], angles, s)[:, 0]))
 
     def _mixed(self, rows: np.ndarray, first: int, last: int) -> np.ndarray:
         """Mix the tokens of blocks `first` up to `last`: (block, d)."""

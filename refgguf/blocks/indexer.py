@@ -157,7 +157,7 @@ class LightningIndexer(Selector):
         q = s.linear(short, "indexer.attn_q_b").reshape(len(x), self.n_heads, self.d_head)
         q = s.tap("indexer.q", q)
         if self.rope:
-            q = s.tap("indexer.q_rope", self.rope(q, angles))  # (token, head, d_head)
+            q = s.tap("indexer.q_rope", self.rope(q, angles, s))  # (token, head, d_head)
         if self.d_spread:
             q = s.tap("indexer.q_rot", rotate(q, self.d_spread))
         keys = s.state.store(s.n_past, self._keys(x, angles, s))  # (key, d_head)
@@ -169,7 +169,7 @@ class LightningIndexer(Selector):
         """Return the key of each token, (token, d_head)."""
         k = s.tap("indexer.k", s.linear(x, "indexer.attn_k"))
         k = s.tap("indexer.k_norm", self.norm(k, s, "indexer.k_norm"))
-        k = s.tap("indexer.k_rope", self.rope(k[:, None], angles)[:, 0]) if self.rope else k
+        k = s.tap("indexer.k_rope", self.rope(k[:, None], angles, s)[:, 0]) if self.rope else k
         return s.tap("indexer.k_rot", rotate(k, self.d_spread)) if self.d_spread else k
 
     def _weights(self, x: np.ndarray, s: Scope) -> np.ndarray:

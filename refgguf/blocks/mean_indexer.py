@@ -92,7 +92,7 @@ class MeanIndexer(Selector):
         """Choose keys; see `Selector`."""
         q = s.tap("indexer.q", s.linear(x, "indexer.q_proj").reshape(len(x), self.n_heads, self.d_head))
         q = s.tap("indexer.q_norm", self.norm(q, s, "indexer.q_norm"))
-        q = s.tap("indexer.q_rope", self.rope(q, self.rope.angles(s)))  # (token, head, d_head)
+        q = s.tap("indexer.q_rope", self.rope(q, self.rope.angles(s), s))  # (token, head, d_head)
         blocks = self._blocks(s.tap("indexer.k", s.linear(x, "indexer.k_proj")), s)  # (block, d_head)
         positions = s.n_past + np.arange(len(x))
         alike = np.ones((len(x), self.n_heads), np.float32)
@@ -113,5 +113,5 @@ class MeanIndexer(Selector):
         mean = s.tap("indexer.k_mean", total * np.float32(1 / self.d_block))
         mean = s.tap("indexer.k_norm", self.norm(mean, s, "indexer.k_norm"))
         angles = self.block_rope.angles_at(np.arange(first, last) * self.d_block, s)
-        turned = self.block_rope(mean[:, None], angles)[:, 0]
+        turned = self.block_rope(mean[:, None], angles, s)[:, 0]
         return kept.store(first, s.tap("indexer.k_rope", turned))

@@ -208,24 +208,24 @@ class LatentAttention(Attention):
         k_pe = both[:, self.rank :]
         if self.pe_norm:
             k_pe = s.tap("attn_k_norm", self.pe_norm(np.ascontiguousarray(k_pe), s, "attn_k_norm"))
-        k_pe = self._turned(k_pe[:, None], angles)  # (token, 1, d_pe)
+        k_pe = self._turned(k_pe[:, None], angles, s)  # (token, 1, d_pe)
         if self.d_pe:
             k_pe = s.tap("attn_k_pe", k_pe[:, 0])[:, None]
         c = np.ascontiguousarray(both[:, : self.rank])
         c = s.tap("attn_kv_a_norm", self.latent_norm(c, s, "attn_kv_a_norm"))
-        q_pe = self._turned(q[:, :, self.d_nope :], angles)
+        q_pe = self._turned(q[:, :, self.d_nope :], angles, s)
         q_pe = s.tap("attn_q_pe", q_pe) if self.d_pe else q_pe
         return short, q, c, q_pe, k_pe
 
-    def _turned(self, x: np.ndarray, angles: np.ndarray | None) -> np.ndarray:
+    def _turned(self, x: np.ndarray, angles: np.ndarray | None, s: Scope) -> np.ndarray:
         x = np.ascontiguousarray(x)
-        return x if angles is None else self.rope(x, angles)
+        return x if angles is None else self.rope(x, angles, s)
 
     def _absorb(
         self, q: np.ndarray, c: np.ndarray, q_pe: np.ndarray, k_pe: np.ndarray, s: Scope
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return queries (token, head, rank + d_pe), a key (token, 1, rank + d_pe) and c as the value of all heads."""
-        q = s.tap("attn_q_absorbed", _by_head(q, "attn_k_b", s))  # (token, head, rank)
+        q = s.tap("attn_q_absorbed", _by_head(q, "attn_k_b", s, alone=True))  # (token, head, rank)
         c = c[:, None, :]
         if not self.d_pe:
             return q, c, c
@@ -245,6 +245,6 @@ class LatentAttention(Attention):
         return q, k, s.tap("attn_v", np.ascontiguousarray(kv[:, :, self.d_nope :]))
 
 
-def _by_head(x: np.ndarray, name: str, s: Scope) -> np.ndarray:
+def _by_head(x: np.ndarray, name: str, s: Scope, *, alone: bool = False) -> np.ndarray:
     """Multiply each head of x, (token, head, d_in), by its matrix of a stack: (token, head, d_out) float32."""
-    return np.stack([s.linear(x[:, head], name, head) for head in range(x.shape[1])], axis=1)
+    return np.stack([s.linear(x[:, head], name, head, alone=alone) for head in range(x.shape[1])], axis=1)

@@ -197,7 +197,8 @@ def _by_expert(x: np.ndarray, topk: np.ndarray, name: str, s: Scope) -> np.ndarr
     out = None
     for expert in np.unique(topk):
         tokens, slots = np.nonzero(topk == expert)
-        y = s.linear(x[tokens] if x.ndim == 2 else x[tokens, slots], name, int(expert))
+        some = x[tokens] if x.ndim == 2 else x[tokens, slots]
+        y = s.linear(some, name, int(expert), alone=True)
         if out is None:
             out = np.empty((*topk.shape, y.shape[1]), np.float32)
         out[tokens, slots] = y

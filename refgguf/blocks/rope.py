@@ -64,11 +64,11 @@ class Rope:
         if self.still:
             factors = np.ones(self.n_rot // 2, np.float32) if factors is None else factors.copy()
             factors[list(self.still)] = np.inf  # an angle divided by it is 0
-        return rope_angles(positions, self.n_rot, self.base, factors, self.scaling)
+        return rope_angles(positions, self.n_rot, self.base, factors, self.scaling, s.numerics)
 
-    def __call__(self, x: np.ndarray, angles: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    def __call__(self, x: np.ndarray, angles: tuple[np.ndarray, np.ndarray], s: Scope) -> np.ndarray:
         """Turn x, (token, head, d_head) float32."""
         if not self.tail or x.shape[-1] == self.n_rot:
-            return rotate(x, *angles, self.style)
-        turned = rotate(x[..., -self.n_rot :], *angles, self.style)
+            return rotate(x, *angles, self.style, s.numerics)
+        turned = rotate(x[..., -self.n_rot :], *angles, self.style, s.numerics)
         return np.concatenate([x[..., : -self.n_rot], turned], axis=-1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from refgguf.kernels.ops.attention import GgmlOrder
 from refgguf.kernels.ops.matmul import Matrix
 from refgguf.taps import Recorder
 from refgguf.tensor import Tensor
@@ -68,7 +69,13 @@ class Weights:
         return self.tensors[name].dequantize(rows=indices)
 
     def linear(
-        self, x: np.ndarray, name: str, expert: int | None = None, d_out: int | None = None
+        self,
+        x: np.ndarray,
+        name: str,
+        expert: int | None = None,
+        d_out: int | None = None,
+        *,
+        alone: bool = False,
     ) -> np.ndarray:
         """Multiply by a matrix: x · Wᵀ.
 
@@ -77,6 +84,7 @@ class Weights:
             name: of a (d_out, d_in) tensor, or of an (expert, d_out, d_in) one.
             expert: which matrix of the latter.
             d_out: rows of one of its matrices, where they stand below each other in one.
+            alone: as in `kernels.ops.matmul.linear`.
 
         Returns:
             (token, d_out) float32.
@@ -90,7 +98,7 @@ class Weights:
         if expert is not None:
             d_out = d_out or self.tensors[name].shape[-2]
             matrix = matrix.rows(expert * d_out, (expert + 1) * d_out)
-        return matrix(np.ascontiguousarray(x, np.float32))
+        return matrix(np.ascontiguousarray(x, np.float32), alone=alone)
 
     def _swapped(self, tensor: Tensor, expert: int | None, d_out: int | None) -> Matrix:
         """Decode a big-endian file's matrix; it is rare, so no kernel is taught to swap bytes."""
@@ -165,6 +173,10 @@ class Scope:
         """Which arithmetic: "exact" or "llama.cpp"."""
         return self.weights.numerics
 
+    def order(self, n_tokens: int = 1, *, padded: bool = False) -> GgmlOrder | None:
+        """Return the order in which to add up what so many tokens run at once; None in exact numerics."""
+        return GgmlOrder(n_tokens > 1, padded) if self.numerics == "llama.cpp" else None
+
     def tap(self, name: str, x: np.ndarray) -> np.ndarray:
         """Pass a tensor through the tap of this local name; returns it or its replacement."""
         return x if self.record.idle else self.record(self.prefix + name, x)
@@ -186,7 +198,13 @@ class Scope:
         return self.vector(name) if self.has(name) else None
 
     def linear(
-        self, x: np.ndarray, name: str, expert: int | None = None, *, scale_last: bool = False
+        self,
+        x: np.ndarray,
+        name: str,
+        expert: int | None = None,
+        *,
+        scale_last: bool = False,
+        alone: bool = False,
     ) -> np.ndarray:
         """Apply a linear layer: x · Wᵀ, times its scale and plus its bias if the file has them.
 
@@ -195,11 +213,12 @@ class Scope:
             name: local name without ".weight".
             expert: which expert's matrix, for a tensor that stacks them.
             scale_last: the scale multiplies the bias too, as in llama.cpp's feed-forward networks.
+            alone: as in `kernels.ops.matmul.linear`.
 
         Returns:
             (token, d_out) float32.
         """
-        y = self.weights.linear(x, f"{self.weight_prefix}{name}.weight", expert)
+        y = self.weights.linear(x, f"{self.weight_prefix}{name}.weight", expert, alone=alone)
         if self.weights.bare(self.weight_prefix + name):
             return y
         scale, bias = self.optional(f"{name}.scale"), self.optional(f"{name}.bias")

@@ -93,9 +93,9 @@ def _softplus(x, out):
 
 
 @kernel
-def _softcap(x, cap, out):
+def _softcap(x, inner, cap, out):
     for i in range(x.size):
-        bent = np.float32(math.tanh(x[i] * (np.float32(1) / cap))) * cap
+        bent = np.float32(math.tanh(x[i] * inner)) * cap
         out[i] = x[i] if x[i] == -np.inf else bent
 
 
@@ -107,6 +107,22 @@ def _xielu(x, positive, negative, beta, eps, out):
             out[i] = positive * v * v + beta * v
         else:
             out[i] = (np.float32(math.expm1(min(v, eps))) - v) * negative + beta * v
+
+
+@kernel
+def _fused_xielu(x, positive, negative, beta, eps, out):
+    for i in range(x.size):
+        v = x[i]
+        if v > 0:
+            out[i] = fma(positive * v, v, beta * v)
+        else:
+            out[i] = fma(np.float32(math.expm1(min(v, eps))) - v, negative, beta * v)
+
+
+@kernel
+def _swiglu_oai(x, slope, out):
+    for i in range(x.size):
+        out[i] = x[i] / (np.float32(1) + np.float32(math.exp(slope * -x[i])))
 
 
 def _mapped(run: Callable, x: np.ndarray, *constants: np.float32) -> np.ndarray:
@@ -212,9 +228,9 @@ def softplus(x: np.ndarray) -> np.ndarray:
     return _mapped(_softplus, x)
 
 
-def softcap(x: np.ndarray, cap: float) -> np.ndarray:
-    """Bend x to cap · tanh(x / cap); minus infinity, which masks a score, stays."""
-    return _mapped(_softcap, x, np.float32(cap))
+def softcap(x: np.ndarray, cap: float, scale: float = 1.0) -> np.ndarray:
+    """Bend x to cap · tanh(x · scale / cap); minus infinity, which masks a score, stays."""
+    return _mapped(_softcap, x, np.float32(scale) / np.float32(cap), np.float32(cap))
 
 
 def xielu(x: np.ndarray, alpha_n: float, alpha_p: float, beta: float, eps: float) -> np.ndarray:
@@ -227,9 +243,23 @@ def xielu(x: np.ndarray, alpha_n: float, alpha_p: float, beta: float, eps: float
         beta: its slope at zero.
         eps: the largest argument of exp below zero.
     """
+    return _mapped(_xielu, x, *_xielu_constants(alpha_n, alpha_p, beta, eps))
+
+
+def fused_xielu(x: np.ndarray, alpha_n: float, alpha_p: float, beta: float, eps: float) -> np.ndarray:
+    """Return xIELU with the FMAs that GCC makes of ggml's source; arguments as in `xielu`."""
+    return _mapped(_fused_xielu, x, *_xielu_constants(alpha_n, alpha_p, beta, eps))
+
+
+def _xielu_constants(alpha_n: float, alpha_p: float, beta: float, eps: float) -> tuple[np.float32, ...]:
     bends = softplus(np.array([alpha_n, alpha_p], np.float32))
     beta = np.float32(beta)
-    return _mapped(_xielu, x, bends[1], beta + bends[0], beta, np.float32(eps))
+    return bends[1], beta + bends[0], beta, np.float32(eps)
+
+
+def swish(x: np.ndarray, slope: float) -> np.ndarray:
+    """Return x · sigmoid(slope · x) with one division, as ggml has it in SwiGLU-OAI."""
+    return _mapped(_swiglu_oai, x, np.float32(slope))
 
 
 ACTIVATIONS: dict[str, Callable[..., np.ndarray]] = {
@@ -248,6 +278,7 @@ LLAMA_CPP_ACTIVATIONS = ACTIVATIONS | {
     "silu": silu_by_eights,
     "gelu": gelu_table,
     "gelu_quick": gelu_quick_table,
+    "xielu": fused_xielu,
 }
 
 

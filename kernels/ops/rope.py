@@ -7,9 +7,8 @@ Pairs are (2i, 2i+1) in the `interleaved` style (llama.cpp: norm) and (i, i + n_
 (llama.cpp: neox). Channels from n_rot on stay as they are. The angle is multiplied up step by step in float32, as
 ggml does; computing the power anew for each i gives other bits and, far into a text, other values.
 
-In llama.cpp numerics sums of two products are what GCC makes of ggml's source for processors with FMA: one product is
-rounded, the other one is not. Which one depends on the style, for GCC turns the loop over neighbours into vectors: there
-it is cos · b + (sin · a), between the halves sin · a + (cos · b), and a last pair without a partner has no FMA at all.
+In llama.cpp numerics sums of two products are what GCC makes of ggml's source for processors with FMA: the product with
+b is rounded, the one with a is not. GCC takes neighbouring pairs two at a time, and a last single one without any FMA.
 
 Source: Su et al. 2021 (RoPE), Peng et al. 2023 (YaRN); order of operations from ggml/src/ggml-cpu/ops.cpp,
 ggml_rope_cache_init, rope_yarn and rotate_pairs, FMAs from GCC 12's code for x86-64-v3.
@@ -127,7 +126,7 @@ def _fused_rotate(x, cos, sin, first_stride, partner, n_rot, out):
                     out[t, h, j], out[t, h, j + partner] = a * c - b * s, a * s + b * c
                 else:
                     out[t, h, j] = fma(a, c, -(b * s))
-                    out[t, h, j + partner] = fma(a, s, b * c) if first_stride == 1 else fma(b, c, a * s)
+                    out[t, h, j + partner] = fma(a, s, b * c)
             for j in range(n_rot, d):
                 out[t, h, j] = x[t, h, j]
 
@@ -211,6 +210,5 @@ def rotate_plain(
     if numerics == "llama.cpp":
         n = n_rot // 2 if style == "split" else n_rot // 4 * 2
         out[:, :, first][..., :n] = fma_plain(a, c, -(b * s))[..., :n]
-        fused = fma_plain(a, s, b * c) if style == "split" else fma_plain(b, c, a * s)
-        out[:, :, second][..., :n] = fused[..., :n]
+        out[:, :, second][..., :n] = fma_plain(a, s, b * c)[..., :n]
     return out

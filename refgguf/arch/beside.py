@@ -47,7 +47,7 @@ def grok(hp: HyperParameters) -> Network:
 
     def build(number: int) -> Layer:
         last = "layer_output_norm" if hp.has(f"blk.{number}.layer_output_norm.weight") else "post_ffw_norm"
-        mixer = attention(hp, number, rope=turn(number), scale=scale, softcap=cap)
+        mixer = attention(hp, number, rope=turn(number), scale=scale, scaled="capped", softcap=cap)
         first = Branch(hp.d_model, mixer, "attn_norm", norm, "attn_norm", norm, "attn_output_norm")
         then = Branch(hp.d_model, second(number), "ffn_norm", norm, "ffn_norm", norm, last)
         return Layer(first, then, llama_cpp=names)

@@ -10,6 +10,8 @@ from refgguf.arch.registry import architecture
 from refgguf.blocks.layer import Layer
 from refgguf.blocks.network import Network
 
+SUMS = (2, 0, 1)  # (ffn + stream) + attention
+
 
 @architecture(
     "command-r", blocks="LayerNorm without bias · RoPE · attention and SwiGLU in parallel behind one norm"
@@ -18,7 +20,7 @@ def command_r(hp: HyperParameters) -> Network:
     """Build it; the large ones norm queries and keys."""
     norm = layer_norm(hp, "none")
     mixer = qk_norm(norm, "heads") if hp.has("blk.0.attn_q_norm.weight") else {}
-    layers = {"shared_norm": True, "llama_cpp": {"attn_q_norm": "Qcur", "attn_k_norm": "Kcur"}}
+    layers = {"shared_norm": True, "sums": SUMS, "llama_cpp": {"attn_q_norm": "Qcur", "attn_k_norm": "Kcur"}}
     head = {"scale": hp.float("logit_scale", 0.0) or 1.0}
     return decoder(hp, "interleaved", norm=norm, mixer=mixer, layers=layers, head=head, tied=True)
 
@@ -34,6 +36,6 @@ def cohere2(hp: HyperParameters) -> Network:
     def build(number: int) -> Layer:
         turn = rope(hp, "interleaved", number) if masks[number].window else None
         mixer = attention(hp, number, rope=turn, mask=masks[number])
-        return layer(hp, mixer, feed_forward(hp, number, "silu"), norm, shared_norm=True)
+        return layer(hp, mixer, feed_forward(hp, number, "silu"), norm, shared_norm=True, sums=SUMS)
 
     return network(hp, build, norm, head={"scale": hp.float("logit_scale") or 1.0}, tied=True)

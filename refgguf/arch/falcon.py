@@ -14,6 +14,7 @@ def falcon(hp: HyperParameters) -> Network:
     """Build it; the large ones have a norm of its own for attention."""
     two = hp.has("blk.0.attn_norm_2.weight")
     layers = {"parallel": True, "norms": ("attn_norm_2", "attn_norm")} if two else {"shared_norm": True}
+    layers["sums"] = (2, 1, 0)
     return decoder(hp, "split", norm=layer_norm(hp), act="gelu", gate="none", layers=layers)
 
 

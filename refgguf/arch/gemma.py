@@ -26,8 +26,8 @@ def scale(hp: HyperParameters, number: int, odd_one: int) -> float:
 @architecture("gemma", blocks="RMSNorm · RoPE · grouped-query attention · GEGLU · scaled embedding")
 def gemma(hp: HyperParameters) -> Network:
     """Build it."""
-    names = {"llama_cpp": {"resid_mid": "sa_out"}}
-    return decoder(hp, "split", act="gelu", embedding={"scale": hp.d_model**0.5}, tied=True, layers=names)
+    switches = {"layers": {"llama_cpp": {"resid_mid": "sa_out"}}, "mixer": {"scaled": "queries"}}
+    return decoder(hp, "split", act="gelu", embedding={"scale": hp.d_model**0.5}, tied=True, **switches)
 
 
 @architecture(
@@ -43,7 +43,8 @@ def gemma2(hp: HyperParameters) -> Network:
     def build(number: int) -> Layer:
         turn = (local_rope if masks[number].window else rope)(hp, "split", number)
         factor = scale(hp, number, GEMMA2_27B)
-        mixer = attention(hp, number, rope=turn, mask=masks[number], scale=factor, softcap=softcap)
+        scores = {"scale": factor, "scaled": "queries", "softcap": softcap}
+        mixer = attention(hp, number, rope=turn, mask=masks[number], **scores)
         return layer(hp, mixer, feed_forward(hp, number, "gelu"), norm, post_norm=norm, llama_cpp=names)
 
     head = {"softcap": hp.float("final_logit_softcapping", 30.0)}
@@ -64,7 +65,8 @@ def gemma3(hp: HyperParameters) -> Network:
             else rope(hp, "split", number)
         )
         factor = scale(hp, number, GEMMA3_27B)
-        mixer = attention(hp, number, rope=turn, mask=masks[number], scale=factor, **qk_norm(norm))
+        scores = {"scale": factor, "scaled": "queries", **qk_norm(norm)}
+        mixer = attention(hp, number, rope=turn, mask=masks[number], **scores)
         return layer(hp, mixer, feed_forward(hp, number, "gelu"), norm, post_norm=norm, llama_cpp=names)
 
     head = {"softcap": hp.float("final_logit_softcapping", 0.0)}

@@ -14,7 +14,8 @@ from refgguf.blocks.network import Network
 )
 def phi2(hp: HyperParameters) -> Network:
     """Build it."""
-    return decoder(hp, "split", norm=layer_norm(hp), act="gelu", gate="none", layers={"shared_norm": True})
+    layers, mixer = {"shared_norm": True, "sums": (1, 2, 0)}, {"scaled": "queries"}
+    return decoder(hp, "split", norm=layer_norm(hp), act="gelu", gate="none", layers=layers, mixer=mixer)
 
 
 @architecture(
@@ -25,4 +26,5 @@ def phi3(hp: HyperParameters) -> Network:
 
     What llama.cpp calls queries is scaled already, and so no name of ours.
     """
-    return decoder(hp, "split", gate="merged", layers={"llama_cpp": {"attn_q": "", "attn_q_rope": ""}})
+    layers, mixer = {"llama_cpp": {"attn_q": "", "attn_q_rope": ""}}, {"scaled": "queries"}
+    return decoder(hp, "split", gate="merged", layers=layers, mixer=mixer)

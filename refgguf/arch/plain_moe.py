@@ -30,7 +30,8 @@ def olmoe(hp: HyperParameters) -> Network:
 def phimoe(hp: HyperParameters) -> Network:
     """Build it (Abdin et al. 2024); what llama.cpp calls queries is scaled already."""
     norm, layers = rms_norm(hp, bias="required"), {"llama_cpp": {"attn_q": "", "attn_q_rope": ""}}
-    return decoder(hp, "split", norm=norm, second=lambda n: _wide(hp, n), layers=layers)
+    mixer = {"scaled": "queries"}
+    return decoder(hp, "split", norm=norm, second=lambda n: _wide(hp, n), layers=layers, mixer=mixer)
 
 
 @architecture(

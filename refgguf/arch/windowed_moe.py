@@ -71,7 +71,7 @@ def cohere2moe(hp: HyperParameters) -> Network:
         norm=norm,
         mixer=lambda n: {"mask": masks[n]},
         second=after_dense(hp, sparse),
-        layers={"shared_norm": True},
+        layers={"shared_norm": True, "sums": (2, 0, 1)},
         head={"scale": hp.float("logit_scale") or 1.0},
     )
 

@@ -50,6 +50,8 @@ class Attention(Block):
         d_head: channels of a query or key.
         d_head_v: channels of a value.
         scale: multiplies the scores.
+        scaled: what it multiplies in llama.cpp, which rounds once more or less: "scores", "queries", or "capped" for
+            the scores together with the division by their soft cap.
         rope: position embedding of queries and keys, or None.
         q_norm: norm of the queries, or None.
         k_norm: norm of the keys, or None.
@@ -94,6 +96,7 @@ class Attention(Block):
     gate: Gate | None = None
     sub_norm: Norm | None = None
     selector: Selector | None = None
+    scaled: str = "scores"
     matrix: str = "attn_output"
     out: str = "attn_out"
 
@@ -396,9 +399,12 @@ class Attention(Block):
     ) -> np.ndarray:
         positions = s.positions[start : start + len(q)]
         first, last = self.mask.limits(positions, n_keys)
-        scores = attention_scores(q, s.state.keys, n_keys, first, last, self.scale, order)
+        early, late = self._scales(order)
+        q = q if early == 1 else q * np.float32(early)
+        scale = self.scale if early == late == 1 else 1.0
+        scores = attention_scores(q, s.state.keys, n_keys, first, last, scale, order)
         if self.softcap:
-            scores = softcap(scores, self.softcap)
+            scores = softcap(scores, self.softcap, late)
         scores = self._placed(scores, positions, s)  # (head, query, key)
         if chosen is not None:
             some = chosen[..., start : start + len(q), :]
@@ -408,6 +414,12 @@ class Attention(Block):
         sinks = s.vector("attn_sinks.weight") if self.sinks else None
         probs = s.tap("attn_probs", softmax(scores, sinks, order))  # (head, query, key)
         return attention_mix(probs, s.state.values, order)  # (token, head, d_head_v)
+
+    def _scales(self, order: GgmlOrder | None) -> tuple[float, float]:
+        """Return what multiplies the queries, and what the scores within their cap; 1 where that is not the scale."""
+        early = self.scaled == "queries" and order is not None
+        late = self.scaled == "capped" and order is not None
+        return self.scale if early else 1.0, self.scale if late else 1.0
 
     def _placed(self, scores: np.ndarray, positions: np.ndarray, s: Scope) -> np.ndarray:
         """Return scores that know how far query and key lie apart, (head, query, key)."""

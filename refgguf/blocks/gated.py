@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refgguf.kernels.ops.activation import activation, gelu_quick, softcap
+from refgguf.kernels.ops.activation import activation, gelu_quick, softcap, swish
 
 OAI_SLOPE = 1.702  # of the sigmoid in swiglu_oai
 
@@ -57,7 +57,8 @@ class GatedUnit:
         """Gate the inputs of neurons; arrays of one shape, float32."""
         limit = np.float32(self.limit)
         if self.act == "swiglu_oai":
-            return gelu_quick(np.minimum(gate, limit)) * (np.clip(up, -limit, limit) + np.float32(1))
+            gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit) + np.float32(1)
+            return (swish(gate, OAI_SLOPE) if numerics == "llama.cpp" else gelu_quick(gate)) * up
         if self.act == "situ":
             up = softcap(up, self.up_limit) if self.up_limit else up
             return softcap(gate, self.limit) * activation("sigmoid", numerics)(gate) * up

@@ -110,6 +110,7 @@ class Layer:
         after: what changes the stream that leaves, or None.
         late: a branch that reads the stream after the others, or None.
         scaled: the stream that leaves is multiplied by a number of the file.
+        sums: in which order llama.cpp adds up the stream (0) and what both branches give (1, 2) where these are parallel.
         llama_cpp: llama.cpp's names of taps (by local name) that differ from the table's; "" for none, and with a
             leading / for one that llama.cpp gives without the layer's number.
     """
@@ -123,6 +124,7 @@ class Layer:
     after: LoopNorm | Halved | None = None
     late: Branch | None = None
     scaled: bool = False
+    sums: tuple[int, int, int] = (0, 1, 2)
     llama_cpp: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -226,6 +228,8 @@ class Layer:
             terms.append(self.ffn.run(self.ffn.enter(source, s), s.with_state(s.state[1])))
         if self.skip:
             terms.append(self.skip(s))
+        if len(terms) == 2 and s.numerics == "llama.cpp":
+            stream, *terms = ([stream, *terms][number] for number in self.sums)
         for term in terms:
             stream = stream + term
         if self.late:

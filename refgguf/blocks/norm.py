@@ -52,13 +52,15 @@ class Norm:
         weight = s.vector(f"{name}{self.suffix}") if self.weight else None
         bias = s.optional(f"{name}.bias") if self.bias != "none" else None
         if weight is not None and weight.ndim > 1:  # a weight for each head
-            y = self._plain(x, None, None) * weight
+            y = self._plain(x, None, None, s.numerics) * weight
             return y if bias is None else y + bias
-        return self._plain(x, weight, bias)
+        return self._plain(x, weight, bias, s.numerics)
 
-    def _plain(self, x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None) -> np.ndarray:
+    def _plain(
+        self, x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None, numerics: str
+    ) -> np.ndarray:
         if self.kind == "layer":
-            return layer_norm(x, weight, bias, self.eps)
+            return layer_norm(x, weight, bias, self.eps, numerics)
         y = rms_norm(x, weight, self.eps)
         return y if bias is None else y + bias
 

@@ -128,9 +128,7 @@ def _load_halves(lanes: int) -> Callable:
     def load_halves(typing, array, at):
         def emit(context, builder, signature, arguments):
             start = address(context, builder, array, *arguments)
-            return widen_half(
-                context, builder, load_at(builder, start, ir.VectorType(ir.IntType(16), lanes))
-            )
+            return widen_half(context, builder, load_at(builder, start, ir.VectorType(ir.IntType(16), lanes)))
 
         return result(array, types.intp), emit
 

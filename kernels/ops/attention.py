@@ -8,8 +8,8 @@ Every query row is computed in one order that does not depend on how many other 
 the same tokens one by one give the same bits.
 
 Source: Vaswani et al. 2017; Ainslie et al. 2023 (grouped queries); softmax order from ggml/src/ggml-cpu/ops.cpp,
-ggml_compute_forward_soft_max_f32 (maximum, float32 exp, float64 sum, times its reciprocal). With a `GgmlOrder` the three
-steps give ggml's bits (attention_like_ggml.py).
+ggml_compute_forward_soft_max_f32 (maximum, float32 exp, float64 sum, times its reciprocal). With a `GgmlOrder` the
+three steps give ggml's bits (attention_like_ggml.py).
 """
 
 from __future__ import annotations
@@ -205,9 +205,7 @@ def alibi_slopes(n_heads: int, max_bias: float) -> np.ndarray:
     )
 
 
-def softmax(
-    x: np.ndarray, sinks: np.ndarray | None = None, order: GgmlOrder | None = None
-) -> np.ndarray:
+def softmax(x: np.ndarray, sinks: np.ndarray | None = None, order: GgmlOrder | None = None) -> np.ndarray:
     """Turn the last axis into probabilities.
 
     Args:

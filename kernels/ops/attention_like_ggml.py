@@ -5,8 +5,8 @@
     mix      Σ over keys, an FMA each: in 32 running sums for one token, in 8 for several
 
 ggml pads keys and values to a multiple of 256 tokens, masked, which adds nothing; key k belongs to running sum k % 32,
-or k % 8. Where it keeps no cache, in encoders and over another text, nothing is padded: then the last keys, less than 8 of
-them or 32, come one by one.
+or k % 8. Where it keeps no cache, in encoders and over another text, nothing is padded: then the last keys, less than
+8 of them or 32, come one by one.
 
 Source: ggml/src/ggml-cpu: ggml_compute_forward_mul_mat in ggml-cpu.c, tinyBLAS in llamafile/sgemm.cpp,
 ggml_vec_dot_f32 and ggml_vec_soft_max_f32 in vec.cpp, ggml_compute_forward_soft_max_f32 in ops.cpp; build_attn_mha in
@@ -22,13 +22,14 @@ import numpy as np
 from refgguf.kernels.dots.floats import f32_rest, pairwise_sum
 from refgguf.kernels.dots.placement import half_of
 from refgguf.kernels.exponential import exp_lanes
-from refgguf.kernels.jit import kernel, parallel_rows
+from refgguf.kernels.jit import kernel
 from refgguf.kernels.lanes import load_f32x8, load_f32x16, store
 from refgguf.kernels.simd import fma, tree_sum, zero_f32x8, zero_f32x16
 
 
 @kernel
 def scores(query, key, first, last, scale, by_eights, h0, h1, out):
+    """Write heads h0 … h1 − 1 of what `attention_scores` returns; by_eights: as several tokens meet a matrix."""
     n_tokens, n_heads, d = query.shape
     n_kv_heads, capacity, _ = key.shape
     per_group = n_heads // n_kv_heads
@@ -62,6 +63,7 @@ def scores(query, key, first, last, scale, by_eights, h0, h1, out):
 
 @kernel
 def softmax(x, r0, r1, sinks, rows_per_head, padded, out):
+    """Write rows r0 … r1 − 1 of what `softmax` returns; padded: masked scores follow up to a multiple of eight."""
     n = x.shape[1]
     whole = n - n % 8
     flat, result = x.reshape(-1), out.reshape(-1)
@@ -104,6 +106,7 @@ def softmax(x, r0, r1, sinks, rows_per_head, padded, out):
 
 @kernel
 def mix(probs, value, n_sums, n_summed, h0, h1, out):
+    """Write heads h0 … h1 − 1 of what `attention_mix` returns; the first n_summed keys go into n_sums running sums."""
     n_heads, n_tokens, n_keys = probs.shape
     per_group = n_heads // value.shape[0]
     d = value.shape[2]

@@ -9,7 +9,8 @@ later step is one float32 operation. In llama.cpp numerics LayerNorm divides the
 adds squares up by eights: these in float32, the upper four to the lower, then two to two, then the last one.
 
 Source: Zhang & Sennrich 2019 (RMSNorm), Ba et al. 2016 (LayerNorm); order of operations from
-ggml/src/ggml-cpu/ops.cpp, ggml_compute_forward_rms_norm_f32 and ggml_compute_forward_norm_f32, and vec.cpp, ggml_vec_cvar_f32 with AVX2.
+ggml/src/ggml-cpu/ops.cpp, ggml_compute_forward_rms_norm_f32 and ggml_compute_forward_norm_f32, and vec.cpp,
+ggml_vec_cvar_f32 with AVX2.
 """
 
 from __future__ import annotations

@@ -28,7 +28,11 @@ PLAMO3_NAMES = {
 def plamo(hp: HyperParameters) -> Network:
     """Build it; all channels turn, whatever the metadata says."""
     d_head = head_sizes(hp, 0)[2]
-    return decoder(hp, lambda number: rope(hp, "split", number, n_rot=d_head), layers={"shared_norm": True, "sums": (2, 1, 0)})
+    return decoder(
+        hp,
+        lambda number: rope(hp, "split", number, n_rot=d_head),
+        layers={"shared_norm": True, "sums": (2, 1, 0)},
+    )
 
 
 @architecture(

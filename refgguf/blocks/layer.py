@@ -110,7 +110,8 @@ class Layer:
         after: what changes the stream that leaves, or None.
         late: a branch that reads the stream after the others, or None.
         scaled: the stream that leaves is multiplied by a number of the file.
-        sums: in which order llama.cpp adds up the stream (0) and what both branches give (1, 2) where these are parallel.
+        sums: in which order llama.cpp adds up the stream (0) and what both branches give (1, 2), where these are
+            parallel.
         llama_cpp: llama.cpp's names of taps (by local name) that differ from the table's; "" for none, and with a
             leading / for one that llama.cpp gives without the layer's number.
     """

@@ -73,23 +73,34 @@ def _print(numerics: str, found: list[OperationComparison]) -> None:
     rows = [
         [
             operation.name,
-            "same bits" if operation.equal_bits else _number(operation.relative_l2),
+            _bits(operation),
+            _number(operation.relative_l2),
             _number(operation.tolerance),
-            _number(operation.end_to_end),
+            _number(operation.end_to_end) if operation.end_to_end_different else "same bits",
             "" if operation.agrees else "<- differs",
         ]
         for operation in found
     ]
-    console.print_table(["tensor", "this operation", "allowed", "added up", ""], rows, headed=True)
+    console.print_table(["tensor", "bits", "this operation", "allowed", "added up", ""], rows, headed=True)
     same = sum(operation.equal_bits for operation in found)
+    through = sum(not operation.end_to_end_different for operation in found)
     first = next((operation.name for operation in found if not operation.agrees), None)
+    other = next((operation.name for operation in found if operation.end_to_end_different), None)
     click.echo()
-    click.echo(f"{same} of {len(found)} operations have llama.cpp's very bits.")
+    click.echo(f"{same} of {len(found)} operations have llama.cpp's very bits, fed with its own tensors.")
+    since = f"; the first other one is {other}" if other else ""
+    click.echo(f"{through} of {len(found)} tensors have them when errors add up{since}.")
     if first is None:
         click.echo("Rounding explains every difference.")
     else:
         click.echo(f"The first operation that rounding does not explain: {first}")
     click.echo()
+
+
+def _bits(operation: OperationComparison) -> str:
+    if operation.equal_bits:
+        return "equal"
+    return f"{operation.n_different} of {operation.n_values}, ≤ {operation.largest_step} ulp"
 
 
 def _number(value: float) -> str:

@@ -53,6 +53,26 @@ def largest_difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(b - a).max()) if a.size else 0.0
 
 
+def differing_bits(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
+    """Return how many values differ in any bit, and by how many steps of float32 at most.
+
+    Neighbouring float32 numbers are one step apart, on both sides of zero too; what is NaN in both is equal, and so
+    are both zeros. Of other numbers than float32, integers, the largest difference counts as it is.
+    """
+    if a.dtype != np.float32 or b.dtype != np.float32:
+        apart = np.abs(a.astype(np.int64) - b.astype(np.int64))
+    else:
+        apart = np.abs(_place(a) - _place(b))
+        apart[np.isnan(a) & np.isnan(b)] = 0
+    return int(np.count_nonzero(apart)), int(apart.max(initial=0))
+
+
+def _place(x: np.ndarray) -> np.ndarray:
+    """Return where each float32 number stands among all of them, counted from zero."""
+    bits = np.ascontiguousarray(x).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+
+
 def jensen_shannon_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the square root of the Jensen–Shannon divergence in bits: 0 for equal, 1 for disjoint distributions.
 

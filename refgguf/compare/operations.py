@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refgguf.compare.measures import largest_difference, relative_l2
+from refgguf.compare.measures import differing_bits, largest_difference, relative_l2
 from refgguf.errors import CompareError
 from refgguf.model import Model
 from refgguf.taps import Tap
@@ -37,16 +37,24 @@ class OperationComparison:
         relative_l2: ‖ours − theirs‖ / ‖theirs‖.
         largest_difference: max |ours − theirs|.
         equal_bits: whether they are the same in every bit.
+        n_values: how many values there are.
+        n_different: how many of them differ in any bit.
+        largest_step: by how many float32 numbers at most; 1 for neighbours.
         tolerance: relative L2 that rounding explains here.
         end_to_end: relative L2 when nothing is replaced and errors add up.
+        end_to_end_different: how many values differ then in any bit.
     """
 
     name: str
     relative_l2: float
     largest_difference: float
     equal_bits: bool
+    n_values: int
+    n_different: int
+    largest_step: int
     tolerance: float
     end_to_end: float
+    end_to_end_different: int
 
     @property
     def agrees(self) -> bool:
@@ -85,9 +93,12 @@ def compare_operations(
             name,
             relative_l2(other[name], x),
             largest_difference(other[name], x),
-            np.array_equal(x, other[name], equal_nan=x.dtype.kind == "f"),
+            not differing_bits(other[name], x)[0],
+            x.size,
+            *differing_bits(other[name], x),
             tolerance(_steps(model.taps[name], model.taps, other), types, numerics),
             relative_l2(other[name], ours[name]),
+            differing_bits(other[name], ours[name])[0],
         )
         for name, x in apart.items()
     ]

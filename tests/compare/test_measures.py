@@ -76,3 +76,14 @@ def test_mean_and_standard_error():
     """1, 2, 3: mean 2, standard deviation 1, error 1/√3."""
     assert measures.mean_and_error([1, 2, 3]) == (2, pytest.approx(3**-0.5))
     assert np.isnan(measures.mean_and_error([1])[1])
+
+
+def test_differing_bits_counts_values_and_steps_of_float32():
+    """Neighbours are one step apart, across zero too; NaN beside NaN and zeros of both signs do not differ."""
+    one = np.float32(1)
+    a = np.array([1, 1, 0, np.nan, 0, -np.inf, 5e-45], np.float32)
+    b = np.array([1, np.nextafter(one, one * 2), -0.0, np.nan, 1e-45, -np.inf, -1e-45], np.float32)
+    assert measures.differing_bits(a, a) == (0, 0)
+    assert measures.differing_bits(a, b) == (3, 5)
+    assert measures.differing_bits(np.array([1, 5], np.int32), np.array([1, 7], np.int32)) == (1, 2)
+    assert measures.differing_bits(np.zeros(0, np.float32), np.zeros(0, np.float32)) == (0, 0)

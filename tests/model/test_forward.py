@@ -47,7 +47,7 @@ def test_long_prompts_run_in_slices_give_the_same_bits(model, monkeypatch):
     """A prompt cut into slices because nothing is tapped, and scores cut into slices, give the traced logits."""
     expected = model.trace(TOKENS, "logits")["logits"]
     monkeypatch.setattr(forward, "TOKENS_AT_ONCE", 4)
-    monkeypatch.setattr("refgguf.blocks.attention.SCORES_BYTES", 1)
+    monkeypatch.setattr("refgguf.blocks.attend.SCORES_BYTES", 1)
     assert np.array_equal(model.logits(TOKENS), expected)
 
 

@@ -35,7 +35,7 @@ def check(path: str, prompt: Prompt, numerics: tuple[str, ...], save: str | None
     if save is not None:
         check_file(save)
     from refgguf.compare.operations import compare_operations
-    from refgguf.engines.llama_cpp import capture
+    from refgguf.engines.apart import capture
 
     model = refgguf.load(path)
     ids = prompt.ids_for(model)

@@ -26,6 +26,8 @@ HALF_TYPES = ("F16", "BF16")
 # what we compute ourselves on the way to a look-up may fall to the table's neighbouring entry, 2^-11 of that number
 # away; the largest of a few thousand numbers, four times as large as most, falls so: 4 · 2^-11 / √3000
 NEIGHBOUR = 1e-4
+# and to the next of 8-bit activations, 1/127 of the block's largest away: likewise 4 / 127 / √250
+EIGHT_BIT_NEIGHBOUR = 2e-3
 
 
 @dataclass(frozen=True)
@@ -152,20 +154,18 @@ def tolerance(steps: Iterable[Tap], types: Mapping[str, str], numerics: str) -> 
         types: type of every tensor by name.
         numerics: which arithmetic ours was.
     """
-    steps = list(steps)
-    if numerics == "llama.cpp":
-        return max([ROUNDING, *(NEIGHBOUR for tap in steps if _looks_up_ours(tap, steps))])
-    allowed = ROUNDING
+    steps, allowed = list(steps), ROUNDING
+    ours = {step.name for step in steps}  # numbers that we computed, not the other engine
     for tap in steps:
         matrices = {types[name] for name in tap.weights if name.endswith(".weight")} - {"F32"}
-        if matrices and tap.kind != "embedding":
-            allowed = max(allowed, HALF_ACTIVATIONS if matrices <= set(HALF_TYPES) else EIGHT_BIT_ACTIVATIONS)
+        read_ours, half = bool(ours & set(tap.inputs)), matrices <= set(HALF_TYPES)
+        if numerics == "llama.cpp":
+            if matrices and read_ours and tap.kind != "embedding":
+                allowed = max(allowed, NEIGHBOUR if half else EIGHT_BIT_NEIGHBOUR)
+            if "gelu(" in tap.formula and (read_ours or tap.weights):
+                allowed = max(allowed, NEIGHBOUR)
+        elif matrices and tap.kind != "embedding":
+            allowed = max(allowed, HALF_ACTIVATIONS if half else EIGHT_BIT_ACTIVATIONS)
         elif "gelu" in tap.formula:
             allowed = max(allowed, HALF_TABLE)
     return allowed
-
-
-def _looks_up_ours(tap: Tap, steps: Iterable[Tap]) -> bool:
-    """Whether a step looks GELU up at numbers that we computed, not at the other engine's."""
-    ours = {step.name for step in steps}
-    return "gelu(" in tap.formula and bool(tap.weights or ours & set(tap.inputs))

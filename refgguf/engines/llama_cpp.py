@@ -80,9 +80,24 @@ def capture(
     Raises:
         EngineError: llama-cpp-python is not installed, or cannot load or run the file.
     """
+    texts = texts_of(model, ids, target)
+    values = values_of(model, texts)
+    return as_trace(model, texts, {n: x for n, x in values.items() if taps is None or n in taps})
+
+
+def texts_of(model: Model, ids: Sequence[int], target: Sequence[int] | None) -> list[list[int]]:
+    """Return what llama.cpp is to read: the tokens; with an encoder and a decoder, what each of them reads."""
     read, own = model.check_tokens(ids, target)
-    texts = [part.tolist() for part in (read, own) if part is not None]
-    return _as_trace(model, texts, _evaluate(model, texts), taps)
+    return [part.tolist() for part in (read, own) if part is not None]
+
+
+def values_of(model: Model, texts: list[list[int]]) -> dict[str, np.ndarray]:
+    """Run the tokens and return llama.cpp's tensors by the names of taps, in their axes.
+
+    Raises:
+        EngineError: llama-cpp-python is not installed, or cannot load or run the file.
+    """
+    return matched(model.taps.values(), _shapes(model, texts), _evaluate(model, texts))
 
 
 @cache
@@ -194,10 +209,9 @@ def _fill(batch: object, ids: list[int]) -> None:
         batch.logits[i] = 1  # with fewer, the last layer keeps only the rows that are asked for
 
 
-def _as_trace(
-    model: Model, texts: list[list[int]], nodes: dict[str, list[Node]], taps: Sequence[str] | None
-) -> Trace:
-    ids, values = texts[-1], matched(model.taps.values(), _shapes(model, texts), nodes)
+def as_trace(model: Model, texts: list[list[int]], values: dict[str, np.ndarray]) -> Trace:
+    """Return such tensors as a trace."""
+    ids = texts[-1]
     about = {
         "name": model.name,
         "architecture": model.file.architecture,
@@ -206,7 +220,7 @@ def _as_trace(
         **({"source": texts[0]} if len(texts) > 1 else {}),
     }
     return Trace(
-        {name: values[name] for name in model.taps if name in values and (taps is None or name in taps)},
+        {name: values[name] for name in model.taps if name in values},
         model.taps,
         ids,
         [model.token_text(token) for token in ids],

@@ -87,6 +87,21 @@ def test_every_way_to_mix_tokens_verifies(name, tmp_path, capsys):
 
 
 @pytest.mark.oracle
+@pytest.mark.testdata
+@pytest.mark.skipif(archsuite.folder() is None, reason="REFGGUF_TESTDATA names no folder with the suite")
+def test_a_file_at_which_llama_cpp_ends_its_process_is_one_error(tmp_path, capfd):
+    """llama.cpp cannot multiply by a quantized convolution and aborts; we say so in one line, and go on."""
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    path = archsuite.Case("qwen4exp-moe", tmp_path / "m.gguf").write()
+    assert call(["quantize", str(path), str(tmp_path / "q.gguf"), "--type", "q8_0"]) == 0
+    capfd.readouterr()
+    assert call(["verify", str(tmp_path / "q.gguf"), "--ids", "1,5,9", "--engine", "llama.cpp"]) == 2
+    said = capfd.readouterr().err
+    assert "llama.cpp ended its process: binary-ops.cpp" in said and "unsupported types" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.oracle
 def test_a_wrong_operation_is_marked_and_ends_in_code_1(tmp_path, capsys, monkeypatch):
     """With RoPE turned the other way, the first operation that rounding does not explain is RoPE, in every layer."""
     pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")

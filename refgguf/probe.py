@@ -135,14 +135,18 @@ def probe(
         seed: which prompts.
         progress: called with the number of runs done so far.
 
+    Returns:
+        A Probe; of a model with an encoder and a decoder (T5), which answers texts and continues none, the tasks alone.
+
     Raises:
-        InputError: there is no such task.
+        InputError: there is no such task, or one has prompts longer than the model's context.
         TokenizerError: the model has no tokenizer.
     """
     names = list(TASKS) if tasks is None else list(tasks)
     for name in names:
         if name not in TASKS:
             raise InputError(f"there is no task {name!r}; there are {', '.join(TASKS)}")
+    _check_room(model, names if n else (), n, seed)
     done = 0
     results = {}
     for name in names if n else ():
@@ -153,8 +157,27 @@ def probe(
             if progress is not None:
                 progress(done)
         results[name] = TaskResult(name, tuple(right))
+    if model.network.encoder is not None:  # it answers texts and continues none
+        return Probe(model.name, results)
     loss = held_out_loss(model, n_documents, seed) if n_documents else None
     return Probe(model.name, results, loss, head_scores(model, seed=seed))
+
+
+def _check_room(model: Model, names: Iterable[str], n: int, seed: int) -> None:
+    """Refuse tasks whose prompts are longer than the model's context, before any is asked."""
+    room = model.config.context_length
+    longest = {
+        name: max(len(model.tokenize(item.prompt + item.answer)) for item in prompts(name, n, seed))
+        for name in names
+    }
+    if (task := max(longest, key=longest.get, default=None)) is None or longest[task] <= room:
+        return
+    fit = [name for name in longest if longest[name] <= room]
+    what = " ".join(f"--task {name}" for name in fit) if fit else "-n 0 for no tasks"
+    raise InputError(
+        f"{model.path.name} was made for {room} tokens, and task {task!r} has a prompt of {longest[task]}; "
+        f"ask what fits: {what}"
+    )
 
 
 def n_runs(tasks: Iterable[str] | None, n: int) -> int:
@@ -166,7 +189,7 @@ def answers(model: Model, item: Item) -> bool:
     """Tell whether greedy decoding goes on from the prompt with the answer."""
     before, whole = model.tokenize(item.prompt), model.tokenize(item.prompt + item.answer)
     n = len(before)
-    if whole[:n] == before and len(whole) > n:
+    if model.network.encoder is None and whole[:n] == before and len(whole) > n:
         # Greedy decoding writes the answer just when each of its tokens is best after the right ones before it.
         best = model.logits(whole[:-1])[n - 1 :].argmax(-1)
         return best.tolist() == whole[n:]
@@ -186,10 +209,12 @@ def _text_goes_on(model: Model, before: list[int], answer: str) -> bool:
 
 
 def held_out_loss(model: Model, n: int = 30, seed: int = 0) -> Loss:
-    """Predict documents of the part of the small world that was kept for testing."""
-    nats, tokens, n_bytes = [], [], []
+    """Predict documents of the part of the small world that was kept for testing, or what of them the context holds."""
+    nats, tokens, n_bytes, room = [], [], [], model.config.context_length
     for text in islice(documents(f"probe/{seed}", test=True), n):
         ids = model.tokenize(text)
+        if len(ids) > room + 1:  # the last one is predicted and not read
+            ids, text = ids[: room + 1], model.detokenize(ids[: room + 1])
         first = 0 if model.tokenizer.bos is not None and ids[0] == model.tokenizer.bos else 1
         scores = model.logits(ids[:-1]).astype(np.float64)
         scores -= scores.max(-1, keepdims=True)

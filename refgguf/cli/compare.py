@@ -24,6 +24,7 @@ BAR_WIDTH = 24
 DISAGREEMENTS_SHOWN = 8
 HEADS_SHOWN = 6
 TOP = 3
+TARGET_TOKENS = 20  # that the reference writes, for decoders to read
 
 
 @click.command(
@@ -36,6 +37,7 @@ TOP = 3
 @click.argument("a", metavar="A", type=click.Path())
 @click.argument("b", metavar="B", type=click.Path())
 @options.optional_prompt_options
+@options.target_option
 @click.option(
     "--threshold",
     type=click.FloatRange(0),
@@ -48,7 +50,14 @@ TOP = 3
 @options.threads_option
 @options.json_option
 def command(
-    a: str, b: str, prompt: options.Prompt, threshold: float, every_tap: bool, numerics: str, as_json: bool
+    a: str,
+    b: str,
+    prompt: options.Prompt,
+    target: options.Prompt,
+    threshold: float,
+    every_tap: bool,
+    numerics: str,
+    as_json: bool,
 ) -> None:
     """Run the same tokens through models A (the reference) and B and compare everything on the way.
 
@@ -56,54 +65,65 @@ def command(
     relative L2 error, cosine and signal-to-noise ratio; for each head the Jensen-Shannon distance of its
     attention patterns; for the predictions the Kullback-Leibler divergence and how often both would say
     the same.
+
+    Of models with an encoder and a decoder, the decoders read the target; without one, what A would write.
     """
     if not math.isfinite(threshold):
         raise InputError(f"--threshold is {threshold}; give a number such as 0.1")
-    first, second, texts = _traces(a, b, prompt, numerics)
+    first, second, texts = _traces(a, b, prompt, target, numerics)
     from refgguf.compare import compare_traces
 
     result = compare_traces(first, second, threshold=threshold)
     if as_json:
-        console.print_json({**result.as_dict(), "tokens": first.tokens, "token_texts": first.token_texts})
+        read = {"source": first.model["source"]} if "source" in first.model else {}
+        tokens = {**read, "tokens": first.tokens, "token_texts": first.token_texts}
+        console.print_json({**result.as_dict(), **tokens})
         return
     _print(result, first, second, texts, every_tap)
 
 
 def _traces(
-    a: str, b: str, prompt: options.Prompt, numerics: str
+    a: str, b: str, prompt: options.Prompt, target: options.Prompt, numerics: str
 ) -> tuple[Trace, Trace, Callable[[int], str]]:
     """Return both traces, and what gives the text of a token id."""
     saved = [Path(path).suffix in TRACE_SUFFIXES for path in (a, b)]
     if all(saved):
-        if prompt.given:
+        if prompt.given or target.given:
             raise InputError("saved traces hold their tokens already; leave the prompt away")
         return refgguf.load_trace(a), refgguf.load_trace(b), "#{}".format
+    from refgguf.compare import check_comparable, texts_of
+
     if any(saved):
         model = refgguf.load(b if saved[0] else a, numerics=numerics)
         trace = refgguf.load_trace(a if saved[0] else b)
         if not prompt.given and trace.positions[0] != 0:
             raise InputError("the saved trace does not begin with a text's first token; give the prompt too")
-        ran = model.trace(prompt.ids_for(model) if prompt.given else trace.tokens.tolist(), trace.names)
+        ids, written = (prompt.ids_for(model), target.target_for(model)) if prompt.given else texts_of(trace)
+        ran = model.trace(ids, trace.names, target=written)
         return (*((trace, ran) if saved[0] else (ran, trace)), model.token_text)
     if not prompt.given:
         raise InputError(options.NO_PROMPT)
-    from refgguf.compare import check_comparable
-
     models = [refgguf.load(path, numerics=numerics) for path in (a, b)]
     check_comparable(*models)
-    ids = prompt.ids_for(models[0])
+    ids, written = prompt.ids_for(models[0]), target.target_for(models[0])
+    if written is None and models[0].network.encoder is not None:
+        written = [step.token for step in models[0].generate(ids, n=TARGET_TOKENS)]
     with console.progress(f"running {len(ids)} tokens", total=2) as show:
         traces = []
         for number, model in enumerate(models):
             show(number, model.path.name)
-            traces.append(model.trace(ids))
+            traces.append(model.trace(ids, target=written))
     return (*traces, models[0].token_text)
 
 
 def _print(result: Comparison, a: Trace, b: Trace, texts: Callable[[int], str], every_tap: bool) -> None:
     click.echo(f"reference  {result.a}")
     click.echo(f"against    {result.b}")
-    click.echo(f"tokens     {len(a.tokens)}")
+    if "source" in a.model:
+        click.echo(f"tokens     {len(a.model['source'])} that the encoder reads")
+        click.echo(f"           {len(a.tokens)} of the decoder: {''.join(a.token_texts)!r}")
+    else:
+        click.echo(f"tokens     {len(a.tokens)}")
     if result.logits is not None:
         _print_predictions(result, a, b, texts)
     click.echo()
@@ -147,38 +167,35 @@ def _best(probs: np.ndarray, texts: Callable[[int], str]) -> str:
 def _print_layers(result: Comparison) -> None:
     """Print a line for each layer: error of what it adds, of the residual stream, and its worst head."""
     errors = {tap.name: tap.relative_l2 for tap in result.taps}
-    layers = sorted({tap.layer for tap in result.taps if tap.layer is not None})
+    # "blk.3.", or "enc.blk.3." of an encoder that a decoder follows
+    layers = dict.fromkeys(_layer_of(tap.name, tap.layer) for tap in result.taps if tap.layer is not None)
     largest = max((e for e in errors.values() if e < float("inf")), default=0) or 1
+    across = any(f"{layer}cross_attn_out" in errors for layer in layers)
+    parts = ("attn_out", *(["cross_attn_out"] if across else []), "ffn_out", "resid_post")
     rows = []
     for layer in layers:
-        residual = errors.get(f"blk.{layer}.resid_post", float("nan"))
+        residual = errors.get(f"{layer}resid_post", float("nan"))
         head = _worst_head(result, layer)
         rows.append(
             [
-                str(layer),
-                *(
-                    _number(errors.get(f"blk.{layer}.{name}"))
-                    for name in ("attn_out", "ffn_out", "resid_post")
-                ),
+                " ".join(layer.replace("blk", "").replace(".", " ").split()),
+                *(_number(errors.get(layer + name)) for name in parts),
                 f"head {head.head}: {head.distance:.3f}" if head else "",
                 "█" * round(BAR_WIDTH * min(1, residual / largest)) if residual == residual else "",
             ]
         )
-    console.print_table(
-        [
-            "layer",
-            "attention",
-            "feed-forward",
-            "residual",
-            "worst pattern",
-            "relative L2 of the residual stream",
-        ],
-        rows,
-    )
+    titles = ["attention", *(["across"] if across else []), "feed-forward", "residual", "worst pattern"]
+    console.print_table(["layer", *titles, "relative L2 of the residual stream"], rows)
 
 
-def _worst_head(result: Comparison, layer: int) -> HeadComparison | None:
-    heads = [head for head in result.heads if head.layer == layer]
+def _layer_of(name: str, layer: int) -> str:
+    """Return what stands before the names of a layer's taps."""
+    sign = f"blk.{layer}."
+    return name[: name.index(sign)] + sign
+
+
+def _worst_head(result: Comparison, layer: str) -> HeadComparison | None:
+    heads = [head for head in result.heads if head.name.startswith(layer)]
     return max(heads, key=lambda head: head.distance, default=None)
 
 
@@ -201,7 +218,7 @@ def _print_taps(result: Comparison) -> None:
             ["attention head", "distance", "worst", "at token", "same best key"],
             [
                 [
-                    f"layer {h.layer} head {h.head}",
+                    f"{_stack(h.name)}layer {h.layer} head {h.head}",
                     f"{h.distance:.4f}",
                     f"{h.worst_distance:.4f}",
                     str(h.worst_query),
@@ -211,6 +228,12 @@ def _print_taps(result: Comparison) -> None:
             ],
             headed=True,
         )
+
+
+def _stack(name: str) -> str:
+    """Return which part of the model a head's tap is in, where there are several."""
+    stack = {"enc": "encoder ", "dec": "decoder "}.get(name.split(".")[0], "")
+    return stack + ("across " if "cross_" in name else "")
 
 
 def _number(value: float | None) -> str:

@@ -19,12 +19,15 @@ ENGINES = ("llama.cpp",)
 EXIT_DIFFERENT = 1
 
 
-def check(path: str, prompt: Prompt, numerics: tuple[str, ...], save: str | None, as_json: bool) -> int:
+def check(
+    path: str, prompt: Prompt, target: Prompt, numerics: tuple[str, ...], save: str | None, as_json: bool
+) -> int:
     """Run the prompt in both programs and print how every tensor compares.
 
     Args:
         path: the model file.
         prompt: what to run.
+        target: for a model with an encoder: what its decoder has written so far.
         numerics: which of ours to check.
         save: where to write llama.cpp's own tensors as a trace, or None.
         as_json: print JSON.
@@ -41,7 +44,7 @@ def check(path: str, prompt: Prompt, numerics: tuple[str, ...], save: str | None
     ids = prompt.ids_for(model)
     with console.progress(f"running {len(ids)} tokens", total=1 + len(numerics)) as show:
         show(0, "in llama.cpp")
-        theirs = capture(model, ids)
+        theirs = capture(model, ids, target.target_for(model))
         if save is not None:
             theirs.save(save)
         results = {}

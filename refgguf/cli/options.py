@@ -65,6 +65,16 @@ class Prompt:
             return list(self.ids)
         return list(model.tokenize(self.text or ""))
 
+    def target_for(self, model: Model) -> list[int] | None:
+        """Return the token ids of what a decoder has written so far; None if nothing was given.
+
+        Raises:
+            TokenizerError: as for `ids_for`.
+        """
+        if self.ids is not None or self.text is None:
+            return None if self.ids is None else list(self.ids)
+        return list(model.tokenize(self.text, add_special=False))
+
 
 def has_tokenizer(model: Model) -> bool:
     """Tell whether the model's tokens have texts; models made for tests may lack a tokenizer."""
@@ -107,14 +117,16 @@ def read_prompt(text: str | None, file: str | None, ids: str | None, *, required
     return Prompt()
 
 
-def _parse_ids(text: str) -> tuple[int, ...]:
+def _parse_ids(text: str, option: str = "--ids") -> tuple[int, ...]:
     words = [word for word in re.split(r"[\s,]+", text.strip().strip("[]")) if word]
     for word in words:
         # a vocabulary index is a 32-bit number; longer ones would only make the range error unreadable
         if not re.fullmatch(r"[0-9]{1,10}", word):
-            raise InputError(f"--ids: {word!r} is not a token id; give whole numbers such as --ids 1,15,7")
+            raise InputError(
+                f"{option}: {word!r} is not a token id; give whole numbers such as {option} 1,15,7"
+            )
     if not words:
-        raise InputError("--ids is empty; give whole numbers such as --ids 1,15,7")
+        raise InputError(f"{option} is empty; give whole numbers such as {option} 1,15,7")
     return tuple(int(word) for word in words)
 
 
@@ -139,6 +151,27 @@ def _prompt_options(required: bool) -> Callable[[Callable], Callable]:
         return wrapper
 
     return decorate
+
+
+def target_option(function: Callable) -> Callable:
+    """Add --target and --target-ids, which give the argument `target`: a Prompt."""
+
+    @click.option(
+        "--target",
+        "target_text",
+        metavar="TEXT",
+        help="For a model with an encoder (T5): what its decoder has written so far.",
+    )
+    @click.option("--target-ids", metavar="IDS", help="The same as token ids: 1,15,7.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, target_text: str | None, target_ids: str | None, **rest: Any):
+        if target_text is not None and target_ids is not None:
+            raise InputError("--target and --target-ids were both given; give the target in one way only")
+        text = None if target_text is None else clean_text(os.fsencode(target_text), "the target")
+        ids = None if target_ids is None else _parse_ids(target_ids, "--target-ids")
+        return function(*args, target=Prompt(text=text, ids=ids), **rest)
+
+    return wrapper
 
 
 class ModelName(click.Path):

@@ -101,6 +101,8 @@ def command(
 
 def _loss(result: Probe) -> str:
     """The loss and its standard error, which one document alone does not give."""
+    if result.loss is None:
+        return ""
     per_token, error = result.loss.per_token, result.loss.error
     return f"{per_token:.3f} ± {error:.3f}" if math.isfinite(error) else f"{per_token:.3f}"
 
@@ -115,7 +117,8 @@ def _print_summary(labels: list[str], results: list[Probe]) -> None:
     if first.loss is not None:
         losses = [_loss(r) for r in results]
         rows.append(["loss", *losses, "nats per token of held-out stories and scenes"])
-        rows.append(["", *(f"{r.loss.bits_per_byte:.3f}" for r in results), "bits per byte of the same"])
+        bits = [f"{r.loss.bits_per_byte:.3f}" if r.loss else "" for r in results]
+        rows.append(["", *bits, "bits per byte of the same"])
     for score, about in _head_rows(first):
         rows.append([f"{score} head", *(_best(result, score) for result in results), about])
     console.print_table(["", *labels, ""], rows, shrink=len(labels) + 1, headed=True)

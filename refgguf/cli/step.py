@@ -31,6 +31,7 @@ PRINT_WIDTH = 120
 )
 @options.model_argument
 @options.prompt_options
+@options.target_option
 @click.option(
     "--token",
     type=int,
@@ -45,6 +46,7 @@ PRINT_WIDTH = 120
 def command(
     model: str,
     prompt: options.Prompt,
+    target: options.Prompt,
     token: int | None,
     at: str | None,
     patterns: tuple[str, ...],
@@ -61,7 +63,8 @@ def command(
     from refgguf.cli.stepper.walk import Walk
 
     loaded = refgguf.load(model, numerics=numerics)
-    walk = Walk(loaded, prompt.ids_for(loaded), tracer(loaded, patterns))
+    run = tracer(loaded, patterns)
+    walk = Walk(loaded, prompt.ids_for(loaded), run, target.target_for(loaded))
     walk.go(token, at)
     token = None if token is None else walk.token
     guesses = Guesses(loaded)
@@ -75,24 +78,26 @@ def command(
         print_pages(walk, guesses, token, at)
 
 
-def tracer(model: Model, patterns: Sequence[str]) -> Callable[[Sequence[int]], Trace]:
-    """Return what runs token ids and traces the operations to show, and those that the guesses need."""
+def tracer(model: Model, patterns: Sequence[str]) -> Callable[..., Trace]:
+    """Return what runs token ids (and a target) and traces the operations to show, and those that the guesses need."""
     from refgguf.cli.stepper.guesses import STREAM
     from refgguf.taps import select
 
     names = select(model.taps, list(patterns) or "all")
     needed = {name for name in model.taps if name == "logits" or name.rpartition(".")[2] in STREAM}
     names = [name for name in model.taps if name in needed or name in names]
-    return lambda ids: trace_with_progress(model, list(ids), names)
+    return lambda ids, target=None: trace_with_progress(model, list(ids), names, target)
 
 
 def pages(walk: Walk, token: int | None, at: str | None):
     """Go through every page that is to be printed, yielding at each."""
-    tokens = range(walk.n_tokens) if token is None else [token]
-    operations = range(walk.n_operations) if at is None else walk.matches(at)
-    for walk.token in tokens:
-        for walk.operation in operations:
-            yield
+    matches = range(walk.n_operations) if at is None else walk.matches(at)
+    for text in walk.texts:
+        operations = [number for number in matches if number in text.operations]
+        for number in range(len(text.ids)) if token is None else [token] if token < len(text.ids) else []:
+            for walk.operation in operations:
+                walk.token = number
+                yield
 
 
 def print_pages(walk: Walk, guesses: Guesses, token: int | None, at: str | None) -> None:
@@ -102,8 +107,8 @@ def print_pages(walk: Walk, guesses: Guesses, token: int | None, at: str | None)
     out = console.stdout_console(width=PRINT_WIDTH, soft_wrap=True)
     last_token = last_guess = None
     for _ in pages(walk, token, at):
-        if walk.token != last_token:
-            last_token, last_guess = walk.token, None
+        if (walk.reads, walk.token) != last_token:
+            last_token, last_guess = (walk.reads, walk.token), None
             out.print(page.title(walk, PRINT_WIDTH))
         out.print(page.place(walk))
         for line in page.body(walk, PRINT_WIDTH):
@@ -118,13 +123,13 @@ def print_pages(walk: Walk, guesses: Guesses, token: int | None, at: str | None)
 
 def as_dict(walk: Walk, guesses: Guesses) -> dict[str, object]:
     """Return a page for JSON."""
-    from refgguf.cli.stepper.slices import numbers_of, slice_of
+    from refgguf.cli.stepper.slices import numbers_of
     from refgguf.cli.stepper.worked import worked
 
-    here, reading = slice_of(walk.current, walk.token), guesses.here(walk)
+    here, reading = walk.slice(walk.current), guesses.here(walk)
     return {
         "token": walk.token,
-        "token_id": int(walk.trace.tokens[walk.token]),
+        "token_id": int(walk.text.ids[walk.token]),
         "token_text": walk.label(),
         "operation": walk.operation,
         "tap": described(walk.current),

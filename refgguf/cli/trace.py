@@ -34,6 +34,7 @@ SUFFIXES = (".safetensors", ".npz")
 )
 @options.model_argument
 @options.prompt_options
+@options.target_option
 @options.output_option("Where to write: a name that ends in .safetensors or .npz.", required=True)
 @click.option(
     "--taps",
@@ -46,7 +47,13 @@ SUFFIXES = (".safetensors", ".npz")
 @options.threads_option
 @options.json_option
 def command(
-    model: str, prompt: options.Prompt, output: str, patterns: tuple[str, ...], numerics: str, as_json: bool
+    model: str,
+    prompt: options.Prompt,
+    target: options.Prompt,
+    output: str,
+    patterns: tuple[str, ...],
+    numerics: str,
+    as_json: bool,
 ) -> None:
     """Run a prompt through MODEL and save its intermediate tensors as NumPy arrays by name.
 
@@ -58,7 +65,7 @@ def command(
     ids = prompt.ids_for(loaded)
     names = select(loaded.taps, patterns or "all")
     start = time.perf_counter()
-    trace = trace_with_progress(loaded, ids, names)
+    trace = trace_with_progress(loaded, ids, names, target.target_for(loaded))
     seconds = time.perf_counter() - start
     trace.save(output)
     summary = summarize(trace, Path(output), seconds)
@@ -75,10 +82,12 @@ def check_file(output: str) -> None:
     check_output(output)
 
 
-def trace_with_progress(model: Model, ids: list[int], names: list[str]) -> Trace:
-    """Trace a prompt, showing on a terminal which layer is being computed."""
+def trace_with_progress(
+    model: Model, ids: list[int], names: list[str], target: list[int] | None = None
+) -> Trace:
+    """Trace a prompt, showing on a terminal which layer is being computed; `target` as in `Model.trace`."""
     with layer_progress(model, len(ids)):
-        return model.trace(ids, taps=names)
+        return model.trace(ids, taps=names, target=target)
 
 
 @contextmanager
@@ -110,6 +119,7 @@ def summarize(trace: Trace, path: Path, seconds: float) -> dict[str, object]:
         "bytes": path.stat().st_size,
         "tokens": trace.tokens.tolist(),
         "token_texts": trace.token_texts,
+        **({"source": trace.model["source"]} if "source" in trace.model else {}),
         "numerics": trace.numerics,
         "seconds": round(seconds, 3),
         "kinds": dict(kinds),
@@ -120,9 +130,11 @@ def summarize(trace: Trace, path: Path, seconds: float) -> dict[str, object]:
 def print_summary(summary: dict) -> None:
     """Print what was saved, for people."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in summary["kinds"].items())
+    tokens = figures.plural(len(summary["tokens"]), "token")
+    if "source" in summary:
+        tokens = f"the encoder's {len(summary['source'])} and the decoder's {tokens}"
     click.echo(
-        f"{figures.plural(len(summary['tensors']), 'tensor')} of {figures.plural(len(summary['tokens']), 'token')} "
-        f"in {summary['seconds']:.2f} s"
+        f"{figures.plural(len(summary['tensors']), 'tensor')} of {tokens} in {summary['seconds']:.2f} s"
     )
     click.echo(f"  {kinds}")
     click.echo(

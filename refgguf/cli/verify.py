@@ -38,6 +38,7 @@ MANY = 20  # tensors that are listed when they differ; the rest is counted
     help="Blocks of each tensor that the slow plain twins decode, or all.",
 )
 @options.optional_prompt_options
+@options.target_option
 @click.option(
     "--engine",
     type=click.Choice(engine_check.ENGINES),
@@ -63,6 +64,7 @@ def command(
     patterns: tuple[str, ...],
     plain: str,
     prompt: options.Prompt,
+    target: options.Prompt,
     engine: str | None,
     numerics: str,
     output: str | None,
@@ -83,7 +85,7 @@ def command(
         if not prompt.given:
             raise InputError(options.NO_PROMPT)
         which = options.NUMERICS if numerics == "both" else (numerics,)
-        context.exit(engine_check.check(model, prompt, which, output, as_json))
+        context.exit(engine_check.check(model, prompt, target, which, output, as_json))
     from refgguf.cli.tensors import select
     from refgguf.gguf.reader import open_file
     from refgguf.weights.references import references

@@ -13,6 +13,7 @@ from refgguf.compare.traces import (
     LogitComparison,
     TapComparison,
     compare_traces,
+    texts_of,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "check_comparable",
     "compare_models",
     "compare_traces",
+    "texts_of",
 ]

@@ -21,6 +21,7 @@ def compare_models(
     b: Model,
     ids: Iterable[int],
     *,
+    target: Iterable[int] | None = None,
     taps: str | Iterable[str] = "all",
     threshold: float = THRESHOLD,
     numerics: Sequence[str | None] = (None, None),
@@ -31,6 +32,7 @@ def compare_models(
         a: the reference.
         b: what is held against it, such as a quantization of it.
         ids: token ids.
+        target: what a decoder has written so far, where an encoder reads `ids`; as in `Model.trace`.
         taps: which taps, as in `Model.trace`.
         threshold: relative L2 above which a tap counts as different.
         numerics: of the first and of the second model; their defaults if None.
@@ -39,9 +41,10 @@ def compare_models(
         CompareError: the models have different tokenizers or shapes; the message says how they differ.
     """
     check_comparable(a, b)
-    ids = list(ids)
+    ids, target = list(ids), None if target is None else list(target)
     first, second = (
-        model.trace(ids, taps, numerics=how) for model, how in zip((a, b), numerics, strict=True)
+        model.trace(ids, taps, target=target, numerics=how)
+        for model, how in zip((a, b), numerics, strict=True)
     )
     return compare_traces(first, second, threshold=threshold)
 

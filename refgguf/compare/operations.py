@@ -6,12 +6,13 @@ starts from the other engine's own inputs, and its difference is its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from refgguf.compare.measures import differing_bits, largest_difference, relative_l2
+from refgguf.compare.traces import texts_of
 from refgguf.errors import CompareError
 from refgguf.model import Model
 from refgguf.taps import Tap
@@ -80,7 +81,7 @@ def compare_operations(
     Raises:
         CompareError: a tensor has another shape than the model's.
     """
-    ids, target = _texts(other)
+    ids, target = texts_of(other)
     ours = model.trace(ids, other.names, target=target, numerics=numerics)
     for name in other:
         if ours[name].shape != other[name].shape:
@@ -124,15 +125,9 @@ def forced(model: Model, other: Trace, *, numerics: str | None = None) -> dict[s
         return other[tap.name]
 
     with model.hooks(dict.fromkeys(other.names, replace)):
-        ids, target = _texts(other)
+        ids, target = texts_of(other)
         model.trace(ids, (), target=target, numerics=numerics)
     return found
-
-
-def _texts(other: Trace) -> tuple[Sequence[int], Sequence[int] | None]:
-    """Return the tokens of a run; where an encoder read another text, that one's, and those after the start token."""
-    source = other.model.get("source")
-    return (other.tokens, None) if source is None else (source, other.tokens[1:])
 
 
 def _steps(tap: Tap, taps: Mapping[str, Tap], other: Trace) -> list[Tap]:

@@ -50,6 +50,7 @@ class HeadComparison:
     """How far one head's attention patterns lie apart.
 
     Attributes:
+        name: of the tap of its attention's patterns.
         layer: its layer.
         head: its number.
         distance: Jensen–Shannon distance (0 … 1), mean over query tokens.
@@ -58,6 +59,7 @@ class HeadComparison:
         same_best_key: share of query tokens that look most at the same token.
     """
 
+    name: str
     layer: int
     head: int
     distance: float
@@ -146,14 +148,23 @@ def compare_traces(a: Trace, b: Trace, *, threshold: float = THRESHOLD) -> Compa
     )
 
 
+def texts_of(trace: Trace) -> tuple[list[int], list[int] | None]:
+    """Return what to run to get such a trace: the tokens, and None; or what an encoder read, and the target."""
+    tokens = trace.tokens.tolist()
+    if "source" not in trace.model:
+        return tokens, None
+    return [int(token) for token in trace.model["source"]], tokens[1:]  # the first is the start token
+
+
 def check_traces(a: Trace, b: Trace) -> None:
     """Raise CompareError unless both traces are of the same tokens and hold the same tensors."""
-    if a.tokens.tolist() != b.tokens.tolist():
-        where = _first_difference(a.tokens.tolist(), b.tokens.tolist())
-        raise CompareError(
-            f"the traces are of different tokens: {len(a.tokens)} and {len(b.tokens)} of them, "
-            f"different from token {where} on; trace the same prompt with both"
-        )
+    read, own = ([list(x.model.get("source", ())) for x in (a, b)], [x.tokens.tolist() for x in (a, b)])
+    for (x, y), whose in ((read, " that the encoder reads"), (own, "")):
+        if x != y:
+            raise CompareError(
+                f"the traces are of different tokens{whose}: {len(x)} and {len(y)} of them, "
+                f"different from token {_first_difference(x, y)} on; trace the same prompt with both"
+            )
     only_a, only_b = [n for n in a if n not in b.taps], [n for n in b if n not in a.taps]
     if only_a or only_b:
         raise CompareError(
@@ -203,7 +214,7 @@ def _compare_tap(a: Trace, b: Trace, name: str) -> TapComparison:
 def _compare_heads(a: Trace, b: Trace) -> list[HeadComparison]:
     heads = []
     for name, tap in a.taps.items():
-        if tap.axes != ("head", "query", "key") or not name.endswith("attn_probs"):
+        if tap.axes[0] != "head" or len(tap.axes) != 3 or not name.endswith("attn_probs"):
             continue
         distances = jensen_shannon_distance(a[name], b[name])  # (head, query)
         same = a[name].argmax(axis=-1) == b[name].argmax(axis=-1)
@@ -211,7 +222,13 @@ def _compare_heads(a: Trace, b: Trace) -> list[HeadComparison]:
             worst = int(row.argmax())
             heads.append(
                 HeadComparison(
-                    tap.layer, head, float(row.mean()), float(row[worst]), worst, float(same[head].mean())
+                    name,
+                    tap.layer,
+                    head,
+                    float(row.mean()),
+                    float(row[worst]),
+                    worst,
+                    float(same[head].mean()),
                 )
             )
     return heads

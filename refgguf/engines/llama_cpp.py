@@ -97,7 +97,13 @@ def values_of(model: Model, texts: list[list[int]]) -> dict[str, np.ndarray]:
     Raises:
         EngineError: llama-cpp-python is not installed, or cannot load or run the file.
     """
-    return matched(model.taps.values(), _shapes(model, texts), _evaluate(model, texts))
+    encoder, shapes, values = model.network.encoder, _shapes(model, texts), {}
+    read = {tap.name for tap in encoder.taps()} if encoder and len(texts) > 1 else set()
+    own = [tap for tap in model.taps.values() if tap.name not in read]
+    stacks = [[model.taps[name] for name in model.taps if name in read], own] if read else [own]
+    for taps, nodes in zip(stacks, _evaluate(model, texts), strict=True):
+        values |= matched(taps, shapes, nodes)
+    return values
 
 
 @cache
@@ -120,14 +126,14 @@ def _plain_kernels() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _evaluate(model: Model, texts: list[list[int]]) -> dict[str, list[Node]]:
-    """Return what the callback was shown, by llama.cpp's name, in order of execution."""
+def _evaluate(model: Model, texts: list[list[int]]) -> list[dict[str, list[Node]]]:
+    """Return what the callback was shown of each text, by llama.cpp's name, in order of execution."""
     with _plain_kernels():
         lib = _library()
         lib.llama_log_set(_silent(lib), None)
         operation = lib.llama_cpp._lib.ggml_op_name  # the binding leaves it out
         operation.argtypes, operation.restype = [ctypes.c_int], ctypes.c_char_p
-        nodes: dict[str, list[Node]] = {}
+        shown: list[dict[str, list[Node]]] = []
         wanted = {tap.llama_cpp for tap in model.taps.values() if tap.llama_cpp}
 
         @lib.ggml_backend_sched_eval_callback
@@ -138,11 +144,11 @@ def _evaluate(model: Model, texts: list[list[int]]) -> dict[str, list[Node]]:
                 if ask:
                     return True
                 node = Node(operation(tensor.op).decode(), _copied(tensor))
-                nodes.setdefault(name, []).append(node)
+                shown[-1].setdefault(name, []).append(node)
             return not ask
 
-        _run(lib, model, texts, look)
-    return nodes
+        _run(lib, model, texts, look, shown)
+    return shown
 
 
 def _copied(tensor: _Tensor) -> np.ndarray:
@@ -155,7 +161,8 @@ def _copied(tensor: _Tensor) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(memory.view(kinds[tensor.type]), shape, strides).copy()
 
 
-def _run(lib: ModuleType, model: Model, texts: list[list[int]], look: object) -> None:
+def _run(lib: ModuleType, model: Model, texts: list[list[int]], look: object, shown: list[dict]) -> None:
+    """Run each text; what the callback `look` is shown of it goes into a new entry of `shown`."""
     settings = lib.llama_model_default_params()
     settings.use_extra_bufts = False
     settings.n_gpu_layers = 0
@@ -169,6 +176,7 @@ def _run(lib: ModuleType, model: Model, texts: list[list[int]], look: object) ->
         calls = [call for call, there in ((lib.llama_encode, encodes), (lib.llama_decode, decodes)) if there]
         try:
             for call, ids in zip(calls, texts, strict=True):
+                shown.append({})
                 batch = lib.llama_batch_init(len(ids), 0, 1)
                 try:
                     _fill(batch, ids)

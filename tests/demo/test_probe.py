@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +100,8 @@ def test_head_scores_of_a_model(path: Path):
 class Parrot:
     """A model of letters that knows one text by heart and goes on with it from wherever it is."""
 
+    network = SimpleNamespace(encoder=None)
+
     TEXT = "Once upon a time there was"
 
     def tokenize(self, text: str) -> list[int]:
@@ -160,3 +163,16 @@ def test_the_command_prints_json(path: Path):
     (model,) = found["models"]
     assert model["tasks"]["opposites"]["n"] == 2
     assert set(model["heads"]) == set(HEAD_SCORES)
+
+
+def test_a_context_too_short_for_a_task_is_one_error_that_says_what_fits(tmp_path):
+    """Nothing is asked of a model whose context a prompt overflows; the loss is that of what it holds."""
+    tiny = speaking_llama()
+    tiny.metadata["llama.context_length"] = 64
+    model = refgguf.load(tiny.write(tmp_path / "short.gguf"))
+    with pytest.raises(
+        InputError, match=r"short\.gguf was made for 64 tokens, and task '\w+' has a prompt of \d+"
+    ):
+        probe(model, n=2, n_documents=0)
+    found = probe(model, n=0, n_documents=2)
+    assert max(found.loss.tokens) == 64 and all(n < 64 * 8 for n in found.loss.n_bytes)

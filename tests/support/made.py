@@ -135,5 +135,9 @@ def _add(writer: gguf.GGUFWriter, key: str, value: object) -> None:
         kinds = gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT64
         writer.add_key_value(key, list(value), kinds[0], sub_type=kinds[1])
         return
+    if isinstance(value, bytearray):
+        kinds = gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT8
+        writer.add_key_value(key, bytes(value), kinds[0], sub_type=kinds[1])
+        return
     kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
     kinds.get(type(value), writer.add_array)(key, value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refgguf.cli.stepper.glyphs import number
-from refgguf.cli.stepper.slices import Slice, slice_of
+from refgguf.cli.stepper.slices import Slice
 
 if TYPE_CHECKING:
     from refgguf.cli.stepper.walk import Walk
@@ -53,13 +53,9 @@ class Place:
 def place_of(walk: Walk) -> Place:
     """Return the operation looked at with everything that it was computed from."""
     tensor = walk.current
-    inputs = {
-        name: slice_of(found, walk.token)
-        for name in tensor.inputs
-        if (found := walk.tensor(name)) is not None
-    }
+    inputs = {name: walk.slice(found) for name in tensor.inputs if (found := walk.tensor(name)) is not None}
     weights = {name: walk.model.file[name] for name in tensor.weights if name in walk.model.file.tensors}
-    return Place(walk, tensor, slice_of(tensor, walk.token), inputs, weights)
+    return Place(walk, tensor, walk.slice(tensor), inputs, weights)
 
 
 def close(got: float, wanted: float, magnitude: float) -> bool:

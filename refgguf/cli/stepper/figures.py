@@ -33,7 +33,7 @@ def figure(walk: Walk, here: Slice, width: int, height: int = 1) -> list[Text]:
         height: lines for bars on each side of zero.
     """
     kind, width = walk.current.kind, min(width, MOST_WIDTH)
-    if here.axes == ("head", "key"):
+    if here.axes in (("head", "key"), ("head", "source")):
         return pattern(walk, here, width)
     if here.axes == ("vocab",):
         return scores(walk, here)
@@ -79,7 +79,9 @@ def pattern(walk: Walk, here: Slice, width: int) -> list[Text]:
     columns = np.arange(max(0, keys - fits), keys)
     title = Text.assemble((("…" if keys > fits else "").rjust(label), DIM))
     for key in columns:
-        title.append(set_cell_size(visible(walk.label(int(key))).strip() or "␣", CELL - 1) + " ", BOLD)
+        title.append(
+            set_cell_size(visible(walk.label(int(key), here.axes[1])).strip() or "␣", CELL - 1) + " ", BOLD
+        )
     lines = [title]
     for head, row in enumerate(here.values[:MOST_ROWS]):
         line = Text.assemble((f"head {head}".ljust(label), DIM))
@@ -113,7 +115,7 @@ def _pattern_in_words(walk: Walk, here: Slice, width: int, label: int) -> list[T
     for head, row in enumerate(here.values[:MOST_ROWS]):
         line = Text.assemble((f"head {head}".ljust(label), DIM), glyphs.shades(row, "attention", strip), "  ")
         for key in np.argsort(-row, kind="stable")[:4]:
-            part = f"{quoted(walk.label(int(key)))}@{int(key)} {row[key]:.0%}  "
+            part = f"{quoted(walk.label(int(key), here.axes[1]))}@{int(key)} {row[key]:.0%}  "
             if line.cell_len + cell_len(part) <= width:
                 line.append(part, Style() if row[key] >= 0.05 else DIM)
         lines.append(line)

@@ -73,14 +73,18 @@ class Guesses:
         self.count = count
         self._logits: dict[tuple[str, int], np.ndarray] = {}
 
+    def _guesses(self, walk: Walk) -> bool:
+        """Whether what we look at leads to a next token."""
+        return self.model.network.scores_vocabulary and not walk.reads
+
     def source(self, walk: Walk) -> str | None:
         """Return the latest state of the residual stream up to this operation; None before the first.
 
         None, too, for a model that scores no next tokens.
         """
-        if not self.model.network.scores_vocabulary:
+        if not self._guesses(walk):
             return None
-        for number in range(walk.operation, -1, -1):
+        for number in range(walk.operation, walk.text.operations[0] - 1, -1):
             tensor = walk.tensors[number]
             if tensor.name == "logits" or tensor.name.rpartition(".")[2] in STREAM:
                 return tensor.name
@@ -93,9 +97,10 @@ class Guesses:
 
     def by_layer(self, walk: Walk) -> list[Reading]:
         """Return the guesses after the embedding and after each layer up to here; few if they cost much."""
-        if not self.model.network.scores_vocabulary:
+        if not self._guesses(walk):
             return []
-        ends = [t.name for t in walk.tensors[: walk.operation + 1] if _is_stage(t.name)]
+        passed = walk.tensors[walk.text.operations[0] : walk.operation + 1]
+        ends = [tensor.name for tensor in passed if _is_stage(tensor.name)]
         cost = self.model.config.n_vocab * self.model.config.d_model
         fresh = [name for name in ends if (name, walk.token) not in self._logits]
         if fresh and cost * len(fresh) <= CHEAP:
@@ -106,7 +111,7 @@ class Guesses:
     def moved(self, walk: Walk) -> list[Move]:
         """Return whose probability an addition to the residual stream changed most; nothing elsewhere."""
         tensor = walk.current
-        if tensor.name.rpartition(".")[2] not in ADDITIONS or not self.model.network.scores_vocabulary:
+        if tensor.name.rpartition(".")[2] not in ADDITIONS or not self._guesses(walk):
             return []
         before = next((name for name in tensor.inputs if name.rpartition(".")[2] in STREAM), None)
         if before is None or walk.tensor(before) is None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from refgguf.cli.stepper import glyphs
 from refgguf.cli.stepper.figures import figure
 from refgguf.cli.stepper.glyphs import number, quoted, visible
-from refgguf.cli.stepper.slices import numbers_of, shape_text, slice_of
+from refgguf.cli.stepper.slices import numbers_of, shape_text
 from refgguf.cli.stepper.worked import worked
 
 if TYPE_CHECKING:
@@ -45,16 +45,17 @@ def rule(width: int) -> Text:
 
 def ribbon(walk: Walk, width: int) -> Text:
     """Return the tokens in a row, the one looked at marked; what the model wrote itself in another colour."""
-    words = [visible(text) for text in walk.trace.token_texts]
-    own = glyphs.hue("logits")
-    parts = [(f" {w.strip() or w} ", own if i >= walk.n_prompt else Style()) for i, w in enumerate(words)]
-    return _around("tokens", parts, walk.token, width)
+    words = [visible(text) for text in walk.text.labels]
+    own, given = glyphs.hue("logits"), len(words) if walk.reads else walk.n_prompt
+    parts = [(f" {w.strip() or w} ", own if i >= given else Style()) for i, w in enumerate(words)]
+    return _around("reads" if walk.reads else "tokens", parts, walk.token, width)
 
 
 def layers(walk: Walk, width: int) -> Text:
     """Return the stages of the model in a row, the one looked at marked."""
     stages: dict[object, str] = {}
-    for tensor in walk.tensors:
+    for place in walk.text.operations:
+        tensor = walk.tensors[place]
         key = tensor.layer if tensor.layer is not None else tensor.name
         stages.setdefault(key, f" {key} " if tensor.layer is None else f" {tensor.layer} ")
     here = walk.current.layer if walk.current.layer is not None else walk.current.name
@@ -64,7 +65,7 @@ def layers(walk: Walk, width: int) -> Text:
 
 def operations(walk: Walk, width: int) -> Text:
     """Return the operations of this layer in a row, the one looked at marked."""
-    same = [n for n, t in enumerate(walk.tensors) if t.layer == walk.current.layer]
+    same = [n for n in walk.text.operations if walk.tensors[n].layer == walk.current.layer]
     names = [(f" {walk.tensors[n].name.rpartition('.')[2]} ", glyphs.hue(walk.tensors[n].kind)) for n in same]
     return _around("inside", names, same.index(walk.operation), width)
 
@@ -94,7 +95,7 @@ def _around(title: str, parts: list[tuple[str, Style]], here: int, width: int) -
 
 def body(walk: Walk, width: int, height: int = 1) -> list[Text]:
     """Return what the operation computed for this token, from what, and how."""
-    tensor, here = walk.current, slice_of(walk.current, walk.token)
+    tensor, here = walk.current, walk.slice(walk.current)
     hue = glyphs.hue(tensor.kind)
     lines = [Text.assemble((tensor.name, hue + BOLD), f"  {tensor.meaning}")]
     if tensor.formula:
@@ -122,7 +123,7 @@ def _sources(walk: Walk) -> Iterator[Text]:
     for i, name in enumerate(walk.current.inputs):
         line = Text(name.ljust(24))
         if (found := walk.tensor(name)) is not None:
-            part = slice_of(found, walk.token)
+            part = walk.slice(found)
             line.append(f"  {part.shape_text.ljust(26)}", DIM)
             if part.values.dtype.kind == "f":
                 line.append(f"  |x| {number(numbers_of(part.values).norm).lstrip('+')}  ", DIM)
@@ -138,7 +139,7 @@ def _sources(walk: Walk) -> Iterator[Text]:
 
 
 def _shapes(walk: Walk) -> str:
-    tensor, here = walk.current, slice_of(walk.current, walk.token)
+    tensor, here = walk.current, walk.slice(walk.current)
     whole = shape_text(tensor.axes, tensor.values.shape)
     if here.axes == tensor.axes:
         return whole
@@ -156,7 +157,7 @@ def _aliases(walk: Walk) -> str:
 
 
 def _numbers(walk: Walk) -> Text:
-    here = slice_of(walk.current, walk.token)
+    here = walk.slice(walk.current)
     if here.values.dtype.kind in "iu":
         return Text(f"{here.values.size} whole numbers")
     found = numbers_of(here.values)
@@ -254,7 +255,8 @@ def _history(readings: list[Reading], width: int) -> Text:
 
 def title(walk: Walk, width: int) -> Text:
     """Return the line above a token's pages, for printing."""
-    text = f"━━ token {walk.token + 1} of {walk.n_tokens}: {quoted(walk.label())}, id {walk.trace.tokens[walk.token]} "
+    which = "the encoder's token" if walk.reads else "token"
+    text = f"━━ {which} {walk.token + 1} of {walk.n_tokens}: {quoted(walk.label())}, id {walk.text.ids[walk.token]} "
     return Text(text + "━" * max(0, width - cell_len(text)), style=BOLD)
 
 

@@ -17,11 +17,13 @@ def table_row(place: Place) -> list[str] | None:
     if place.inputs or place.tensor.inputs or len(place.weights) != 1:
         return None
     ((name, table),) = place.weights.items()
-    row = int(place.walk.trace.tokens[place.walk.token])
+    row = int(place.walk.text.ids[place.walk.token])
     which = f"token {row} is {quoted(place.walk.label())}"
     if name.startswith("position"):
         row = int(place.walk.trace.positions[place.walk.token])
         which = f"the token stands at position {row}"
+    if not 0 <= row < table.shape[0]:
+        return None  # a table of something else, such as segments
     values = table.dequantize(rows=row).reshape(-1)
     if values.shape != place.here.values.shape or not np.allclose(values, place.here.values, rtol=1e-5):
         return None

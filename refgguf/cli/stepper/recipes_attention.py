@@ -11,18 +11,22 @@ from refgguf.cli.stepper.example import AGREES, Place, close, sum_of
 from refgguf.cli.stepper.glyphs import number, quoted
 from refgguf.kernels.ops.activation import ACTIVATIONS
 
+PATTERNS = (("head", "key"), ("head", "source"))
+
 
 def _all_tokens(place: Place, number_of_input: int) -> np.ndarray | None:
-    """Return an input for every token, (token, head, channel), up to the one looked at."""
+    """Return an input for every token that the one looked at may see, (token, head, channel)."""
     name = place.tensor.inputs[number_of_input]
     found = place.walk.tensor(name)
-    if found is None or found.axes[:1] != ("token",) or found.values.ndim != 3:
+    walk = place.walk
+    if found is None or found.axes[:1] != walk.text.axes[:1] or found.values.ndim != 3:
         return None
-    return found.values[: place.walk.token + 1]
+    causal = walk.model.network.causal and not walk.reads
+    return found.values[: walk.token + 1] if causal else found.values
 
 
-def _token(place: Place, key: int) -> str:
-    return quoted(place.walk.label(key))
+def _token(place: Place, key: int, axis: str = "token") -> str:
+    return quoted(place.walk.label(key, axis))
 
 
 def turn(place: Place) -> list[str] | None:
@@ -50,14 +54,14 @@ def turn(place: Place) -> list[str] | None:
 
 def score(place: Place) -> list[str] | None:
     """Attention scores: the dot product of a query and a key."""
-    if place.here.axes != ("head", "key") or len(place.tensor.inputs) != 2:
+    if place.here.axes not in PATTERNS or len(place.tensor.inputs) != 2:
         return None
     q, k = _all_tokens(place, 0), _all_tokens(place, 1)
     if q is None or k is None or not np.isfinite(place.here.values).any():
         return None
     head, key = np.unravel_index(int(np.nanargmax(place.here.values)), place.here.values.shape)
     group = q.shape[1] // k.shape[1]
-    query = q[-1, head].astype(np.float64)
+    query = q[place.walk.token, head].astype(np.float64)
     keys = k[:, head // group].astype(np.float64)
     seen = np.isfinite(place.here.values[head])
     dots = keys @ query
@@ -86,7 +90,7 @@ def _common_factor(dots: np.ndarray, scores: np.ndarray) -> float | None:
 def softmax(place: Place) -> list[str] | None:
     """Attention pattern: scores turned into shares that sum to one."""
     same = place.input_like(place.here.values.shape)
-    if place.here.axes != ("head", "key") or len(same) != 1:
+    if place.here.axes not in PATTERNS or len(same) != 1:
         return None
     scores, shares = same[0].astype(np.float64), place.here.values
     # a head that looks at one key alone, or at its own token, teaches less than one that shares
@@ -97,14 +101,14 @@ def softmax(place: Place) -> list[str] | None:
     key = int(weights.argmax())
     if not close(weights[key] / weights.sum(), float(shares[head, key]), 1.0):
         return None  # sinks and the like add something to the sum
-    order = np.argsort(-weights, kind="stable")[:4]
+    order, axis = np.argsort(-weights, kind="stable")[:4], place.here.axes[1]
     terms = ", ".join(
-        f"{_token(place, int(i))} e^{number(row[i] - row.max())} = {weights[i]:.3g}" for i in order
+        f"{_token(place, int(i), axis)} e^{number(row[i] - row.max())} = {weights[i]:.3g}" for i in order
     )
     more = " …" if len(row) > len(order) else ""
     return [
         f"head {head}, relative to its highest score {number(row.max())}: {terms}{more}",
-        f"sum {weights.sum():.4g}, so {_token(place, key)} gets {weights[key]:.3g} / {weights.sum():.4g}"
+        f"sum {weights.sum():.4g}, so {_token(place, key, axis)} gets {weights[key]:.3g} / {weights.sum():.4g}"
         f" = {weights[key] / weights.sum():.1%}",
     ]
 
@@ -115,7 +119,7 @@ def mix(place: Place) -> list[str] | None:
         return None
     pattern = place.inputs.get(place.tensor.inputs[0])
     values = _all_tokens(place, 1)
-    if pattern is None or values is None or pattern.axes != ("head", "key"):
+    if pattern is None or values is None or pattern.axes not in PATTERNS:
         return None
     head, channel = np.unravel_index(place.largest, place.here.values.shape)
     group = len(pattern.values) // values.shape[1]

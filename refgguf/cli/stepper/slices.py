@@ -16,7 +16,7 @@ class Slice:
     """What an operation computed for one token.
 
     Attributes:
-        values: the numbers, without the token axis; keys end at the token itself, since none sees further.
+        values: the numbers, without the token axis; keys end at the token itself where none sees further.
         axes: dimension words of `values`.
     """
 
@@ -34,15 +34,23 @@ class Slice:
         return ", ".join(f"{axis} {int(number)}" for axis, number in zip(self.axes, indices, strict=True))
 
 
-def slice_of(tensor: TracedTensor, token: int) -> Slice:
-    """Return the part of a tensor that belongs to a token."""
+def slice_of(
+    tensor: TracedTensor, token: int, words: tuple[str, ...] = ("token", "query"), *, causal: bool = True
+) -> Slice:
+    """Return the part of a tensor that belongs to a token.
+
+    Args:
+        tensor: the tensor.
+        token: number of the token.
+        words: what the axis of the tokens may be called; the first axis of such a name counts.
+        causal: no token sees those after it.
+    """
     values, axes = tensor.values, list(tensor.axes)
-    for word in ("token", "query"):
-        if word in axes:
-            place = axes.index(word)
-            values = values.take(token, axis=place)
-            del axes[place]
-    if "key" in axes and "query" in tensor.axes:
+    place = next((number for number, axis in enumerate(axes) if axis in words), None)
+    if place is not None:
+        values = values.take(token, axis=place)
+        del axes[place]
+    if causal and "key" in axes and "query" in tensor.axes:
         values = values[(slice(None),) * axes.index("key") + (slice(0, token + 1),)]
     return Slice(values, tuple(axes))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from refgguf.cli.stepper.slices import Slice, slice_of
 from refgguf.errors import InputError
 from refgguf.taps import unknown_tap
 
@@ -12,7 +14,24 @@ if TYPE_CHECKING:
     from refgguf.model import Model
     from refgguf.trace import Trace, TracedTensor
 
-Tracer = Callable[[Sequence[int]], "Trace"]
+Tracer = Callable[..., "Trace"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that goes through some of the operations: the model's, or the one that its encoder reads.
+
+    Attributes:
+        ids: its tokens.
+        labels: their texts.
+        operations: numbers of the operations that it goes through.
+        axes: what the axis of its tokens may be called.
+    """
+
+    ids: Sequence[int]
+    labels: Sequence[str]
+    operations: range
+    axes: tuple[str, ...] = ("token", "query")
 
 
 class Walk:
@@ -20,38 +39,73 @@ class Walk:
 
     Args:
         model: the model.
-        ids: token ids of the prompt.
-        tracer: runs token ids and returns their full trace.
+        ids: token ids of the prompt; what an encoder reads, where a decoder follows.
+        tracer: runs token ids, and where there is one the target, and returns their full trace.
+        target: what such a decoder has written so far.
 
     Attributes:
         trace: everything that was computed.
         tensors: the operations' results in order of execution.
-        token: number of the token looked at.
+        texts: what goes through them, in that order.
         operation: number of the operation looked at.
-        n_prompt: how many tokens the prompt had; those from there on are the model's own.
+        n_prompt: how many tokens the model was given; those from there on are its own.
     """
 
-    def __init__(self, model: Model, ids: Sequence[int], tracer: Tracer):
+    def __init__(self, model: Model, ids: Sequence[int], tracer: Tracer, target: Sequence[int] | None = None):
         self.model = model
         self._tracer = tracer
-        self.n_prompt = len(ids)
-        self.token = 0
         self.operation = 0
-        self._run(ids)
+        self._tokens = [0, 0]  # where we are in each text
+        self._run(ids, target)
+        self.n_prompt = len(self.trace.tokens)
 
-    def _run(self, ids: Sequence[int]) -> None:
-        self.trace = self._tracer(ids)
+    def _run(self, ids: Sequence[int], target: Sequence[int] | None = None) -> None:
+        self._ids = ids
+        self.trace = self._tracer(ids) if target is None else self._tracer(ids, target)
         self.tensors: tuple[TracedTensor, ...] = self.trace.tensors
         self.index = {tensor.name: number for number, tensor in enumerate(self.tensors)}
+        self.texts = tuple(text for text in self._texts() if text.operations)
+
+    def _texts(self) -> Iterator[Text]:
+        encoder, start = self.model.network.encoder, 0
+        if encoder is not None:
+            read = {tap.name for tap in encoder.taps()}
+            start = sum(tensor.name in read for tensor in self.tensors)  # they come first
+            labels = [self.model.token_text(token) for token in self._ids]
+            yield Text(self._ids, labels, range(start), ("source",))
+        yield Text(self.trace.tokens.tolist(), self.trace.token_texts, range(start, len(self.tensors)))
+
+    def text_of(self, operation: int) -> Text:
+        """Return the text that goes through an operation."""
+        return next(text for text in self.texts if operation in text.operations)
+
+    @property
+    def text(self) -> Text:
+        """The text that goes through the operation looked at."""
+        return self.text_of(self.operation)
+
+    @property
+    def reads(self) -> bool:
+        """Whether we are in an encoder, whose text the model does not continue."""
+        return self.text.axes == ("source",)
+
+    @property
+    def token(self) -> int:
+        """Number of the token looked at, in its text."""
+        return self._tokens[self.reads]
+
+    @token.setter
+    def token(self, number: int) -> None:
+        self._tokens[self.reads] = number
 
     @property
     def n_tokens(self) -> int:
-        """How many tokens there are."""
-        return len(self.trace.tokens)
+        """How many tokens the text has."""
+        return len(self.text.ids)
 
     @property
     def n_operations(self) -> int:
-        """How many operations each token goes through."""
+        """How many operations there are."""
         return len(self.tensors)
 
     @property
@@ -59,32 +113,48 @@ class Walk:
         """The result of the operation looked at, for all tokens."""
         return self.tensors[self.operation]
 
-    def label(self, token: int | None = None) -> str:
-        """Return the text of a token, the one looked at if None."""
-        return self.trace.token_texts[self.token if token is None else token]
+    def label(self, token: int | None = None, axis: str = "token") -> str:
+        """Return the text of a token, the one looked at if None; of what the encoder reads for the axis "source"."""
+        labels = self.texts[0].labels if axis == "source" else self.text.labels
+        return labels[self.token if token is None else token]
+
+    def slice(self, tensor: TracedTensor) -> Slice:
+        """Return the part of a tensor that belongs to the token looked at; all of one of another text."""
+        text = self.text_of(self.index[tensor.name])
+        if text is not self.text:
+            return Slice(tensor.values, tensor.axes)
+        return slice_of(tensor, self.token, text.axes, causal=self.model.network.causal)
 
     def tensor(self, name: str) -> TracedTensor | None:
         """Return another operation's result, or None when there is none of this name."""
         return self.tensors[self.index[name]] if name in self.index else None
 
     def next(self) -> bool:
-        """Go to the next operation, past the last one to the next token; False at the very end."""
-        if self.operation + 1 < self.n_operations:
+        """Go to the next operation, past the last to the next token, past that to the next text; False at the end."""
+        operations = self.text.operations
+        if self.operation + 1 in operations:
             self.operation += 1
         elif self.token + 1 < self.n_tokens:
             self.token += 1
-            self.operation = 0
+            self.operation = operations[0]
+        elif self.operation + 1 < self.n_operations:
+            self.operation += 1
+            self.token = 0
         else:
             return False
         return True
 
     def back(self) -> bool:
-        """Go to the operation before, before the first one to the token before; False at the very start."""
-        if self.operation > 0:
+        """Go where `next` came from; False at the very start."""
+        operations = self.text.operations
+        if self.operation - 1 in operations:
             self.operation -= 1
         elif self.token > 0:
             self.token -= 1
-            self.operation = self.n_operations - 1
+            self.operation = operations[-1]
+        elif self.operation > 0:
+            self.operation -= 1
+            self.token = self.n_tokens - 1
         else:
             return False
         return True
@@ -125,12 +195,13 @@ class Walk:
 
     def first(self) -> bool:
         """Go to the first operation of this token."""
-        moved, self.operation = self.operation > 0, 0
+        start = self.text.operations[0]
+        moved, self.operation = self.operation > start, start
         return moved
 
     def last(self) -> bool:
         """Go to the last operation of this token."""
-        end = self.n_operations - 1
+        end = self.text.operations[-1]
         moved, self.operation = self.operation < end, end
         return moved
 
@@ -143,10 +214,13 @@ class Walk:
         """
         if "logits" not in self.trace:
             raise InputError("the model turns texts into vectors; it does not add to them")
-        best = int(self.trace["logits"][-1].argmax())
-        self._run([*self.trace.tokens.tolist(), best])
+        text = [*self.trace.tokens.tolist(), int(self.trace["logits"][-1].argmax())]
+        if self.model.network.encoder is None:
+            self._run(text)
+        else:
+            self._run(self._ids, text[1:])  # the first is its start token
+        self.operation = self.texts[-1].operations[0]
         self.token = self.n_tokens - 1
-        self.operation = 0
 
     def matches(self, text: str) -> list[int]:
         """Return the operations that a name, a pattern or part of a name stands for, in order."""
@@ -167,20 +241,20 @@ class Walk:
         )
 
     def go(self, token: int | None = None, tap: str | None = None) -> None:
-        """Go to a token, an operation, or both.
+        """Go to an operation, a token of the text that goes through it, or both.
 
         Raises:
             InputError: there is no such token, or nothing of this name.
         """
-        if token is not None:
-            if not -self.n_tokens <= token < self.n_tokens:
-                raise InputError(f"there is no token {token}; the prompt's are 0 … {self.n_tokens - 1}")
-            self.token = token % self.n_tokens
         if tap is not None:
             number = self.nearest_match(tap)
             if number is None:
                 raise InputError(unknown_tap(self.trace.taps, tap))
             self.operation = number
+        if token is not None:
+            if not -self.n_tokens <= token < self.n_tokens:
+                raise InputError(f"there is no token {token}; the prompt's are 0 … {self.n_tokens - 1}")
+            self.token = token % self.n_tokens
 
 
 def _searched(tensor: TracedTensor) -> str:

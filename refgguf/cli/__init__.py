@@ -10,6 +10,8 @@ other exception is a bug of refgguf and keeps its traceback.
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import signal
 import sys
@@ -58,16 +60,23 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         # what nohup had ignored stays so
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
             signal.signal(getattr(signal, name), _end)
-    _open_closed_streams()
+    _make_streams_usable()
     announce_compiling()
     sys.exit(call(args))
 
 
-def _open_closed_streams() -> None:
-    """Give a process that was started without standard streams (`>&-`) empty ones."""
+def _make_streams_usable() -> None:
+    """Give a process without standard streams (`>&-`) empty ones, and print what their encoding lacks as "?".
+
+    ASCII is what is set where nobody has set anything; UTF-8 is written there, as click does.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, open to the end
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            unset = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if unset else None, errors="replace")
 
 
 def _end(number: int, frame: object) -> NoReturn:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from refgguf.cli import console
 
 GAP = 2  # blanks between two columns
-MIN_FIRST = 16  # the first column is folded rather than made narrower than this
 
 
 def draw(

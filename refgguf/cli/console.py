@@ -29,7 +29,9 @@ class Progress(Protocol):
 
 def print_json(value: object) -> None:
     """Print a value as JSON: indented, UTF-8, NaN and infinities as strings since JSON has none."""
-    click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False))
+    # into an encoding that lacks letters, all but ASCII goes as \u escapes
+    escape = (getattr(sys.stdout, "encoding", None) or "utf-8").lower() != "utf-8"
+    click.echo(json.dumps(_plain(value), ensure_ascii=escape, indent=2, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:
@@ -64,19 +66,42 @@ def print_table(
     Args:
         headers: one for each column; left out where no person looks, so that lines are only data.
         rows: the cells.
-        shrink: the column that gives way when the terminal is too narrow.
+        shrink: the column that gives way first when the terminal is too narrow; None to let lines be too long.
         headed: print the headers even where no person looks.
     """
     person = is_terminal(sys.stdout)
     shown = [list(headers), *map(list, rows)] if person or headed else [list(row) for row in rows]
     widths = [max((len(row[i]) for row in shown), default=0) for i in range(len(headers))]
     if person and shrink is not None:
-        too_much = sum(widths) + 2 * (len(widths) - 1) - shutil.get_terminal_size().columns
-        widths[shrink] = max(widths[shrink] - max(too_much, 0), min(widths[shrink], 12))
+        widths = narrowed(widths, shrink, shutil.get_terminal_size().columns)
     for number, row in enumerate(shown):
         cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
         line = "  ".join(cells).rstrip()
         click.echo(click.style(line, bold=True) if number == 0 and (person or headed) else line)
+
+
+def narrowed(widths: Sequence[int], shrink: int, room: int) -> list[int]:
+    """Return how wide columns may be so that a line fits.
+
+    Args:
+        widths: what each would like.
+        shrink: the column that gives way first, down to 12 letters; then the widest of the others, down to 8, and
+            last of all the first column.
+        room: letters of a line.
+    """
+    widths = list(widths)
+    too_much = sum(widths) + 2 * (len(widths) - 1) - room
+    given = min(max(too_much, 0), max(widths[shrink] - 12, 0))
+    widths[shrink] -= given
+    too_much -= given
+    while too_much > 0:
+        wide = [i for i, width in enumerate(widths) if i and width > 8] or [0]
+        widest = max(wide, key=lambda i: widths[i])
+        if widths[widest] <= 8:
+            break
+        widths[widest] -= 1
+        too_much -= 1
+    return widths
 
 
 def _cut(text: str, width: int) -> str:

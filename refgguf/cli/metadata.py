@@ -15,6 +15,7 @@ from refgguf.errors import InputError, shown
 from refgguf.gguf.metadata import Metadata, MetadataArray
 from refgguf.gguf.reader import open_file
 
+LEAST_VALUE = 24  # letters that a value should have beside its key; else it goes below
 SHORT = 8  # elements of an array that JSON shows without --full
 WILDCARDS = set("*?")
 
@@ -110,14 +111,21 @@ def _draw(metadata: Metadata, keys: list[str], *, full: bool) -> None:
     if full or not person:
         console.print_table(("KEY", "TYPE", "VALUE"), rows, headed=person)
         return
+    if width < key_width + LEAST_VALUE:
+        for name, _, text in rows:
+            click.secho(name, bold=True)
+            click.echo(f"  {text if len(text) <= width - 2 else text[: width - 3] + '…'}")
+        return
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
     table.add_column(overflow="fold")
-    table.add_column(style="cyan", no_wrap=True)
+    typed = width >= key_width + type_width + LEAST_VALUE
+    if typed:
+        table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="ellipsis", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
+    for name, kind, text in rows:
+        table.add_row(name, kind, text) if typed else table.add_row(name, text)
     console.stdout_console().print(table)
 
 

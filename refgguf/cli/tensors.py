@@ -44,7 +44,24 @@ CODE_STATS = (
 )  # of quantized tensors: bits a code carries, share at an end, median
 LEFT = ("name", "type", "role")
 # left out where the terminal is narrow, the first first
-DROP = ("offset", "rms", "role", "weights", "bits", "size", "shape", "part")
+DROP = (
+    "offset",
+    "rms",
+    "role",
+    "weights",
+    "bits",
+    "size",
+    "shape",
+    "part",
+    "nan",
+    "std",
+    "scale",
+    "mean",
+    "saturated",
+    "zeros",
+    "entropy",
+    "type",
+)
 LONG_WORK = 1 << 24  # values from which decoding takes long enough to show a bar
 
 

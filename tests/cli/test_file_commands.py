@@ -196,6 +196,25 @@ def test_tensors_fits_the_terminal(width: int, path: str, capsys, at_terminal):
     assert ("offset" in shown) == (width >= 100)
 
 
+@pytest.mark.parametrize("width", [48, 60, 80, 120])
+def test_statistics_fit_the_terminal(width: int, path: str, capsys, at_terminal):
+    """With many figures, the less important give way, too; names, least and greatest stay whole."""
+    at_terminal.setenv("COLUMNS", str(width))
+    shown = run(capsys, "tensors", path, "--stats")
+    assert max(map(len, shown.splitlines())) <= width
+    assert "blk.10.ffn_norm.weight" in shown and "min" in shown and "max" in shown
+    assert "…" not in shown
+
+
+def test_widths_give_way_in_order():
+    """The column made for it shrinks first, then the widest of the others, the first column last of all."""
+    assert console.narrowed([10, 30, 30], 2, 100) == [10, 30, 30]
+    assert console.narrowed([10, 30, 30], 2, 64) == [10, 30, 20]
+    assert console.narrowed([10, 30, 30], 2, 50) == [10, 24, 12]
+    assert console.narrowed([20, 30, 30], 2, 36) == [16, 8, 8]
+    assert console.narrowed([20, 30, 30], 2, 10) == [8, 8, 8]
+
+
 def test_columns_give_way_in_order():
     """Columns are left out one by one until the rest fits, and never more."""
     headers, rows = ["name", "b", "c", "d"], [["n" * 10, "b" * 5, "c" * 5, "d" * 5]]
@@ -268,12 +287,12 @@ def test_metadata_by_wildcard_and_as_json(path: str, capsys):
     assert json.loads(run(capsys, "metadata", path, "a.flag", "--json")) is True
 
 
-@pytest.mark.parametrize("width", [70, 80, 120])
-def test_metadata_fits_the_terminal(width: int, path: str, capsys, at_terminal):
-    """On a terminal, one key is one line."""
+@pytest.mark.parametrize(("width", "lines_each"), [(30, 2), (40, 2), (55, 1), (70, 1), (80, 1), (120, 1)])
+def test_metadata_fits_the_terminal(width: int, lines_each: int, path: str, capsys, at_terminal):
+    """On a terminal, one key is one line; on a narrow one without its type, or with the value below it."""
     at_terminal.setenv("COLUMNS", str(width))
     lines = run(capsys, "metadata", path).splitlines()
-    assert len(lines) == 13 and max(map(len, lines)) <= width
+    assert len(lines) == 13 * lines_each and max(map(len, lines)) <= width
 
 
 @pytest.mark.parametrize("command", ["info", "tensors", "metadata"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -180,6 +181,19 @@ def test_a_full_disk_is_one_line():
         done = refgguf("--help", capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert done.stderr == b"refgguf: no space left on device\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_terminal_without_unicode_sees_what_it_can(speaking_model, encoding):
+    """Where no UTF-8 is set, pages come out with "?" for what cannot be shown, and JSON loses nothing."""
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for words in (["info"], ["step", "-p", "Once", "--token", "0", "--at", "embed"], ["tensors", "--stats"]):
+        done = refgguf(words[0], str(speaking_model), *words[1:], env=environment)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert len(done.stdout.splitlines()) > 10
+    done = refgguf("support", "tokenizers", "--json", env=environment)
+    assert done.stdout.isascii() or encoding == "ascii"  # which means UTF-8: nobody has set anything
+    assert "▁" in str(json.loads(done.stdout))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="closes file handles as POSIX does")

@@ -22,7 +22,7 @@ import click
 
 from refgguf import __version__
 from refgguf.cli.commands import EXIT_INTERRUPTED, LazyGroup
-from refgguf.cli.console import announce_compiling
+from refgguf.cli.console import announce_compiling, colours
 from refgguf.cli.options import examples
 from refgguf.errors import RefggufError
 
@@ -93,7 +93,12 @@ def call(args: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 for anything the user can put right, 130 after Ctrl-C.
     """
     try:
-        code = group.main(None if args is None else list(args), prog_name=NAME, standalone_mode=False)
+        code = group.main(
+            None if args is None else list(args),
+            prog_name=NAME,
+            standalone_mode=False,
+            color=None if colours() else False,
+        )
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.ClickException as error:

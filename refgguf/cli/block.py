@@ -135,7 +135,7 @@ def _read(found: BlockAnatomy) -> dict[int, bool]:
 def _hex(found: BlockAnatomy) -> str:
     """Return the block's bytes; those that this weight is read from stand out."""
     read = _read(found)
-    marked = console.is_terminal(sys.stdout)
+    marked = console.is_terminal(sys.stdout) and console.colours()
     lines = []
     for first in range(0, len(found.raw), BYTES_A_LINE):
         cells = []

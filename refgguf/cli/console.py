@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -111,6 +112,11 @@ def _cut(text: str, width: int) -> str:
 def is_terminal(stream: IO[str] | None) -> bool:
     """Tell whether a person looks at this stream."""
     return stream is not None and not stream.closed and stream.isatty()
+
+
+def colours() -> bool:
+    """Tell whether colours are wanted at all (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR")
 
 
 def note(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import click
 import pytest
 
 from refgguf import cli
-from refgguf.cli import commands
+from refgguf.cli import commands, console
 from refgguf.errors import GGUFError, InputError
 from tests.support.interruptible import interruptible
 
@@ -181,6 +182,24 @@ def test_a_full_disk_is_one_line():
         done = refgguf("--help", capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert done.stderr == b"refgguf: no space left on device\n"
+
+
+@pytest.mark.parametrize("words", [["support"], ["block", "output.weight"], ["info"], ["compare"]])
+def test_no_color_is_respected(words, speaking_model, capsys, monkeypatch):
+    """With NO_COLOR nothing on a terminal has a colour, and what colours say is said otherwise."""
+    monkeypatch.setattr(console, "is_terminal", lambda stream: stream is sys.stdout)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    path = str(speaking_model)
+    words = {"support": words, "compare": ["compare", path, path, "--ids", "1,2"]}.get(
+        words[0], [words[0], path, *words[1:]]
+    )
+    assert cli.call(words) == 0
+    assert "\x1b[" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert cli.call(words) == 0
+    shown = capsys.readouterr().out
+    assert not re.search(r"\x1b\[[0-9;]*(3|4|9|10)[0-9]m", shown)
+    assert words[0] != "block" or "[in brackets]" in shown
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])

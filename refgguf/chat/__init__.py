@@ -1,7 +1,8 @@
 """Chat templates: turn a conversation into the text that the model was trained to read.
 
-    text = render([{"role": "user", "content": "Hello"}], file.metadata)
-    ids = tokenizer.encode(text, add_special=False)
+    messages = [{"role": "user", "content": "Hello"}]
+    text = render(messages, file.metadata)
+    ids = encode(messages, file.metadata)
 
 A template is a program that came with the file, written by anyone. It runs in Jinja's sandbox, where it can reach
 nothing but its inputs, and in a process of its own that is ended when it takes too long or too much memory.
@@ -21,7 +22,7 @@ from refgguf.errors import ChatTemplateError, InputError, TokenizerError
 from refgguf.tokenizer import Tokenizer, load_tokenizer
 from refgguf.tokenizer.metadata import read_text
 
-__all__ = ["render", "template_names", "template_source"]
+__all__ = ["encode", "encode_rendered", "render", "template_names", "template_source"]
 
 KEY = "tokenizer.chat_template"
 WITH_TOOLS = "tool_use"  # the name of the template that is meant for conversations with tools
@@ -80,7 +81,7 @@ def render(
 ) -> str:
     """Return the text of a conversation, special tokens written out.
 
-    Encode it with `add_special=False`: the template writes BOS itself where the model wants it.
+    `encode` makes tokens of it, with one BOS where the model wants one.
 
     Args:
         messages: in order; each has a `role` (such as "system", "user", "assistant") and a `content`.
@@ -109,6 +110,49 @@ def render(
     seen["add_generation_prompt"] = add_generation_prompt
     job = {"template": template, "variables": seen, "now": (now or datetime.now()).isoformat()}
     return _run(job)
+
+
+def encode(
+    messages: Sequence[Mapping[str, Any]], source: Mapping[str, Any] | Tokenizer, **options: Any
+) -> list[int]:
+    """Return the token ids of a conversation.
+
+    Args:
+        messages: as for `render`.
+        source: a file's metadata, or its tokenizer.
+        options: as for `render`.
+
+    Raises:
+        ChatTemplateError: as for `render`.
+        InputError: as for `render`.
+        TokenizerError: the file has no usable tokenizer.
+
+    Exactness: as llama.cpp; see `encode_rendered`.
+    """
+    tokenizer = source if isinstance(source, Tokenizer) else load_tokenizer(source)
+    return encode_rendered(render(messages, tokenizer, **options), tokenizer)
+
+
+def encode_rendered(text: str, tokenizer: Tokenizer) -> list[int]:
+    """Return the token ids of a conversation's text.
+
+    Args:
+        text: from `render`.
+        tokenizer: the file's.
+
+    Raises:
+        TokenizerError: the tokenizer reads no text.
+
+    Exactness: as llama.cpp, which takes off the BOS that a template begins with, and the EOS that it ends with, where
+    the tokenizer puts its own; so there is one, whether the template writes it or not.
+    Source: common/chat.cpp common_chat_template_direct_apply_impl.
+    """
+    special = _special_texts(tokenizer)
+    if tokenizer.add_bos and special["bos_token"]:
+        text = text.removeprefix(special["bos_token"])
+    if tokenizer.add_eos and special["eos_token"]:
+        text = text.removesuffix(special["eos_token"])
+    return tokenizer.encode(text)
 
 
 def _checked(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

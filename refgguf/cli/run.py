@@ -185,7 +185,7 @@ def generate(model: Model, result: Generation, n: int, sampling: dict) -> Iterat
 
 def chat_ids(model: Model, prompt: options.Prompt, system: str | None) -> list[int]:
     """Return the tokens of a conversation that asks for an answer to the prompt."""
-    from refgguf.chat import render
+    from refgguf.chat import encode
 
     if prompt.text is None:
         raise InputError(
@@ -194,8 +194,7 @@ def chat_ids(model: Model, prompt: options.Prompt, system: str | None) -> list[i
     messages = [{"role": "user", "content": prompt.text}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
-    # the template writes the beginning token itself
-    return model.tokenize(render(messages, model.file.metadata), add_special=False)
+    return encode(messages, model.tokenizer)
 
 
 def prompt_text(model: Model, ids: list[int]) -> str:

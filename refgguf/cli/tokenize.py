@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 import refgguf
-from refgguf.chat import render
+from refgguf.chat import encode_rendered, render
 from refgguf.cli import console, options
 from refgguf.errors import InputError
 from refgguf.tokenizer import Tokenizer, load_tokenizer
@@ -74,9 +74,9 @@ def command(
         source = raw if lenient else _valid(raw, file)
         if chat:
             source = render([{"role": "user", "content": _valid(raw, file).decode()}], tokenizer)
-        # a template writes BOS itself
-        add_special = not (no_special or chat)
-        tokens = tokenizer.encode(source, add_special=add_special, parse_special=parse_special)
+            tokens = encode_rendered(source, tokenizer)
+        else:
+            tokens = tokenizer.encode(source, add_special=not no_special, parse_special=parse_special)
         if only_ids and not as_json:
             click.echo(" ".join(map(str, tokens)))
         elif as_json:

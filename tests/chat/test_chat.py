@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 import refgguf.chat
-from refgguf.chat import render, template_names, template_source
+from refgguf.chat import encode, render, template_names, template_source
 from refgguf.errors import ChatTemplateError, InputError, TokenizerError
 from refgguf.tokenizer import load_tokenizer
 from tests.support import vocabularies as own
@@ -50,6 +50,22 @@ def test_the_text_becomes_special_tokens():
     ids = tokenizer.encode(render(HELLO, tokenizer), add_special=False)
     assert ids[0] == tokenizer.bos and ids.count(tokenizer.bos) == 1
     assert tokenizer.decode(ids[:2], special=True) == "<s><|user|>"
+
+
+@pytest.mark.parametrize("written", [True, False])
+@pytest.mark.parametrize("adds", [True, False])
+def test_one_beginning_and_one_end(written: bool, adds: bool):
+    """A conversation begins with one BOS and ends with one EOS, whether the template or the tokenizer writes them."""
+    inner = "<|user|>{{ messages[0].content }}"
+    data = metadata("{{ bos_token }}" + inner + "{{ eos_token }}" if written else inner)
+    data |= {"tokenizer.ggml.add_bos_token": adds, "tokenizer.ggml.add_eos_token": adds}
+    tokenizer = load_tokenizer(data)
+    ids = encode(HELLO, tokenizer)
+    n = int(written or adds)
+    assert [ids.count(tokenizer.bos), ids.count(tokenizer.eos)] == [n, n]
+    assert not n or (ids[0], ids[-1]) == (tokenizer.bos, tokenizer.eos)
+    plain = tokenizer.encode("<|user|>Hello", add_special=False)
+    assert ids[n : len(ids) - n] == plain
 
 
 def test_blocks_leave_no_lines_behind():

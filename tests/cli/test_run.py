@@ -224,12 +224,12 @@ def chatting_model(tmp_path):
 
 
 def test_chat_puts_the_prompt_through_the_template(refgguf_command, chatting_model):
-    """With --chat the model reads what the template makes of the messages, without a second beginning token."""
+    """With --chat the model reads what the template makes of the messages, with one beginning token."""
     words = ("run", chatting_model, "-p", "Hello", "--chat", "--system", "Be kind", "-n", 2, "--json")
     done = refgguf_command(*words)
     assert done.code == 0
     model = refgguf.load(chatting_model)
-    expected = model.tokenize("system: Be kind\nuser: Hello\nassistant:", add_special=False)
+    expected = model.tokenize("system: Be kind\nuser: Hello\nassistant:")
     assert done.json["prompt_tokens"] == expected
 
 

@@ -194,7 +194,9 @@ partial_option = click.option(
     help="Accept a file of which only the beginning is there, such as a download that was stopped early.",
 )
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs to read.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON for programs to read; infinities and NaN are strings."
+)
 
 numerics_option = click.option(
     "--numerics",

@@ -16,7 +16,7 @@ from refgguf.blocks.memory import memories
 from refgguf.blocks.network import Network
 from refgguf.blocks.scope import Scope, Weights
 from refgguf.errors import InputError
-from refgguf.taps import Recorder
+from refgguf.recorder import Recorder
 
 # tokens that run at once while nothing is tapped; bounds the memory that a long prompt needs
 TOKENS_AT_ONCE = 256

@@ -21,8 +21,9 @@ from refgguf.embedding import TextVectors
 from refgguf.errors import InputError, TokenizerError
 from refgguf.forward import Cache, encode, forward
 from refgguf.gguf.reader import GGUFFile, open_file
+from refgguf.recorder import Hook, Recorder
 from refgguf.sampling import Sampling, Step
-from refgguf.taps import Hook, Recorder, Tap
+from refgguf.taps import Tap
 from refgguf.token_ids import checked_ids, divided
 from refgguf.trace import Trace
 
@@ -311,7 +312,8 @@ class Model(TextVectors):
 
         Args:
             hooks: functions by tap name or pattern. Each is called as `hook(x, tap)` with the tensor (read-only) and
-                its Tap; the array that it returns replaces the tensor, None leaves it.
+                its Tap, or as `hook(x, tap, positions)` if it has a third parameter: the tokens' places in the text,
+                (token,) int64. The array that it returns replaces the tensor, None leaves it.
 
         Raises:
             TapError: a name or pattern stands for nothing.

@@ -16,9 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from refgguf.errors import HookError, TapError
+from refgguf.errors import TapError
 
 KINDS = ("embedding", "residual", "norm", "qkv", "attention", "ffn", "router", "state", "logits")
 
@@ -335,60 +333,3 @@ def unknown_tap(taps: Mapping[str, Tap], name: str) -> str:
     near = difflib.get_close_matches(name, every, n=3, cutoff=0.3)
     hint = f"; the nearest are {', '.join(near)}" if near else ""
     return f"no tap is called {name!r}{hint} (`refgguf taps MODEL` lists them all)"
-
-
-Hook = Callable[[np.ndarray, Tap], "np.ndarray | None"]
-
-
-class Recorder:
-    """Receives every intermediate tensor as it is computed: keeps it, replaces it, or lets it pass.
-
-    Args:
-        taps: every tap of the model by canonical name.
-        wanted: canonical names to keep.
-        hooks: functions to call, by canonical name, each with the tensor (read-only) and its tap; what one returns
-            replaces the tensor, None leaves it.
-    """
-
-    def __init__(
-        self,
-        taps: Mapping[str, Tap],
-        wanted: Iterable[str] = (),
-        hooks: Mapping[str, list[Hook]] | None = None,
-    ):
-        self.taps = taps
-        self.wanted = frozenset(wanted)
-        self.hooks = hooks or {}
-        self.values: dict[str, np.ndarray] = {}
-        self.idle = not self.wanted and not self.hooks
-
-    def wants(self, name: str) -> bool:
-        """Say whether anything looks at this tap."""
-        return name in self.wanted or name in self.hooks
-
-    def __call__(self, name: str, x: np.ndarray) -> np.ndarray:
-        """Pass a tensor through its tap; returns it or its replacement."""
-        if self.idle:
-            return x
-        for hook in self.hooks.get(name, ()):
-            x = _replaced(x, hook, self.taps[name])
-        if name in self.wanted:
-            self.values[name] = x
-        return x
-
-
-def _replaced(x: np.ndarray, hook: Hook, tap: Tap) -> np.ndarray:
-    shown = x.view()
-    shown.flags.writeable = False
-    new = hook(shown, tap)
-    if new is None:
-        return x
-    try:
-        new = np.array(new, dtype=x.dtype)  # a copy: the caller may go on changing what the hook returned
-    except (TypeError, ValueError) as error:
-        raise HookError(
-            f"the hook on {tap.name} returned {type(new).__name__}, not an array of numbers"
-        ) from error
-    if new.shape != x.shape:
-        raise HookError(f"the hook on {tap.name} returned shape {new.shape}; the tap has shape {x.shape}")
-    return new

@@ -15,7 +15,7 @@ LAYERS = (
     ("errors", "output"),
     ("kernels",),
     ("gguf", "tensor", "tokenizer", "chat", "weights"),
-    ("taps", "trace"),
+    ("taps", "trace", "recorder"),
     ("blocks",),
     ("arch",),
     ("forward", "sampling", "embedding", "token_ids", "demo"),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refgguf.taps import Hook, Tap
+from refgguf.recorder import Hook
+from refgguf.taps import Tap
 from refgguf.viz.scene.anatomy import anatomy_of, local
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.picking import Hit

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refgguf.taps import Recorder, Tap
+from refgguf.recorder import Recorder
+from refgguf.taps import Tap
 from refgguf.tensor import Tensor
 from refgguf.trace import Trace
 from refgguf.viz.dissection import SLACK, share_taps, shares_of

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refgguf.recorder import Hook
 from refgguf.sampling import Sampling
-from refgguf.taps import Hook, Tap
+from refgguf.taps import Tap
 from refgguf.viz.ablation import Ablation, Zeroes
 from refgguf.viz.facts import shown_of_model
 from refgguf.viz.state import Shown

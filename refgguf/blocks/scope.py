@@ -11,7 +11,7 @@ import numpy as np
 
 from refgguf.kernels.ops.attention import GgmlOrder
 from refgguf.kernels.ops.matmul import Matrix
-from refgguf.taps import Recorder
+from refgguf.recorder import Recorder
 from refgguf.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -165,6 +165,8 @@ class Scope:
 
     def inside(self, prefix: str, weight_prefix: str, state: Any) -> Scope:
         """Return the same view from a layer, with that layer's names and state."""
+        if self.record.watcher is not None and prefix != self.prefix:
+            self.record.watcher(prefix)
         same = (self.weights, self.record, self.positions, self.tokens)
         return Scope(*same, prefix, state, self.n_past, weight_prefix, self.common)
 
@@ -179,7 +181,7 @@ class Scope:
 
     def tap(self, name: str, x: np.ndarray) -> np.ndarray:
         """Pass a tensor through the tap of this local name; returns it or its replacement."""
-        return x if self.record.idle else self.record(self.prefix + name, x)
+        return x if self.record.idle else self.record(self.prefix + name, x, self.positions)
 
     def wants(self, *names: str) -> bool:
         """Say whether anything looks at one of these taps."""

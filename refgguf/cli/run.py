@@ -168,7 +168,7 @@ def generate(model: Model, result: Generation, n: int, sampling: dict) -> Iterat
     words, before = options.has_tokenizer(model), watch.seconds
     start = time.perf_counter()
     steps = model.generate(result.prompt, n=n, **sampling)
-    with layer_progress(model, len(result.prompt)):
+    with layer_progress(model, len(result.prompt), tapped=False):
         first = list(islice(steps, 1))
     for step in chain(first, steps):
         now = time.perf_counter()

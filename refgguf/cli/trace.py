@@ -16,7 +16,7 @@ import refgguf
 from refgguf.cli import console, figures, options
 from refgguf.errors import TraceError
 from refgguf.output import check_output
-from refgguf.taps import select
+from refgguf.taps import STACK, select
 
 if TYPE_CHECKING:
     from refgguf.model import Model
@@ -91,22 +91,34 @@ def trace_with_progress(
 
 
 @contextmanager
-def layer_progress(model: Model, n_tokens: int) -> Iterator[None]:
-    """Show on a terminal, while the block runs tokens, how many layers are done."""
+def layer_progress(model: Model, n_tokens: int, *, tapped: bool = True) -> Iterator[None]:
+    """Show on a terminal, while the block runs tokens, how many layers are done.
+
+    Args:
+        model: what runs them.
+        n_tokens: how many there are.
+        tapped: something is kept of each layer, so that all tokens go through it at once.
+    """
     if not console.is_terminal(sys.stderr):
         yield
         return
-    ends = [name for name in model.taps if name.endswith(".resid_post")]
-    done = 0
+    from refgguf.forward import TOKENS_AT_ONCE
+    from refgguf.recorder import watching
 
-    def layer_done(x: object, tap: object) -> None:
-        nonlocal done
-        done += 1
-        show(done)
+    n_layers = len(
+        {(STACK.match(name), tap.layer) for name, tap in model.taps.items() if tap.layer is not None}
+    )
+    times = 1 if tapped else -(-n_tokens // TOKENS_AT_ONCE)
+    entered = 0
+
+    def enter(prefix: str) -> None:
+        nonlocal entered
+        show(entered)  # what has been entered before is done
+        entered += 1
 
     with (
-        console.progress(f"running {figures.plural(n_tokens, 'token')}", total=len(ends)) as show,
-        model.hooks(dict.fromkeys(ends, layer_done)),
+        console.progress(f"running {figures.plural(n_tokens, 'token')}", total=n_layers * times) as show,
+        watching(enter),
     ):
         yield
 

@@ -12,7 +12,7 @@ from refgguf.arch.hyper import HyperParameters
 from refgguf.blocks.scope import Weights
 from refgguf.errors import RefggufError
 from refgguf.forward import Cache, encode, forward
-from refgguf.taps import Recorder
+from refgguf.recorder import Recorder
 from tests.support import made
 from tests.support.made import Shape
 

@@ -8,7 +8,7 @@ import pytest
 from refgguf.blocks.gated import GatedUnit
 from refgguf.blocks.router import LEAST_WEIGHT_SUM, Router, top_k
 from refgguf.blocks.scope import Scope, Weights
-from refgguf.taps import Recorder
+from refgguf.recorder import Recorder
 from refgguf.tensor import Tensor
 from tests.support.tap_graph import ShakenTensor
 

@@ -7,6 +7,7 @@ import pytest
 
 import refgguf
 from refgguf import errors
+from refgguf.recorder import watching
 from tests.support.models import FAMILIES, TOKENS
 
 
@@ -136,6 +137,40 @@ def test_what_a_hook_returned_may_change_afterwards(llama_model):
         trace = llama_model.trace(TOKENS)
     mine[:] = 1
     assert not trace["blk.0.ffn_out"].any()
+
+
+def test_hooks_may_ask_for_positions(llama_model):
+    """A hook with a third parameter gets the tokens' places in the text, while a text is continued, too."""
+    seen = []
+    with llama_model.hooks(
+        {"blk.1.ffn_out": lambda x, tap, positions: seen.append((len(x), positions.tolist()))}
+    ):
+        list(llama_model.generate(TOKENS, n=3, stop_at_end=False))
+    n = len(TOKENS)
+    assert seen == [(n, list(range(n))), (1, [n]), (1, [n + 1])]
+
+    def only_the_third(x, tap, positions, times=0):  # a parameter with a default is the hook's own
+        return np.where(positions[:, None] == 2, times * x, x)
+
+    changed = []
+    for take in (only_the_third, lambda x, tap: np.concatenate([x[:2], 0 * x[2:3], x[3:]])):
+        with llama_model.hooks({"blk.1.ffn_out": take}):
+            changed.append(llama_model.logits(TOKENS))
+    assert np.array_equal(*changed)
+    assert not np.array_equal(changed[0], llama_model.logits(TOKENS))
+
+
+def test_watching_changes_nothing(llama_model, monkeypatch):
+    """Who watches hears of each layer as often as tokens go through it; the pass is cut up as it is without."""
+    monkeypatch.setattr("refgguf.forward.TOKENS_AT_ONCE", 2)
+    expected, entered = llama_model.logits(TOKENS), []
+    with watching(entered.append):
+        assert np.array_equal(llama_model.logits(TOKENS), expected)
+    times = -(-len(TOKENS) // 2)
+    assert times > 1
+    assert entered == times * [f"blk.{layer}." for layer in range(llama_model.config.n_layers)]
+    llama_model.logits(TOKENS)
+    assert len(entered) == times * llama_model.config.n_layers
 
 
 def test_without_taps_nothing_is_kept(llama_model):

@@ -21,12 +21,15 @@ from refgguf.kernels.quants import format_of, formats
 DECODE_HEAD = (
     "type",
     "bits a weight",
-    "ours, GB/s",
+    "in the cache, GB/s",
     "ggml, GB/s",
     "× ggml",
     "× gguf-py",
     "× plain twin",
-    f"from memory, {n_threads()} threads, GB/s",
+    "4096 x 4096, GB/s",
+    "× ggml",
+    "× gguf-py",
+    f"{n_threads()} threads, GB/s",
     "a copy, GB/s",
 )
 MULTIPLY_HEAD = (
@@ -58,7 +61,8 @@ def decode_row(name: str) -> list[str]:
     row = bench_decode.measured(name)
     cached = [figure(row.cached.get(kind)) for kind in ("ours", "ggml")]
     ratios = [figure(row.times(kind)) for kind in ("ggml", "gguf", "plain")]
-    memory = [figure(row.memory[kind]) for kind in ("ours, all threads", "copy")]
+    memory = [figure(row.memory[kind]) for kind in ("ours", "ours, all threads", "copy")]
+    memory[1:1] = [figure(row.times(kind, in_memory=True)) for kind in ("ggml", "gguf")]
     return [name, f"{format_of(name).bits_per_weight:.4g}", *cached, *ratios, *memory]
 
 

@@ -15,11 +15,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, lower_builtin, type_callable
 
-from refgguf.kernels.simd import Vector, address, fill, load_at, store_at, vector
+from refgguf.kernels.simd import Vector, address, fill, load_at, store_at, stream_at, vector
 
 u8x4, u8x8, u8x16, u8x32 = (vector("i8", lanes) for lanes in (4, 8, 16, 32))
+u16x16 = vector("i16", 16)
 i32x8, i32x16, i32x32 = (vector("i32", lanes) for lanes in (8, 16, 32))
 f32x4, f32x8, f32x16, f32x32 = (vector("f32", lanes) for lanes in (4, 8, 16, 32))
+
+STREAMED = types.uint32  # what an array of float32 that bypasses the cache is passed as
 
 INTEGER_OPERATORS = {
     operator.add: "add",
@@ -108,6 +111,7 @@ def _load(result: types.Type, llvm: ir.Type) -> Callable:
 
 load_u8x4, load_u8x8, load_u8x16, load_u8x32 = (_load(kind, kind.llvm) for kind in (u8x4, u8x8, u8x16, u8x32))
 load_f32x4, load_f32x8, load_f32x16 = (_load(kind, kind.llvm) for kind in (f32x4, f32x8, f32x16))
+load_u16x16 = _load(u16x16, u16x16.llvm)
 load_i32x8 = _load(i32x8, i32x8.llvm)
 load_u8 = _load(types.uint8, ir.IntType(8))
 load_u16 = _load(types.uint16, ir.IntType(16))
@@ -118,11 +122,16 @@ load_f32 = _load(types.float32, ir.FloatType())
 
 @intrinsic
 def store(typing, array, at, value):
-    """Write a vector or a number to `array` from element `at` on, whatever the alignment."""
+    """Write a vector or a number to `array` from element `at` on, whatever the alignment.
+
+    Float32 lanes that go to an array of uint32 go past the cache, and must be aligned (`simd.stream_at`): so one
+    kernel serves results that are used at once and results too large for that.
+    """
+    put = stream_at if array.dtype == STREAMED and getattr(value, "element", "") == "f32" else store_at
 
     def emit(context, builder, signature, arguments):
         target, at, value = arguments
-        store_at(builder, address(context, builder, array, target, at), value)
+        put(builder, address(context, builder, array, target, at), value)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), emit
@@ -210,6 +219,22 @@ def add_first(typing, left, right):
         return builder.select(nan, both[0], builder.fadd(*both))
 
     return kind(left, right), emit
+
+
+@intrinsic
+def half_of(typing, a, upper):
+    """Return the lower (0) or upper (1) half of the lanes; `upper` must be written as a number."""
+    if not isinstance(upper, types.IntegerLiteral):
+        return None
+    first = upper.literal_value * a.lanes // 2
+
+    def emit(context, builder, signature, arguments):
+        lanes = ir.Constant(
+            ir.VectorType(ir.IntType(32), a.lanes // 2), list(range(first, first + a.lanes // 2))
+        )
+        return builder.shuffle_vector(arguments[0], arguments[0], lanes)
+
+    return vector(a.element, a.lanes // 2)(a, upper), emit
 
 
 def _bit_lanes(lanes: int) -> Callable:

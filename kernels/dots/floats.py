@@ -23,11 +23,11 @@ import numpy as np
 
 from refgguf.kernels.dots import Dot
 from refgguf.kernels.dots.instructions import adjacent_sum
-from refgguf.kernels.dots.placement import half_of, high_words_to_f32, load_i16x8, load_i16x16
+from refgguf.kernels.dots.placement import high_words_to_f32, load_i16x8, load_i16x16
 from refgguf.kernels.dots.rows import CACHED_BYTES
 from refgguf.kernels.half import load_half, load_half_x8, load_half_x16
 from refgguf.kernels.jit import kernel, part
-from refgguf.kernels.lanes import bits_to_f32, load_f32, load_f32x8, load_f32x16, load_u16
+from refgguf.kernels.lanes import bits_to_f32, half_of, load_f32, load_f32x8, load_f32x16, load_u16
 from refgguf.kernels.simd import fma, tree_sum, zero_f32x8, zero_f32x16
 
 # The closures of the kernels below hold these plain functions rather than the intrinsics themselves, which

@@ -19,7 +19,6 @@ from refgguf.kernels.dots.instructions import (
 )
 from refgguf.kernels.dots.parts import add_picked, four_runs, signed_words, start_lanes_and_sum
 from refgguf.kernels.dots.placement import (
-    half_of,
     joined,
     load_i16x8,
     load_i16x16,
@@ -34,6 +33,7 @@ from refgguf.kernels.half import half_to_f32, load_half
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import (
     fields_x8,
+    half_of,
     load_f32x4,
     load_f32x16,
     load_u8,

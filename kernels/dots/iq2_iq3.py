@@ -20,12 +20,13 @@ from refgguf.kernels.dots.parts import (
     scaled_words,
     start_lanes,
 )
-from refgguf.kernels.dots.placement import half_of, joined, mask_x32, spread_half_x8
+from refgguf.kernels.dots.placement import joined, mask_x32, spread_half_x8
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import (
     fields_x8,
+    half_of,
     join_u8x8,
     load_f32x4,
     load_f32x8,

@@ -23,18 +23,19 @@ from refgguf.kernels.dots.parts import (
     signed_words,
     start_lanes,
 )
-from refgguf.kernels.dots.placement import (
-    half_of,
-    joined,
-    spread_f32,
-    spread_half_x8,
-    spread_half_x16,
-    swap_middle,
-)
+from refgguf.kernels.dots.placement import joined, spread_f32, spread_half_x8, spread_half_x16, swap_middle
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_row_pairs, llama_cpp_rows
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
-from refgguf.kernels.lanes import load_u8, load_u8x16, load_u8x32, load_u16, signed_to_f32, spread
+from refgguf.kernels.lanes import (
+    half_of,
+    load_u8,
+    load_u8x16,
+    load_u8x32,
+    load_u16,
+    signed_to_f32,
+    spread,
+)
 from refgguf.kernels.lookup import look_up
 from refgguf.kernels.quants.codebooks import codebook, fp4_values
 from refgguf.kernels.quants.fp4 import e8m0_half, ue4m3_half

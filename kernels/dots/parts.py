@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from refgguf.kernels.dots.instructions import add_dot4, madd_bytes, with_sign_of
-from refgguf.kernels.dots.placement import alternating, byte_pairs, half_of, joined, spread_lane, to_i16
+from refgguf.kernels.dots.placement import alternating, byte_pairs, joined, spread_lane, to_i16
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
 from refgguf.kernels.lanes import (
     bits_to_f32,
     f32_to_bits,
+    half_of,
     load_f32x16,
     load_i32x8,
     load_u8x8,

@@ -63,19 +63,6 @@ def spread_lane(typing, a, lane, like):
 
 
 @intrinsic
-def half_of(typing, a, upper):
-    """Return the lower (0) or upper (1) half of the lanes; `upper` must be written as a number."""
-    if not isinstance(upper, types.IntegerLiteral):
-        return None
-    first = upper.literal_value * a.lanes // 2
-
-    def emit(context, builder, signature, arguments):
-        return shuffle(builder, arguments[0], arguments[0], list(range(first, first + a.lanes // 2)))
-
-    return vector(a.element, a.lanes // 2)(a, upper), emit
-
-
-@intrinsic
 def byte_pairs(typing, a, odd):
     """Return bytes 0 1 4 5 8 9 … (0) or 2 3 6 7 10 11 … (1); `odd` must be written as a number."""
     if not isinstance(odd, types.IntegerLiteral):

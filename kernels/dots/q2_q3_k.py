@@ -25,7 +25,6 @@ from refgguf.kernels.dots.parts import (
 from refgguf.kernels.dots.placement import (
     bytes_of_words,
     four_at,
-    half_of,
     in_memory,
     joined,
     load_f32x64,
@@ -41,7 +40,16 @@ from refgguf.kernels.dots.placement import (
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
-from refgguf.kernels.lanes import load_u8x16, load_u8x32, load_u32, signed_to_f32, spread, to_f32, widen
+from refgguf.kernels.lanes import (
+    half_of,
+    load_u8x16,
+    load_u8x32,
+    load_u32,
+    signed_to_f32,
+    spread,
+    to_f32,
+    widen,
+)
 from refgguf.kernels.simd import fma, zero_i32x16
 
 FOUR_CODES = np.tile(np.arange(4, dtype=np.float32), 16)

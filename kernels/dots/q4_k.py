@@ -22,7 +22,6 @@ from refgguf.kernels.dots.parts import (
 from refgguf.kernels.dots.placement import (
     alternating,
     bytes_of_words,
-    half_of,
     in_memory,
     joined,
     load_i16x16,
@@ -36,7 +35,15 @@ from refgguf.kernels.dots.placement import (
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
-from refgguf.kernels.lanes import load_u8x16, load_u8x32, load_u32, signed_to_f32, to_f32, widen
+from refgguf.kernels.lanes import (
+    half_of,
+    load_u8x16,
+    load_u8x32,
+    load_u32,
+    signed_to_f32,
+    to_f32,
+    widen,
+)
 from refgguf.kernels.simd import fma, zero_i32x16
 
 

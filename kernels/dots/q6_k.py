@@ -14,7 +14,6 @@ from refgguf.kernels.dots.integer_tiles import bytes_less
 from refgguf.kernels.dots.panels import bytes_panel
 from refgguf.kernels.dots.parts import add_scaled, alternating_scales, finish_lanes, four_scales, start_lanes
 from refgguf.kernels.dots.placement import (
-    half_of,
     in_memory,
     joined,
     load_i16x16,
@@ -27,7 +26,12 @@ from refgguf.kernels.dots.placement import (
 from refgguf.kernels.dots.rows import exact_rows, llama_cpp_rows
 from refgguf.kernels.half import load_half
 from refgguf.kernels.jit import part
-from refgguf.kernels.lanes import load_u8x16, load_u8x32, signed_to_f32
+from refgguf.kernels.lanes import (
+    half_of,
+    load_u8x16,
+    load_u8x32,
+    signed_to_f32,
+)
 from refgguf.kernels.simd import fma, zero_i32x16
 
 

@@ -15,7 +15,6 @@ from refgguf.kernels.dots.integer_tiles import bytes_less
 from refgguf.kernels.dots.panels import bytes_panel
 from refgguf.kernels.dots.parts import add_picked, add_signed_dot4, finish_lanes, start_lanes
 from refgguf.kernels.dots.placement import (
-    half_of,
     joined,
     load_i16x16,
     repeat_times_powers_of_three,
@@ -30,6 +29,7 @@ from refgguf.kernels.lanes import (
     bits_x32,
     crumbs_x32,
     fields_x16,
+    half_of,
     load_f32x4,
     load_u8x8,
     load_u8x16,

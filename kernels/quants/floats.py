@@ -20,7 +20,16 @@ from numba.extending import intrinsic
 
 from refgguf.kernels.half import f32_to_half, load_half, load_half_x16
 from refgguf.kernels.jit import kernel
-from refgguf.kernels.lanes import bits_to_f32, f32_to_bits, load_f32, load_f32x16, load_u16, store
+from refgguf.kernels.lanes import (
+    bits_to_f32,
+    f32_to_bits,
+    load_f32,
+    load_f32x16,
+    load_u16,
+    load_u16x16,
+    store,
+    widen,
+)
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, from_bits
 from refgguf.kernels.simd import address, load_at
@@ -68,7 +77,7 @@ def f32_decode(raw, out):
     for i in range(0, n_wide, 16):
         store(values, i, load_f32x16(flat, 4 * i))
     for i in range(n_wide, n):
-        values[i] = load_f32(flat, 4 * i)
+        store(values, i, load_f32(flat, 4 * i))
 
 
 @kernel
@@ -80,15 +89,19 @@ def f16_decode(raw, out):
     for i in range(0, n_wide, 16):
         store(values, i, load_half_x16(flat, 2 * i))
     for i in range(n_wide, n):
-        values[i] = load_half(flat, 2 * i)
+        store(values, i, load_half(flat, 2 * i))
 
 
 @kernel
 def bf16_decode(raw, out):
     """Decode BF16 values."""
     flat, values = raw.reshape(-1), out.reshape(-1)
-    for i in range(values.size):
-        values[i] = bits_to_f32(np.uint32(load_u16(flat, 2 * i)) << np.uint32(16))
+    n = values.size
+    n_wide = n // 16 * 16
+    for i in range(0, n_wide, 16):
+        store(values, i, bits_to_f32(widen(load_u16x16(flat, 2 * i)) << 16))
+    for i in range(n_wide, n):
+        store(values, i, bits_to_f32(np.uint32(load_u16(flat, 2 * i)) << np.uint32(16)))
 
 
 @kernel
@@ -96,7 +109,7 @@ def f64_decode(raw, out):
     """Decode F64 values."""
     flat, values = raw.reshape(-1), out.reshape(-1)
     for i in range(values.size):
-        values[i] = np.float32(load_f64(flat, 8 * i))
+        store(values, i, np.float32(load_f64(flat, 8 * i)))
 
 
 @kernel

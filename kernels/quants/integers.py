@@ -14,6 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from refgguf.kernels.jit import kernel
+from refgguf.kernels.lanes import store
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block
 from refgguf.kernels.simd import address, load_at
@@ -48,7 +49,7 @@ def i8_decode(raw, out):
     """Decode I8 values."""
     flat, values = raw.reshape(-1), out.reshape(-1)
     for i in range(values.size):
-        values[i] = _i8_value(flat, i)
+        store(values, i, _i8_value(flat, i))
 
 
 @kernel
@@ -56,7 +57,7 @@ def i16_decode(raw, out):
     """Decode I16 values."""
     flat, values = raw.reshape(-1), out.reshape(-1)
     for i in range(values.size):
-        values[i] = _i16_value(flat, 2 * i)
+        store(values, i, _i16_value(flat, 2 * i))
 
 
 @kernel
@@ -64,7 +65,7 @@ def i32_decode(raw, out):
     """Decode I32 values."""
     flat, values = raw.reshape(-1), out.reshape(-1)
     for i in range(values.size):
-        values[i] = _i32_value(flat, 4 * i)
+        store(values, i, _i32_value(flat, 4 * i))
 
 
 @kernel
@@ -72,7 +73,7 @@ def i64_decode(raw, out):
     """Decode I64 values."""
     flat, values = raw.reshape(-1), out.reshape(-1)
     for i in range(values.size):
-        values[i] = _i64_value(flat, 8 * i)
+        store(values, i, _i64_value(flat, 8 * i))
 
 
 FORMATS = tuple(

@@ -29,13 +29,14 @@ import numpy as np
 
 from refgguf.kernels.half import half_to_f32, load_half
 from refgguf.kernels.jit import inline, kernel
-from refgguf.kernels.lanes import load_u8, load_u8x8, load_u16, load_u64, signed_to_f32, store
+from refgguf.kernels.lanes import load_f32, load_u8, load_u8x8, load_u16, load_u64, signed_to_f32, store
 from refgguf.kernels.quants.codebooks import codebook
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, f32, half_value
 
 GRID = codebook("iq1_s")
 SHIFT = np.float32(0.125)
+SHIFTS = np.array([SHIFT, -SHIFT])
 
 
 def _shifted(block: Block, low: int, high: int, down: int, i: int) -> np.float32:
@@ -69,8 +70,10 @@ def iq1_m_weight(block: Block, i: int) -> np.float32:
 
 @inline
 def shifted_grid(entry, down):
-    """Return eight values of a grid entry, moved by an eighth."""
-    return signed_to_f32(load_u8x8(GRID, 8 * entry)) + (-SHIFT if down else SHIFT)
+    """Return eight values of a grid entry, moved up (0) or down (1) by an eighth."""
+    return signed_to_f32(load_u8x8(GRID, 8 * entry)) + load_f32(
+        SHIFTS, down
+    )  # a branch would be guessed wrong
 
 
 @kernel
@@ -107,7 +110,7 @@ def iq1_m_decode(raw, out):
                 dl = d * np.float32(2 * (scales >> (3 * (run // 2)) & 7) + 1)
                 high = load_u8(flat, at + 32 + 2 * s + run // 2) >> (4 * (run % 2))
                 entry = load_u8(flat, at + 4 * s + run) | (high & 7) << 8
-                store(values, 256 * b + 32 * s + 8 * run, shifted_grid(entry, high & 8) * dl)
+                store(values, 256 * b + 32 * s + 8 * run, shifted_grid(entry, high >> 3 & 1) * dl)
 
 
 QS = Field("qs", "u8", 32, "low 8 bits of 32 grid entries")

@@ -43,13 +43,12 @@ def q2_k_decode(raw, out):
     for b in range(raw.shape[0]):
         at = 84 * b
         d, dmin = load_half(flat, at + 80), load_half(flat, at + 82)
-        for part in range(4):  # 16 weights of each of the four runs; two parts make a half
-            h, i = part // 2, 16 * (part % 2)
-            q = load_u8x16(flat, at + 16 + 32 * h + i)
-            for r in range(4):
-                scale = load_u8(flat, at + 8 * h + 2 * r + part % 2)
-                dl, ml = d * np.float32(scale & 15), dmin * np.float32(scale >> 4)
-                store(values, 256 * b + 128 * h + 32 * r + i, to_f32(q >> (2 * r) & 3) * dl - ml)
+        for s in range(16):  # 16 weights each, eight times for each half
+            h, r, i = s // 8, s % 8 // 2, 16 * (s % 2)
+            q = load_u8x16(flat, at + 16 + 32 * h + i) >> (2 * r) & 3
+            scale = load_u8(flat, at + s)
+            dl, ml = d * np.float32(scale & 15), dmin * np.float32(scale >> 4)
+            store(values, 256 * b + 16 * s, to_f32(q) * dl - ml)
 
 
 @inline

@@ -24,7 +24,7 @@ import numpy as np
 
 from refgguf.kernels.half import f32_to_half, load_half
 from refgguf.kernels.jit import inline, kernel
-from refgguf.kernels.lanes import load_u8, load_u8x16, signed_to_f32, store
+from refgguf.kernels.lanes import half_of, load_u8, load_u8x32, signed_to_f32, store
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, f32
 from refgguf.kernels.quants.search import ONE, ZERO, clipped, largest, nearest, search_scale_by_exchange
@@ -57,13 +57,14 @@ def q3_k_decode(raw, out):
     for b in range(raw.shape[0]):
         at = 110 * b
         d = load_half(flat, at + 108)
-        for part in range(4):  # 16 weights of each of the four runs; two parts make a half
-            h, i = part // 2, 16 * (part % 2)
-            low, high = load_u8x16(flat, at + 32 + 32 * h + i), load_u8x16(flat, at + i) >> (4 * h)
+        for h in range(2):
+            low, high = load_u8x32(flat, at + 32 + 32 * h), load_u8x32(flat, at) >> (4 * h)
             for r in range(4):
-                dl = d * np.float32(sub_scale(flat, at + 96, 8 * h + 2 * r + part % 2))
-                q = (low >> (2 * r) & 3 | (high >> r & 1) << 2) - 4
-                store(values, 256 * b + 128 * h + 32 * r + i, signed_to_f32(q) * dl)
+                q, s = (low >> (2 * r) & 3 | (high >> r & 1) << 2) - 4, 8 * h + 2 * r
+                first = d * np.float32(sub_scale(flat, at + 96, s))
+                second = d * np.float32(sub_scale(flat, at + 96, s + 1))
+                store(values, 256 * b + 16 * s, signed_to_f32(half_of(q, 0)) * first)
+                store(values, 256 * b + 16 * s + 16, signed_to_f32(half_of(q, 1)) * second)
 
 
 @kernel

@@ -20,7 +20,7 @@ import numpy as np
 
 from refgguf.kernels.half import f32_to_half, load_half
 from refgguf.kernels.jit import inline, kernel
-from refgguf.kernels.lanes import load_u8, load_u8x16, signed_to_f32, store
+from refgguf.kernels.lanes import half_of, load_u8, load_u8x32, signed_to_f32, store
 from refgguf.kernels.quants.format import Field, QuantFormat
 from refgguf.kernels.quants.plain import Block, f32
 from refgguf.kernels.quants.search import NOTHING, ONE, ZERO, clipped, largest, nearest, search_scale
@@ -42,6 +42,14 @@ def sub_scale(flat, at):
     return np.float32(np.int8(load_u8(flat, at)))
 
 
+@inline
+def put(values, w, codes, d, flat, scales):
+    """Write the weights of 32 codes, of which two scales have 16 each."""
+    first, second = half_of(codes - 32, 0), half_of(codes - 32, 1)
+    store(values, w, signed_to_f32(first) * (d * sub_scale(flat, scales)))
+    store(values, w + 16, signed_to_f32(second) * (d * sub_scale(flat, scales + 1)))
+
+
 @kernel
 def q6_k_decode(raw, out):
     """Decode Q6_K blocks."""
@@ -49,19 +57,13 @@ def q6_k_decode(raw, out):
     for b in range(raw.shape[0]):
         at = 210 * b
         d = load_half(flat, at + 208)
-        for part in range(4):  # 16 weights of each of the four runs; two parts make a half
-            h, i = part // 2, 16 * (part % 2)
-            low0, low1 = load_u8x16(flat, at + 64 * h + i), load_u8x16(flat, at + 64 * h + 32 + i)
-            high = load_u8x16(flat, at + 128 + 32 * h + i)
-            scales, w = at + 192 + 8 * h + part % 2, 256 * b + 128 * h + i
-            q = (low0 & 15 | (high & 3) << 4) - 32
-            store(values, w, signed_to_f32(q) * (d * sub_scale(flat, scales)))
-            q = (low1 & 15 | (high >> 2 & 3) << 4) - 32
-            store(values, w + 32, signed_to_f32(q) * (d * sub_scale(flat, scales + 2)))
-            q = (low0 >> 4 | (high >> 4 & 3) << 4) - 32
-            store(values, w + 64, signed_to_f32(q) * (d * sub_scale(flat, scales + 4)))
-            q = (low1 >> 4 | high >> 6 << 4) - 32
-            store(values, w + 96, signed_to_f32(q) * (d * sub_scale(flat, scales + 6)))
+        for h in range(2):
+            low0, low1 = load_u8x32(flat, at + 64 * h), load_u8x32(flat, at + 64 * h + 32)
+            high, scales, w = load_u8x32(flat, at + 128 + 32 * h), at + 192 + 8 * h, 256 * b + 128 * h
+            put(values, w, low0 & 15 | (high & 3) << 4, d, flat, scales)
+            put(values, w + 32, low1 & 15 | (high >> 2 & 3) << 4, d, flat, scales + 2)
+            put(values, w + 64, low0 >> 4 | (high >> 4 & 3) << 4, d, flat, scales + 4)
+            put(values, w + 96, low1 >> 4 | high >> 6 << 4, d, flat, scales + 6)
 
 
 @kernel

@@ -58,10 +58,13 @@ def tq1_0_decode(raw, out):
         first, second, third = load_u8x32(flat, at), load_u8x16(flat, at + 32), load_u8x4(flat, at + 48)
         for n in range(5):
             store(values, w + 32 * n, (to_f32(widen(first) * 3 >> 8) - np.float32(1)) * d)
+            first = first * 3  # the bytes wrap around
+        for n in range(5):
             store(values, w + 160 + 16 * n, (to_f32(widen(second) * 3 >> 8) - np.float32(1)) * d)
-            if n < 4:
-                store(values, w + 240 + 4 * n, (to_f32(widen(third) * 3 >> 8) - np.float32(1)) * d)
-            first, second, third = first * 3, second * 3, third * 3  # the bytes wrap around
+            second = second * 3
+        for n in range(4):
+            store(values, w + 240 + 4 * n, (to_f32(widen(third) * 3 >> 8) - np.float32(1)) * d)
+            third = third * 3
 
 
 @kernel

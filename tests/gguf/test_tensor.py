@@ -54,6 +54,30 @@ def test_sizes(kind: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["F32", "Q8_0", "Q4_K"])
+def test_values_go_to_memory_that_is_there(kind: str, tmp_path: Path):
+    """Given an array of the result's shape, the values are written to it and it is returned."""
+    tensor = open_with(kind, random_bytes(kind), tmp_path)
+    for rows in (None, 3, slice(1, 4), [5, 0]):
+        expected = tensor.dequantize(rows)
+        out = np.full_like(expected, 7)
+        assert tensor.dequantize(rows, out=out) is out
+        assert np.array_equal(out.view(np.uint32), expected.view(np.uint32))
+
+
+@pytest.mark.parametrize(
+    "out", [np.empty((6, 512), np.float32), np.empty(SHAPE), np.empty(SHAPE[::-1], np.float32).T]
+)
+def test_memory_that_does_not_fit_is_refused(out: np.ndarray, tmp_path: Path):
+    """An array of another shape, dtype or order is refused in one sentence, and nothing is written."""
+    out[:] = 7
+    with pytest.raises(
+        errors.InputError, match=r"w: out must be a C-contiguous float32 array of shape \(2, 3, 512\)"
+    ):
+        open_with("Q8_0", random_bytes("Q8_0"), tmp_path).dequantize(out=out)
+    assert (out == 7).all()
+
+
+@pytest.mark.parametrize("kind", ["F32", "Q8_0", "Q4_K"])
 def test_rows_are_parts_of_the_whole(kind: str, tmp_path: Path):
     """However rows are chosen, their values are those of the whole tensor."""
     tensor = open_with(kind, random_bytes(kind), tmp_path)

@@ -187,6 +187,30 @@ def test_threads_do_not_change_the_result(name, monkeypatch):
     assert_same_bits(many, one, name)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_values_written_past_the_cache_are_the_same(name, monkeypatch):
+    """An output too large for the cache gets the same bits, at every address and with every row length."""
+    from refgguf.kernels import quants
+
+    quant = format_of(name)
+    monkeypatch.setattr(quants, "STREAMED_BYTES", 0)
+    for n_blocks in (3, 4):
+        raw = np.random.default_rng(6).integers(0, 256, (5, n_blocks * quant.type_size), dtype=np.uint8)
+        shape = (5, n_blocks * quant.block_size)
+        expected = np.empty(shape, np.float32)
+        dequantize_rows(quant, raw, expected, is_new=True)
+        room = np.full(expected.size + 32, 12345.0, np.float32)
+        streamed = 0
+        for first in range(16):
+            out = room[first : first + expected.size].reshape(shape)
+            out[:] = 12345.0
+            streamed += quants.past_cache(out).dtype == np.uint32
+            dequantize_rows(quant, raw, out)
+            assert_same_bits(out, expected, f"{name} at {first}")
+            assert room[first + expected.size] == np.float32(12345), "written beyond the end"
+        assert streamed == (4 if 4 * shape[1] % 16 == 0 else 0)
+
+
 @pytest.mark.parametrize("shape", [(0, 144), (3, 0)])
 def test_no_values_decode_to_no_values(shape):
     """A tensor with a dimension of zero decodes to nothing, without complaint."""

@@ -1,27 +1,26 @@
-"""Integer products of a few rows with a few tokens at a time, in llama.cpp numerics.
+"""Integer products of a row with a few tokens at a time, in llama.cpp numerics.
 
 A row's packed block is taken apart once and then meets many tokens; `panels.py` writes what is taken apart into
 records, one a block and group of rows, and activations likewise, so that a tile walks along two straight
-streams of memory. Every pair of a row and a token has the eight lanes of ggml's vec_dot: lane l adds up the
+streams of memory. One row and eight tokens make a tile: its weights stay in a few registers, and the activations come
+from memory within the instruction that multiplies them (two rows and four tokens: 9 to 18 % slower, measured).
+Every pair of a row and a token has the eight lanes of ggml's vec_dot: lane l adds up the
 products of values 4 l … 4 l + 3 of each 32 as whole numbers, and one FMA a block brings them into eight float32
 lanes. Whole numbers may be added in any order; the float operations are the ones that a row alone gets.
 
     a record of bytes     256 values in four groups of 64, for codes that count from zero
       weights             4 x rows x (even 32 B, odd 32 B, scales 16 x int16), 128 B that meet the sums of
                           activations, then 8 factors and 8 factors of minima, float32, one a pair
-      activations         4 x tokens x (even 32 B, odd 32 B), 128 B with sums of activations, 8 factors
+      activations         4 x tokens x (even 32 B, odd 32 B), 256 B with sums of activations, 8 factors
       even, odd           of values 0 … 31 as a and 32 … 63 as b: a0 a1 b0 b1 a4 a5 b4 b5 …, a2 a3 b2 b3 a6 …
                           so the 16-bit sums of even and of odd may be added, and one pmaddwd applies the two
                           scales and adds up a lane
-    a record of signs     32 signed bytes
-      weights             rows x 32 B, then 8 factors
-      activations         tokens x 32 B, then 8 factors
-    a record of words     256 values in eight steps, their scales multiplied in
-      weights             8 x rows x (even 16 x int16, odd 16 x int16), then 8 factors
-      activations         8 x tokens x (even, odd), then 8 factors
+    a record of words     steps of 32 values, scales within the block multiplied in: eight, or one for blocks of 32
+      weights             steps x rows x (even 16 x int16, odd 16 x int16), then 8 factors
+      activations         steps x tokens x (even, odd), then 8 factors
       even, odd           values 0 1 4 5 8 9 …, values 2 3 6 7 10 11 …
 
-The 128 bytes with sums hold, a row or token, 16 words for the sums of 16 activations each; or, where minima have
+The bytes with sums hold, a row or token, 16 words for the sums of 16 activations each; or, where minima have
 float lanes of their own, for k = 0 … 3 the two words 2 k and 2 k + 1 of the sums of 32, once a pair. The pairs of a
 tile are counted row by row: row * tokens + token.
 """
@@ -35,31 +34,25 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from refgguf.kernels.dots.instructions import (
-    emit_madd_bytes,
-    emit_madd_words,
-    emit_with_sign_of,
-)
+from refgguf.kernels.dots.instructions import emit_madd_bytes, emit_madd_words
 from refgguf.kernels.dots.placement import constant
 from refgguf.kernels.jit import part
 from refgguf.kernels.simd import address, call_llvm, fill, load_at, store_at, tree_sums, vector
 
-TILE_ROWS, TILE_TOKENS = 2, 4
+TILE_ROWS, TILE_TOKENS = 1, 8
 PAIRS = TILE_ROWS * TILE_TOKENS
 LANES = 8
 GROUPS = 4  # groups of 64 values in a record of bytes
 STEP = 64  # bytes of 32 values as words, or of 64 as bytes
 SUMS = 32  # bytes of 16 words
-SUMS_ROOM = 128
 FACTORS = 4 * PAIRS  # bytes of a factor a pair
 MINIMA = 4  # lanes of minima
+SUMS_OF_ROWS, SUMS_OF_TOKENS = (max(MINIMA, n) * SUMS for n in (TILE_ROWS, TILE_TOKENS))
 
 BYTES_GROUP = TILE_ROWS * (STEP + SUMS)
-BYTES_WEIGHTS = GROUPS * BYTES_GROUP + SUMS_ROOM + 2 * FACTORS
-BYTES_X = GROUPS * TILE_TOKENS * STEP + SUMS_ROOM + FACTORS
-STEPS = 8  # of 32 values in a record of words
-WORDS_WEIGHTS, WORDS_X = STEPS * TILE_ROWS * STEP + FACTORS, STEPS * TILE_TOKENS * STEP + FACTORS
-SIGNED_WEIGHTS, SIGNED_X = TILE_ROWS * 32 + FACTORS, TILE_TOKENS * 32 + FACTORS
+BYTES_WEIGHTS = GROUPS * BYTES_GROUP + SUMS_OF_ROWS + 2 * FACTORS
+BYTES_X = GROUPS * TILE_TOKENS * STEP + SUMS_OF_TOKENS + FACTORS
+WORD_STEP = 32  # values of a step in a record of words
 
 _I16X16, _I32X8, _F32X8 = (
     vector(element, lanes).llvm for element, lanes in (("i16", 16), ("i32", 8), ("f32", 8))
@@ -143,11 +136,15 @@ def _bytes_block(sums: str) -> Callable:
     return emit
 
 
-def _words_block(builder: ir.IRBuilder, w: ir.Value, x: ir.Value) -> list[list[tuple[ir.Value, int]]]:
-    """Emit a record of words."""
+def words_bytes(steps: int) -> tuple[int, int]:
+    """Return the bytes of a record of words: weights, activations."""
+    return tuple(steps * n * STEP + FACTORS for n in (TILE_ROWS, TILE_TOKENS))
 
-    def add(step: ir.Value, add_to: Callable) -> None:
-        of_w, of_x = _step(builder, w, step, TILE_ROWS * STEP), _step(builder, x, step, TILE_TOKENS * STEP)
+
+def _words_block(steps: int) -> Callable:
+    """Return what emits a record of words with so many steps."""
+
+    def add(builder: ir.IRBuilder, of_w: ir.Value, of_x: ir.Value, add_to: Callable) -> None:
         rows = [
             [_read(builder, of_w, row * STEP + more, _I16X16) for more in (0, STEP // 2)]
             for row in range(TILE_ROWS)
@@ -155,26 +152,22 @@ def _words_block(builder: ir.IRBuilder, w: ir.Value, x: ir.Value) -> list[list[t
         for token in range(TILE_TOKENS):
             even, odd = (_read(builder, of_x, token * STEP + more, _I16X16) for more in (0, STEP // 2))
             for row, (w_even, w_odd) in enumerate(rows):
-                products = builder.add(
-                    emit_madd_words(builder, w_even, even), emit_madd_words(builder, w_odd, odd)
-                )
-                add_to(row * TILE_TOKENS + token, products)
+                products = [emit_madd_words(builder, w_even, even), emit_madd_words(builder, w_odd, odd)]
+                add_to(row * TILE_TOKENS + token, builder.add(*products))
 
-    return [[(each, 0)] for each in _whole_lanes(builder, STEPS, add)]
+    def emit(builder: ir.IRBuilder, w: ir.Value, x: ir.Value) -> list[list[tuple[ir.Value, int]]]:
+        if steps == 1:
+            pairs: dict[int, ir.Value] = {}
+            add(builder, w, x, pairs.__setitem__)
+            return [[(pairs[pair], 0)] for pair in range(PAIRS)]
 
+        def add_step(step: ir.Value, add_to: Callable) -> None:
+            at = (_step(builder, w, step, TILE_ROWS * STEP), _step(builder, x, step, TILE_TOKENS * STEP))
+            add(builder, *at, add_to)
 
-def _signed_block(builder: ir.IRBuilder, w: ir.Value, x: ir.Value) -> list[list[tuple[ir.Value, int]]]:
-    """Emit a record of signs: the weights' sizes meet the activations with the weights' signs."""
-    rows = [_read(builder, w, 32 * row, _I8X32) for row in range(TILE_ROWS)]
-    sizes = [emit_with_sign_of(builder, row, row) for row in rows]
-    terms: list[list[tuple[ir.Value, int]]] = [[] for _ in range(PAIRS)]
-    for token in range(TILE_TOKENS):
-        of_x = _read(builder, x, 32 * token, _I8X32)
-        for row in range(TILE_ROWS):
-            words = emit_madd_bytes(builder, sizes[row], emit_with_sign_of(builder, of_x, rows[row]))
-            lanes = emit_madd_words(builder, words, constant(_I16X16, 1))
-            terms[row * TILE_TOKENS + token].append((lanes, 0))
-    return terms
+        return [[(each, 0)] for each in _whole_lanes(builder, steps, add_step)]
+
+    return emit
 
 
 def _add_minima(
@@ -283,8 +276,8 @@ _less = _tile(_bytes_block("subtract"), BYTES_WEIGHTS, BYTES_X, 2)
 _with_minima = _tile(_bytes_block("minima"), BYTES_WEIGHTS, BYTES_X, 2)
 _four_minima = _tile(_bytes_block("apart"), BYTES_WEIGHTS, BYTES_X, 2, n_minima=4)
 _one_minimum = _tile(_bytes_block("apart"), BYTES_WEIGHTS, BYTES_X, 2, n_minima=1)
-_signed = _tile(_signed_block, SIGNED_WEIGHTS, SIGNED_X, in_registers=True)
-_words = _tile(_words_block, WORDS_WEIGHTS, WORDS_X)
+_one_step = _tile(_words_block(1), *words_bytes(1), in_registers=True)
+_words = _tile(_words_block(8), *words_bytes(8))
 
 tile_totals = tree_sums(PAIRS, LANES)
 
@@ -316,9 +309,9 @@ def bytes_one_minimum(weights, weights_at, x, x_at, n_blocks, sums, sums_at, roo
 
 
 @part
-def signed(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room):
-    """Blocks of 32 signed bytes."""
-    _signed(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room)
+def one_step(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room):
+    """Blocks of 32 signed numbers."""
+    _one_step(weights, weights_at, x, x_at, n_blocks, sums, sums_at, room)
 
 
 @part

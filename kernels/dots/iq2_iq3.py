@@ -289,7 +289,7 @@ def _kernels(type_size, run, finish, factor):
         return scaled_words((magnitudes ^ negative) - negative, scale)
 
     return llama_cpp_rows(type_size, start_lanes, add, finish), words_panel(
-        type_size, step, half_at_0, factor
+        type_size, 8, step, half_at_0, factor
     )
 
 

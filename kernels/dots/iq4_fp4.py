@@ -191,7 +191,7 @@ DOTS = (
         exact_rows(256, 136, _iq4_xs_exact),
         "Q8_K",
         llama_cpp_rows(136, start_lanes, _iq4_xs, finish_lanes),
-        words_panel(136, _iq4_xs_step, half_at_0),
+        words_panel(136, 8, _iq4_xs_step, half_at_0),
     ),
     Dot(
         "MXFP4",

@@ -23,16 +23,13 @@ from refgguf.kernels.dots.integer_tiles import (
     LANES,
     MINIMA,
     PAIRS,
-    SIGNED_WEIGHTS,
-    SIGNED_X,
     STEP,
-    STEPS,
     SUMS,
     TILE_ROWS,
     TILE_TOKENS,
-    WORDS_WEIGHTS,
-    WORDS_X,
+    WORD_STEP,
     tile_totals,
+    words_bytes,
 )
 from refgguf.kernels.dots.placement import byte_pairs, byte_pairs_of_both, load_i16x16, to_i16
 from refgguf.kernels.jit import kernel, part
@@ -165,39 +162,23 @@ def _pack_bytes(pairs, q, d, sums, out):
 
 
 @kernel
-def _pack_words(q, d, sums, out):
-    """Write activations of blocks of 256 as records of words."""
+def _pack_words(steps, q, d, sums, out):
+    """Write activations as records of words with so many steps."""
     n, d_in = q.shape
-    n_blocks = d_in // 256
+    n_blocks, x_bytes = d_in // (WORD_STEP * steps), steps * TILE_TOKENS * STEP + FACTORS
     codes = q.reshape(-1)
     out[:] = 0
     for token in range(n):
         group, place = token // TILE_TOKENS, token % TILE_TOKENS
         for block in range(n_blocks):
-            to = (group * n_blocks + block) * WORDS_X
-            for step in range(STEPS):
-                values = load_u8x32(codes, token * d_in + 256 * block + 32 * step)
+            to = (group * n_blocks + block) * x_bytes
+            for step in range(steps):
+                values = load_u8x32(codes, token * d_in + (steps * block + step) * WORD_STEP)
                 at = to + (step * TILE_TOKENS + place) * STEP
                 store(out, at, to_i16(byte_pairs(values, 0)))
                 store(out, at + 32, to_i16(byte_pairs(values, 1)))
             for row in range(TILE_ROWS):
-                store(out, to + WORDS_X - FACTORS + 4 * (row * TILE_TOKENS + place), d[token, block])
-
-
-@kernel
-def _pack_signed(q, d, sums, out):
-    """Write activations of blocks of 32 as records of signs."""
-    n, d_in = q.shape
-    n_blocks = d_in // 32
-    codes = q.reshape(-1)
-    out[:] = 0
-    for token in range(n):
-        group, place = token // TILE_TOKENS, token % TILE_TOKENS
-        for block in range(n_blocks):
-            to = (group * n_blocks + block) * SIGNED_X
-            store(out, to + 32 * place, load_u8x32(codes, token * d_in + 32 * block))
-            for row in range(TILE_ROWS):
-                store(out, to + SIGNED_X - FACTORS + 4 * (row * TILE_TOKENS + place), d[token, block])
+                store(out, to + x_bytes - FACTORS + 4 * (row * TILE_TOKENS + place), d[token, block])
 
 
 def _unpack_bytes(type_size: int, group: Callable, rest: Callable, pairs: bool) -> Callable:
@@ -237,47 +218,28 @@ def _unpack_bytes(type_size: int, group: Callable, rest: Callable, pairs: bool) 
     return unpack
 
 
-def _unpack_words(type_size: int, step: Callable, scale: Callable) -> Callable:
+def _unpack_words(type_size: int, steps: int, step: Callable, scale: Callable) -> Callable:
+    weights_bytes, _ = words_bytes(steps)
+
     @kernel
     def unpack(raw, first, end, out):
         row_bytes = raw.shape[1]
         n_blocks = row_bytes // type_size
         flat = raw.reshape(-1)
         if (end - first) % TILE_ROWS:
-            out[(end - first) // TILE_ROWS * n_blocks * WORDS_WEIGHTS :] = 0
+            out[(end - first) // TILE_ROWS * n_blocks * weights_bytes :] = 0
         for row in range(end - first):
             place = row % TILE_ROWS
             for block in range(n_blocks):
                 at = (first + row) * row_bytes + block * type_size
-                to = (row // TILE_ROWS * n_blocks + block) * WORDS_WEIGHTS
-                for s in range(STEPS):
+                to = (row // TILE_ROWS * n_blocks + block) * weights_bytes
+                for s in range(steps):
                     even, odd = step(flat, at, s)
                     store(out, to + (s * TILE_ROWS + place) * STEP, even)
                     store(out, to + (s * TILE_ROWS + place) * STEP + 32, odd)
                 d = scale(flat, at)
                 for token in range(TILE_TOKENS):
-                    store(out, to + WORDS_WEIGHTS - FACTORS + 4 * (place * TILE_TOKENS + token), d)
-
-    return unpack
-
-
-def _unpack_signed(type_size: int, codes: Callable, scale: Callable) -> Callable:
-    @kernel
-    def unpack(raw, first, end, out):
-        row_bytes = raw.shape[1]
-        n_blocks = row_bytes // type_size
-        flat = raw.reshape(-1)
-        if (end - first) % TILE_ROWS:
-            out[(end - first) // TILE_ROWS * n_blocks * SIGNED_WEIGHTS :] = 0
-        for row in range(end - first):
-            place = row % TILE_ROWS
-            for block in range(n_blocks):
-                at = (first + row) * row_bytes + block * type_size
-                to = (row // TILE_ROWS * n_blocks + block) * SIGNED_WEIGHTS
-                store(out, to + 32 * place, codes(flat, at))
-                d = scale(flat, at)
-                for token in range(TILE_TOKENS):
-                    store(out, to + SIGNED_WEIGHTS - FACTORS + 4 * (place * TILE_TOKENS + token), d)
+                    store(out, to + weights_bytes - FACTORS + 4 * (place * TILE_TOKENS + token), d)
 
     return unpack
 
@@ -291,8 +253,10 @@ _BYTES = {
         (tiles.bytes_one_minimum, 1),
     )
 }
-_WORDS = _walk(tiles.words, 256, WORDS_WEIGHTS, WORDS_X)
-_SIGNED = _walk(tiles.signed, 32, SIGNED_WEIGHTS, SIGNED_X)
+_WORDS = {
+    steps: _walk(tile, steps * WORD_STEP, *words_bytes(steps))
+    for tile, steps in ((tiles.one_step, 1), (tiles.words, 8))
+}
 
 
 def bytes_panel(type_size: int, group: Callable, rest: Callable, tile: Callable, n_minima: int = 0) -> Panel:
@@ -311,26 +275,16 @@ def bytes_panel(type_size: int, group: Callable, rest: Callable, tile: Callable,
     return Panel(256, BYTES_WEIGHTS, BYTES_X, unpack, partial(_pack_bytes, pairs), _BYTES[tile], n_minima)
 
 
-def words_panel(type_size: int, step: Callable, scale: Callable, factor: float = 1.0) -> Panel:
-    """Return the panel of a type of 256 values a block, which times their scales within it fit 16 bits.
+def words_panel(type_size: int, steps: int, step: Callable, scale: Callable, factor: float = 1.0) -> Panel:
+    """Return the panel of a type whose numbers, times their scales within a block, fit 16 bits.
 
     Args:
         type_size: bytes in a block.
+        steps: a block has so many times 32 values: 1 or 8.
         step: part `(flat, at, s) -> (i16x16, i16x16)`: values 32 s … 32 s + 31 of the block at byte `at`, in the order
             of `byte_pairs`.
         scale: part `(flat, at) -> float32`, the block's scale.
         factor: what the sum of the lanes is multiplied with in the end.
     """
-    unpack = _unpack_words(type_size, step, scale)
-    return Panel(256, WORDS_WEIGHTS, WORDS_X, unpack, _pack_words, _WORDS, factor=factor)
-
-
-def signed_panel(type_size: int, codes: Callable, scale: Callable) -> Panel:
-    """Return the panel of a type of 32 signed bytes a block, which with those of an activation never saturate.
-
-    Args:
-        type_size: bytes in a block.
-        codes: part `(flat, at) -> u8x32`: the numbers of the block at byte `at`.
-        scale: part `(flat, at) -> float32`, the block's scale.
-    """
-    return Panel(32, SIGNED_WEIGHTS, SIGNED_X, _unpack_signed(type_size, codes, scale), _pack_signed, _SIGNED)
+    unpack, pack = _unpack_words(type_size, steps, step, scale), partial(_pack_words, steps)
+    return Panel(steps * WORD_STEP, *words_bytes(steps), unpack, pack, _WORDS[steps], factor=factor)

@@ -175,6 +175,6 @@ DOTS = (
         exact_rows(256, 110, _q3_k_exact),
         "Q8_K",
         llama_cpp_rows(110, start_lanes, _q3_k, finish_lanes),
-        words_panel(110, _q3_k_step, _q3_k_d),
+        words_panel(110, 8, _q3_k_step, _q3_k_d),
     ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from refgguf.kernels.dots import Dot
 from refgguf.kernels.dots.instructions import add_dot4
-from refgguf.kernels.dots.panels import signed_panel
+from refgguf.kernels.dots.panels import words_panel
 from refgguf.kernels.dots.parts import (
     add_affine,
     add_scaled,
@@ -17,6 +17,7 @@ from refgguf.kernels.dots.parts import (
     finish_lanes_and_sum,
     half_at_0,
     nibbles,
+    signed_halves,
     start_lanes,
     start_lanes_and_sum,
 )
@@ -101,34 +102,34 @@ def _q8_0(flat, at, q, d, sums, block, total):
 
 
 @part
-def _q4_0_codes(flat, at):
-    return nibbles(flat, at + 2) - 8
+def _q4_0_step(flat, at, s):
+    return signed_halves(nibbles(flat, at + 2) - 8)
 
 
 @part
-def _q5_0_codes(flat, at):
-    return (nibbles(flat, at + 6) | bits_x32(load_u32(flat, at + 2)) << 4) - 16
+def _q5_0_step(flat, at, s):
+    return signed_halves((nibbles(flat, at + 6) | bits_x32(load_u32(flat, at + 2)) << 4) - 16)
 
 
 @part
-def _q8_0_codes(flat, at):
-    return load_u8x32(flat, at + 2)
+def _q8_0_step(flat, at, s):
+    return signed_halves(load_u8x32(flat, at + 2))
 
 
 def _with_minimum(type_size, add):
     return llama_cpp_rows(type_size, start_lanes_and_sum, add, finish_lanes_and_sum)
 
 
-def _plain(type_size, add, codes):
-    return llama_cpp_rows(type_size, start_lanes, add, finish_lanes), signed_panel(
-        type_size, codes, half_at_0
+def _plain(type_size, add, step):
+    return llama_cpp_rows(type_size, start_lanes, add, finish_lanes), words_panel(
+        type_size, 1, step, half_at_0
     )
 
 
 DOTS = (
-    Dot("Q4_0", exact_rows(32, 18, _q4_0_exact), "Q8_0", *_plain(18, _q4_0, _q4_0_codes)),
+    Dot("Q4_0", exact_rows(32, 18, _q4_0_exact), "Q8_0", *_plain(18, _q4_0, _q4_0_step)),
     Dot("Q4_1", exact_rows(32, 20, _q4_1_exact), "Q8_1", _with_minimum(20, _q4_1)),
-    Dot("Q5_0", exact_rows(32, 22, _q5_0_exact), "Q8_0", *_plain(22, _q5_0, _q5_0_codes)),
+    Dot("Q5_0", exact_rows(32, 22, _q5_0_exact), "Q8_0", *_plain(22, _q5_0, _q5_0_step)),
     Dot("Q5_1", exact_rows(32, 24, _q5_1_exact), "Q8_1", _with_minimum(24, _q5_1)),
-    Dot("Q8_0", exact_rows(32, 34, _q8_0_exact), "Q8_0", *_plain(34, _q8_0, _q8_0_codes)),
+    Dot("Q8_0", exact_rows(32, 34, _q8_0_exact), "Q8_0", *_plain(34, _q8_0, _q8_0_step)),
 )

@@ -10,7 +10,16 @@ from refgguf.kernels.dots import instructions as op
 from refgguf.kernels.dots import placement as put
 from refgguf.kernels.dots.tiles import fma_plain
 from refgguf.kernels.jit import inline
-from refgguf.kernels.lanes import load_f32x8, load_f32x16, load_u8x8, load_u8x16, load_u8x32, spread, store
+from refgguf.kernels.lanes import (
+    half_of,
+    load_f32x8,
+    load_f32x16,
+    load_u8x8,
+    load_u8x16,
+    load_u8x32,
+    spread,
+    store,
+)
 
 RNG = np.random.default_rng(11)
 EXTREMES = np.array([0, 1, 127, 128, 255, 254, 129, 2], np.uint8)
@@ -108,7 +117,7 @@ def test_with_sign_of_takes_the_sign():
 @inline
 def _reorder(a, out):
     lanes = load_u8x32(a, 0)
-    store(out, 0, put.joined(put.half_of(lanes, 1), put.half_of(lanes, 0)))
+    store(out, 0, put.joined(half_of(lanes, 1), half_of(lanes, 0)))
     store(out, 32, put.swap_middle(lanes))
 
 
@@ -275,7 +284,7 @@ def test_larger_takes_the_second_where_numbers_do_not_compare():
 @inline
 def _sums(x, words, out):
     store(out, 0, put.high_words_to_f32(put.load_i16x16(words, 0)))
-    four = put.half_of(load_f32x8(x, 0), 0)
+    four = half_of(load_f32x8(x, 0), 0)
     return simd.tree_sum(load_f32x16(x, 0)), simd.tree_sum(load_f32x8(x, 0)), op.adjacent_sum(four)
 
 

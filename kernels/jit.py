@@ -25,6 +25,7 @@ from numba.extending import register_jitable
 from refgguf.kernels.compiling import watch
 
 STALE_AFTER_DAYS = 30
+RANGES_PER_THREAD = 8
 
 
 class _Watched(event.Listener):
@@ -127,7 +128,8 @@ def parallel_rows(
     """Call `run(first, end)` on ranges that cover `0 … n_rows`, on as many threads as pay.
 
     Kernels release the GIL, so plain threads do; each range writes its own rows, so the result does not depend
-    on how many there are.
+    on how many there are. A thread that has done a range takes the next one: processors are rarely equally fast, least
+    of all where something else runs beside.
 
     Args:
         run: works on rows `first … end - 1`.
@@ -139,12 +141,17 @@ def parallel_rows(
     if parts == 1:
         run(0, n_rows)
         return
-    step = -(-n_rows // parts)
+    step = max(at_least, -(-n_rows // (RANGES_PER_THREAD * parts)))
     step = -(-step // multiple_of) * multiple_of
-    starts = range(0, n_rows, step)
-    futures = [_pool(n_threads()).submit(run, first, min(first + step, n_rows)) for first in starts[1:]]
+    starts = iter(range(0, n_rows, step))  # threads may share it: taking the next number is one step of Python
+
+    def work() -> None:
+        for first in starts:
+            run(first, min(first + step, n_rows))
+
+    futures = [_pool(n_threads()).submit(work) for _ in range(parts - 1)]
     try:
-        run(0, min(step, n_rows))
+        work()
     finally:
         for future in futures:
             future.result()

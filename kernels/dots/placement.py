@@ -218,6 +218,19 @@ def four_at(typing, pointer, lane):
 
 
 @intrinsic
+def prefetch(typing, array, at):
+    """Ask for the cache line of element `at` to be brought near; any address will do."""
+
+    def emit(context, builder, signature, arguments):
+        pointer = address(context, builder, array, *arguments)
+        read, near, data = (ir.Constant(INDEX, number) for number in (0, 2, 1))
+        simd.call_llvm(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, read, near, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), emit
+
+
+@intrinsic
 def repeat_each(typing, a, times):
     """Return each lane of `a` so many times in a row; `times` must be written as a number."""
     if not isinstance(times, types.IntegerLiteral):

@@ -1,6 +1,7 @@
 """What the first run of a file costs: kernels that compile once, and nothing afterwards.
 
     python -m benchmarks.bench_first_run MODEL.gguf [PROMPT]
+    python -m benchmarks.bench_first_run 7b             two layers of the shape of a 7B model in Q4_K_M
 
 A Markdown table: for each numerics a run with an empty folder of kernels, and one after it. CPU seconds of the whole
 process, which other work on the machine changes less than the time on the clock; the difference of the two is what
@@ -15,12 +16,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.support.sparse_file import llama_7b
+
 PROMPT = "Once upon a time there was a little girl who had a red kite and a small brown dog"
 RUN = """
 import sys, time
 import refgguf
 model = refgguf.load(sys.argv[1], numerics=sys.argv[2])
-for step in model.generate(model.tokenize(sys.argv[3]), n=3, temperature=0):
+tokens = model.tokenize(sys.argv[3]) if sys.argv[3] else range(1, 21)
+for step in model.generate(tokens, n=3, temperature=0):
     pass
 print(time.process_time())
 """
@@ -39,6 +43,15 @@ def cpu_seconds(folder: str, model: str, numerics: str, prompt: str) -> float:
 
 
 def main(model: str, prompt: str = PROMPT) -> None:
+    """Print the table of a file, or of one that is made for it and has no vocabulary."""
+    if model != "7b":
+        table(model, prompt)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        table(str(llama_7b(Path(folder) / "7b.gguf", n_layers=2)), "")
+
+
+def table(model: str, prompt: str) -> None:
     """Print the table."""
     print(
         "| numerics | first run, CPU s | second run, CPU s | compiling | kernels compiled, then compiled again |"

@@ -143,7 +143,9 @@ def parallel_rows(
         return
     step = max(at_least, -(-n_rows // (RANGES_PER_THREAD * parts)))
     step = -(-step // multiple_of) * multiple_of
-    starts = iter(range(0, n_rows, step))  # threads may share it: taking the next number is one step of Python
+    starts = iter(
+        range(0, n_rows, step)
+    )  # threads may share it: taking the next number is one step of Python
 
     def work() -> None:
         for first in starts:

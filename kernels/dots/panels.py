@@ -31,9 +31,18 @@ from refgguf.kernels.dots.integer_tiles import (
     tile_totals,
     words_bytes,
 )
-from refgguf.kernels.dots.placement import byte_pairs, byte_pairs_of_both, load_i16x16, prefetch, to_i16
+from refgguf.kernels.dots.placement import (
+    byte_pairs,
+    byte_pairs_of_both,
+    load_i16x16,
+    prefetch,
+    spread_f32,
+    spread_pair,
+    to_i16,
+)
 from refgguf.kernels.jit import kernel, part
-from refgguf.kernels.lanes import load_f32x8, load_u8x32, load_u32, store
+from refgguf.kernels.lanes import load_f32x8, load_u8x32, store
+from refgguf.kernels.simd import zero_f32x8
 
 ROWS_AT_ONCE = 32
 NEAR_VALUES = 1024  # values of a row whose records lie near at a time
@@ -190,7 +199,7 @@ def _unpack_bytes(type_size: int, group: Callable, rest: Callable, pairs: bool) 
     def unpack(raw, first, end, out):
         row_bytes = raw.shape[1]
         n_blocks = row_bytes // type_size
-        flat, room = raw.reshape(-1), np.zeros(32, np.uint8)
+        flat, one_each = raw.reshape(-1), zero_f32x8()
         if (end - first) % TILE_ROWS:
             out[(end - first) // TILE_ROWS * n_blocks * BYTES_WEIGHTS :] = 0
         for row in range(end - first):
@@ -207,17 +216,13 @@ def _unpack_bytes(type_size: int, group: Callable, rest: Callable, pairs: bool) 
                 words, d, minimum = rest(flat, at)
                 t = to + GROUPS * BYTES_GROUP
                 if pairs:
-                    store(room, 0, words)
                     for k in range(4):
-                        both = load_u32(room, 16 + 4 * k)
-                        for token in range(TILE_TOKENS):
-                            store(out, t + SUMS * k + 4 * (place * TILE_TOKENS + token), both)
+                        store(out, t + SUMS * k + 4 * place * TILE_TOKENS, spread_pair(words, 4 + k))
                 else:
                     store(out, t + SUMS * place, words)
-                for token in range(TILE_TOKENS):
-                    t = to + BYTES_WEIGHTS - FACTORS + 4 * (place * TILE_TOKENS + token)
-                    store(out, t - FACTORS, d)
-                    store(out, t, minimum)
+                t = to + BYTES_WEIGHTS - FACTORS + 4 * place * TILE_TOKENS
+                store(out, t - FACTORS, spread_f32(d, one_each))
+                store(out, t, spread_f32(minimum, one_each))
 
     return unpack
 
@@ -229,7 +234,7 @@ def _unpack_words(type_size: int, steps: int, step: Callable, scale: Callable) -
     def unpack(raw, first, end, out):
         row_bytes = raw.shape[1]
         n_blocks = row_bytes // type_size
-        flat = raw.reshape(-1)
+        flat, one_each = raw.reshape(-1), zero_f32x8()
         if (end - first) % TILE_ROWS:
             out[(end - first) // TILE_ROWS * n_blocks * weights_bytes :] = 0
         for row in range(end - first):
@@ -241,9 +246,8 @@ def _unpack_words(type_size: int, steps: int, step: Callable, scale: Callable) -
                     even, odd = step(flat, at, s)
                     store(out, to + (s * TILE_ROWS + place) * STEP, even)
                     store(out, to + (s * TILE_ROWS + place) * STEP + 32, odd)
-                d = scale(flat, at)
-                for token in range(TILE_TOKENS):
-                    store(out, to + weights_bytes - FACTORS + 4 * (place * TILE_TOKENS + token), d)
+                t = to + weights_bytes - FACTORS + 4 * place * TILE_TOKENS
+                store(out, t, spread_f32(scale(flat, at), one_each))
 
     return unpack
 

@@ -63,6 +63,19 @@ def spread_lane(typing, a, lane, like):
 
 
 @intrinsic
+def spread_pair(typing, a, pair):
+    """Return the 16-bit lanes 2 * pair and 2 * pair + 1 in turn, eight times."""
+
+    def emit(context, builder, signature, arguments):
+        both = builder.bitcast(arguments[0], ir.VectorType(INDEX, a.lanes // 2))
+        scalar = builder.extract_element(both, builder.trunc(arguments[1], INDEX))
+        return builder.bitcast(fill(builder, scalar, ir.VectorType(INDEX, 8)), result.llvm)
+
+    result = vector("i16", 16)
+    return result(a, types.intp), emit
+
+
+@intrinsic
 def byte_pairs(typing, a, odd):
     """Return bytes 0 1 4 5 8 9 … (0) or 2 3 6 7 10 11 … (1); `odd` must be written as a number."""
     if not isinstance(odd, types.IntegerLiteral):

@@ -260,7 +260,7 @@ def _many_tokens(x: np.ndarray, raw: np.ndarray, fmt: QuantFormat, out: np.ndarr
         sums = aligned((row_groups * groups * tiles.TILE_ROWS * tiles.TILE_TOKENS * tiles.LANES,), np.float32)
         for row in range(first, end, at_once):
             until = min(row + at_once, end)
-            tiles.pack(decode(row, until), tiles.TILE_ROWS, packed)
+            tiles.pack(read_only(decode(row, until)), tiles.TILE_ROWS, packed)  # as x is: one compilation
             tiles.multiply(packed, packed_x, until - row, n, sums, out, row)
 
     _over_rows(run, x, raw, tiles.TILE_ROWS)

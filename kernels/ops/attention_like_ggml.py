@@ -20,10 +20,9 @@ import math
 import numpy as np
 
 from refgguf.kernels.dots.floats import f32_rest, pairwise_sum
-from refgguf.kernels.dots.placement import half_of
 from refgguf.kernels.exponential import exp_lanes
 from refgguf.kernels.jit import kernel
-from refgguf.kernels.lanes import load_f32x8, load_f32x16, store
+from refgguf.kernels.lanes import half_of, load_f32x8, load_f32x16, store
 from refgguf.kernels.simd import fma, tree_sum, zero_f32x8, zero_f32x16
 
 

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 COMPILING = (
     "compiling kernels for this processor; what is compiled once is kept, and later runs begin at once"
 )
+WIDE = 80  # columns of a terminal that has room for what is being done, beside how much
 
 
 class Progress(Protocol):
@@ -133,12 +135,16 @@ def announce_compiling() -> None:
 
 
 @contextmanager
-def progress(text: str, total: float) -> Iterator[Progress]:
+def progress(text: str, total: float, rate: Callable[[float], str] | None = None) -> Iterator[Progress]:
     """Show a bar on the error stream while long work runs; nothing when that is no terminal.
+
+    Percent, the time that is left, the rate and what is being done now stand behind the bar, so that it keeps its
+    place; a narrow terminal goes without the last.
 
     Args:
         text: what is being done.
         total: how much there is to do, in any unit.
+        rate: how much of it a second is shown as: `33.0 M values/s`; no rate if None.
 
     Yields:
         A function to call with how much is done so far.
@@ -147,14 +153,30 @@ def progress(text: str, total: float) -> Iterator[Progress]:
         yield lambda done, text="": None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
+    from rich.table import Column
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(text, total=total)
+    console = Console(stderr=True)
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[rate]}", style="cyan"),
+    ]
+    if console.width >= WIDE:
+        last = Column(no_wrap=True, overflow="ellipsis")
+        columns.append(TextColumn("{task.fields[now]}", table_column=last))
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(text, total=total, rate="", now="")
+        begun = time.monotonic()
 
         def show(done: float, now: str = "") -> None:
-            bar.update(task, completed=done, **({"description": f"{text} {now}"} if now else {}))
+            more = {"now": escape(now)} if now else {}
+            if rate is not None and done:
+                more["rate"] = rate(done / max(time.monotonic() - begun, 1e-9))
+            bar.update(task, completed=done, **more)
 
         yield show

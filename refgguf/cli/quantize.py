@@ -93,7 +93,9 @@ def command(
             _show_plan(choices, as_json)
             return
         started = time.monotonic()
-        with console.progress("quantizing", sum(choice.nbytes for choice in choices)) as show:
+        with console.progress(
+            "quantizing", sum(choice.nbytes for choice in choices), lambda n: f"{figures.size(int(n))}/s"
+        ) as show:
             written = write_quantized(
                 file, output, choices, mix, progress=lambda done, name: show(done, shown(name, 40))
             )

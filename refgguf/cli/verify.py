@@ -95,7 +95,8 @@ def command(
     with open_file(model, partial=partial) as file:
         chosen = select(file, patterns, (), None, ())
         others = references()
-        with console.progress("verifying", sum(tensor.n_values for tensor in chosen)) as show:
+        n_values = sum(tensor.n_values for tensor in chosen)
+        with console.progress("verifying", n_values, lambda n: f"{figures.count(int(n))} values/s") as show:
             found = verify(chosen, others, sample=sample, progress=lambda n, name: show(n, shown(name, 40)))
             verdicts = list(found)
         if as_json:

@@ -106,6 +106,7 @@ def verify(
             if progress is not None:
                 progress(before + n, name)
 
+        step(0)
         try:
             checks = verify_tensor(tensor, references, sample=sample, progress=step)
             yield Verdict(tensor.name, tensor.type, tensor.n_values, checks)

@@ -122,6 +122,11 @@ def _iq4_nl(flat, at, q, d, sums, block, state):
 
 
 @part
+def _iq4_nl_step(flat, at, s):
+    return signed_halves(_values(load_u8x16(UNEVEN, 0), flat, at + 2))
+
+
+@part
 def _iq4_nl_odd(flat, at, q, d, sums, block, total):
     whole = np.float32(lane_sum(_iq4_nl_lanes(flat, at, q, block)))
     return fma(d[block] * load_half(flat, at), whole, total)
@@ -140,6 +145,16 @@ def _mxfp4(flat, at, q, d, sums, block, state):
     first = fma(spread_f32(e8m0_half(load_u8(flat, at)) * d[block], lanes), lanes, first)
     lanes = signed_to_f32(_mxfp4_lanes(flat, at + 17, q, block + 1))
     return first, fma(spread_f32(e8m0_half(load_u8(flat, at + 17)) * d[block + 1], lanes), lanes, second)
+
+
+@part
+def _mxfp4_scale(flat, at):
+    return e8m0_half(load_u8(flat, at))
+
+
+@part
+def _mxfp4_step(flat, at, s):
+    return signed_halves(_values(load_u8x16(FLOATS, 0), flat, at + 1))
 
 
 @part
@@ -185,6 +200,7 @@ DOTS = (
         exact_rows(32, 18, _iq4_nl_exact),
         "Q8_0",
         llama_cpp_row_pairs(18, _start_pair, _iq4_nl, _finish_pair, _iq4_nl_odd),
+        words_panel(18, 1, _iq4_nl_step, half_at_0, parts=2),
     ),
     Dot(
         "IQ4_XS",
@@ -198,6 +214,7 @@ DOTS = (
         exact_rows(32, 17, _mxfp4_exact),
         "Q8_0",
         llama_cpp_row_pairs(17, _start_pair, _mxfp4, _finish_pair, _mxfp4_odd),
+        words_panel(17, 1, _mxfp4_step, _mxfp4_scale, parts=2),
     ),
     Dot(
         "NVFP4",

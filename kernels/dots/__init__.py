@@ -37,6 +37,10 @@ class Dot:
     panel: Panel | None = None
     together: Callable | None = None
 
+    def panel_for(self, d_in: int) -> Panel | None:
+        """Return the panel where rows of so many values have one."""
+        return self.panel if self.panel is not None and self.panel.fits(d_in) else None
+
 
 @cache
 def dots() -> Mapping[str, Dot]:

@@ -112,7 +112,7 @@ class Matrix:
         """Multiply each of a few tokens with the rows as they are."""
         raw, dot = self.raw, self.dot
         if self.as_llama_cpp:
-            if dot.panel is not None and len(x) > FEW_AS_LLAMA_CPP:
+            if len(x) > FEW_AS_LLAMA_CPP and dot.panel_for(self.d_in) is not None:
                 self._many(x, out)
                 return
             made, multiply = convert_briefly(x, dot.activation), dot.llama_cpp
@@ -128,7 +128,7 @@ class Matrix:
         """Multiply at most TOKENS_AT_ONCE tokens with some rows at a time."""
         if not self.as_llama_cpp:
             _many_tokens(convert(x, "F32").q, self.raw, self.fmt, out)
-        elif self.dot.panel is not None:
+        elif self.dot.panel_for(self.d_in) is not None:
             _many_as_llama_cpp(x, self.raw, self.dot, out)
         else:
             _as_llama_cpp(x, self.raw, self.dot, out)

@@ -4,7 +4,8 @@
     python -m pytest benchmarks/bench_tokenize.py --benchmark-enable        self-made vocabularies, by pytest-benchmark
 
 Without files named it takes those of REFGGUF_TESTDATA/vocabs, vocabularies learned from the text itself for the
-kinds that no file there has, and one of the BPE files once more with each way of cutting text into words.
+kinds that no file there has, one of the BPE files once more with each way of cutting text into words, and one in the
+form of Gemma 4's.
 
 Three texts of a megabyte: stories of the embedded model's corpus, Python's own manual (`pydoc_data.topics`), and the
 manual's words with letters of other scripts strewn in. "First" includes building every table of the vocabulary.
@@ -39,6 +40,7 @@ N_CHARACTERS = 1_000_000
 ENGLISH = ("stories", "manual")
 LEAST_SPEED, LEAST_RATIO = 1.0, 1 / 3
 SPLIT_BASE = "ggml-vocab-gpt-2.gguf"  # carries each way of cutting
+GEMMA4_BASE = "ggml-vocab-llama-bpe.gguf"  # has the size of Gemma 4's and can be put in its form
 
 
 @cache
@@ -120,6 +122,10 @@ def vocabularies(folder: Path) -> Iterator[tuple[str, str, Path, tuple[str, ...]
     for path in files:
         if path.name == SPLIT_BASE:
             yield from splits(path, folder)
+        if path.name == GEMMA4_BASE:
+            with refgguf.open(path) as file:
+                written = own.write_gguf(own.as_gemma4(file.metadata), folder / "gemma4-size.gguf")
+            yield "BPE", "as Gemma 4's", written, tuple(TEXTS)
 
 
 def splits(base: Path, folder: Path) -> Iterator[tuple[str, str, Path, tuple[str, ...]]]:

@@ -23,7 +23,7 @@ from refgguf.tokenizer.metadata import PREFIX, all_texts, bytes_of, read_text, s
 from refgguf.tokenizer.pieces import pieces_before
 from refgguf.tokenizer.split import rules, splitter
 from refgguf.tokenizer.unicode import decode_lenient
-from refgguf.tokenizer.vocabulary import BYTE, NORMAL
+from refgguf.tokenizer.vocabulary import BYTE, NORMAL, up_to_nul
 from refgguf.tokenizer.word_cache import WordCache
 
 _not_utf8 = re.compile("[\ud800-\udfff]")
@@ -113,6 +113,7 @@ class BPETokenizer(Tokenizer):
                 return {}
             raise TokenizerError(f"the file has no {PREFIX}merges, which byte-pair encoding needs")
         texts = all_texts(values)
+        texts = [up_to_nul(text) for text in texts] if "\0" in "".join(texts) else texts
         return dict(zip(reversed(texts), range(len(texts) - 1, -1, -1), strict=True))
 
     # decoding

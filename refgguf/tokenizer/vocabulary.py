@@ -59,6 +59,11 @@ def _texts_with_rules() -> frozenset[str]:
     )
 
 
+def up_to_nul(text: str) -> str:
+    """Return a text's part before a NUL character, which is all that llama.cpp sees of it."""
+    return text.partition("\0")[0]
+
+
 class Vocabulary:
     """The tokens of a file.
 
@@ -101,13 +106,14 @@ class Vocabulary:
         return found
 
     def text(self, id: int) -> str:
-        """Return a token's text as the file has it; wrong UTF-8 as lone surrogates."""
-        return one_text(self._tokens, id) or f"[EMPTY_{id}]"
+        """Return a token's text as the file has it, up to a NUL; wrong UTF-8 as lone surrogates."""
+        return up_to_nul(one_text(self._tokens, id)) or f"[EMPTY_{id}]"
 
     @cached_property
     def texts(self) -> list[str]:
         """The text of every token."""
         texts = all_texts(self._tokens)
+        texts = [up_to_nul(text) for text in texts] if "\0" in "".join(texts) else texts
         return [text or f"[EMPTY_{id}]" for id, text in enumerate(texts)] if "" in texts else texts
 
     @cached_property

@@ -19,7 +19,8 @@ from refgguf.tokenizer.vocabulary import CONTROL, UNKNOWN, USER_DEFINED
 from tests.support import vocabularies as own
 from tests.support.golden_tokens import answers_of, load_golden
 from tests.support.llama_vocab import LlamaVocab
-from tests.support.texts import FIXED, random_bytes, random_text, with_specials
+from tests.support.testdata import data_file
+from tests.support.texts import FIXED, harder_text, random_bytes, random_text, spoiled_bytes, with_specials
 
 pytestmark = [
     pytest.mark.oracle,
@@ -63,7 +64,18 @@ def compare(path: Path, n_texts: int, seed: int) -> None:
             compare_text(ours, theirs, r, text)
             if r.random() < 0.4:
                 compare_bytes(ours, theirs, r, random_bytes(r, text))
+        pieces = readable(ours, r.sample(range(theirs.n_tokens), min(300, theirs.n_tokens)))
+        for _ in range(n_texts // 3):
+            text = harder_text(r, pieces, specials)
+            compare_text(ours, theirs, r, text)
+            compare_bytes(ours, theirs, r, spoiled_bytes(r, text))
     theirs.close()
+
+
+def readable(ours, ids: list[int]) -> list[str]:
+    """Return the texts of those of these tokens that are UTF-8."""
+    found = (ours.token_bytes(id).decode("utf-8", "replace") for id in ids)
+    return [text for text in found if text and "\ufffd" not in text] or ["a"]
 
 
 def compare_text(ours, theirs, r: random.Random, text: str) -> None:
@@ -98,6 +110,14 @@ def test_real_vocabularies(path):
     compare(path, n_texts=150, seed=zlib.crc32(path.name.encode()))
 
 
+@pytest.mark.testdata
+def test_merges_of_a_real_size_over_the_text_itself(tmp_path):
+    """Llama 3's vocabulary in Gemma 4's form, with merges across spaces, gives the same as llama.cpp."""
+    with refgguf.open(data_file("vocabs/ggml-vocab-llama-bpe.gguf")) as file:
+        metadata = own.as_gemma4(file.metadata)
+    compare(own.write_gguf(metadata, tmp_path / "gemma4.gguf"), n_texts=150, seed=4)
+
+
 @pytest.mark.parametrize("name", sorted(set(own.EVERY_KIND) - UNANSWERABLE_KINDS))
 def test_every_kind(name, tmp_path):
     """A small vocabulary of every kind gives the same as llama.cpp on random texts."""
@@ -120,6 +140,19 @@ def test_every_pre_tokenizer(pre, tmp_path):
         compare_text(ours, theirs, r, text)
     if not raw_utf8:
         check_kept_answers(f"split {rules()['pre'][pre]['split']}", theirs)
+    theirs.close()
+
+
+@pytest.mark.parametrize("kind", ["gemma4", "spm", "wpm", "plamo2", "ugm-no-map"])
+def test_a_token_ends_at_a_nul_character(kind, tmp_path):
+    """llama.cpp reads texts of tokens up to a NUL; one that begins with it is empty, and the byte's token is used."""
+    metadata = own.with_tokens(own.EVERY_KIND[kind](), ["\0", "qz\0q", "▁qz\0"])
+    theirs = LlamaVocab(own.write_gguf(metadata, tmp_path / "vocab.gguf"))
+    ours, r = load_tokenizer(metadata), random.Random(3)
+    for id in range(theirs.n_tokens - 3, theirs.n_tokens):
+        assert ours.token_bytes(id) == theirs.piece(id)
+    for text in ("\0", "a\0b", "qz", "qz\0q", " qz\0", "\0\0 qzq"):
+        compare_text(ours, theirs, r, text)
     theirs.close()
 
 

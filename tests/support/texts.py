@@ -112,3 +112,87 @@ def random_bytes(r: random.Random, text: str) -> bytes:
         else:
             del raw[at]
     return _beyond_unicode.sub(b"?", bytes(raw))
+
+
+# not assigned in any version of Unicode so far, or never to be
+UNASSIGNED = (
+    0x378,
+    0x530,
+    0x5C0 + 0x0A,
+    0x1C8F,
+    0x2FE0,
+    0xA7DF,
+    0x10290,
+    0x1FB00 + 0xCB,
+    0x3134B,
+    0xE0080,
+    0x50000,
+)
+NEVER = (0xFDD0, 0xFFFE, 0x1FFFE, 0x9FFFF)
+LONG = (" ", "\n", "\t", "a", ".", "é", "你", "🚀", "\u0301", "1", "=", "\r\n", "\u3000", "Ġ", "▁", "\x00")
+MARKS = "\u202e\u200f\ufeff\u2066\u00ad\ufe0f\u200d"
+CODE = (
+    "def f(x):\n\treturn x**2\n", '{"a": [1, 2.5e-3, null]}', '<div class="x">&nbsp;</div>', "$$\\frac{a}{b}$$",
+    "https://a.b/c?d=e&f=%20#g", "```py\n    x\n```", "SELECT * FROM t;--",
+)  # fmt: skip
+SCRIPTS = (
+    "한국어 텍스트", "ภาษาไทยไม่มีช่องว่าง", "ᎠᎡ ꮃ", "नमस्ते दुनिया", "مرحبا بالعالم", "שלום", "Ǆǅǆ İıſẞ", "ﬀﬁﬂ",
+    "𐐀𐐨", "ΑΣ ας",
+)  # fmt: skip
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJ"
+
+
+def harder_text(r: random.Random, pieces: list[str], specials: list[str]) -> str:
+    """Return a random text of what a vocabulary itself holds, very long runs, marks, unassigned code points, code.
+
+    Args:
+        r: random numbers.
+        pieces: texts of some of the vocabulary's tokens.
+        specials: texts of its special tokens.
+    """
+    return "".join(_harder_part(r, pieces, specials) for _ in range(r.choice([1, 2, 4, 8, 20])))
+
+
+def _harder_part(r: random.Random, pieces: list[str], specials: list[str]) -> str:
+    kinds = (
+        lambda: r.choice(LONG) * r.choice([2, 3, 7, 17, 64, 300, 1500]),
+        lambda: "".join(chr(r.choice(UNASSIGNED + NEVER)) for _ in range(r.randrange(1, 5))),
+        lambda: "".join(r.choice(pieces) for _ in range(r.randrange(1, 12))),
+        lambda: with_specials(r, r.choice(["", "a", " x "]), specials) if specials else "",
+        lambda: "".join(
+            r.choice("'’ʼ`") + r.choice(["s", "RE", "ve", "M", "lL", "d", "ſ", "x"]) for _ in range(3)
+        ),
+        lambda: "".join(r.choice("aeiouxyzAB") + _marks(r) for _ in range(5)),
+        lambda: r.choice(MARKS) + r.choice(WORDS),
+        lambda: "".join(r.choice("0123456789٣४๓④Ⅷ½²,._-/") for _ in range(r.randrange(1, 40))),
+        lambda: "".join(r.choice(["\r", "\n", "\r\n", *SPACES, "\u2028"]) for _ in range(r.randrange(1, 12))),
+        lambda: "".join(_any_character(r) for _ in range(r.randrange(1, 12))),
+        lambda: "".join(r.choice(LETTERS) for _ in range(r.choice([3, 30, 400]))),
+        lambda: r.choice(CODE + SCRIPTS),
+        lambda: random_text(r),
+    )
+    return r.choice(kinds)()
+
+
+def _marks(r: random.Random) -> str:
+    return "".join(chr(r.randrange(0x300, 0x36F)) for _ in range(r.randrange(9)))
+
+
+def _any_character(r: random.Random) -> str:
+    return chr(r.choice([r.randrange(0x20, 0xD800), r.randrange(0xE000, 0x110000)]))
+
+
+def spoiled_bytes(r: random.Random, text: str) -> bytes:
+    """Return a text's bytes with many of them changed, taken away or put in, none beyond U+10FFFF."""
+    raw = bytearray(text.encode())
+    for _ in range(r.choice([1, 2, 5, 20])):
+        at, kind = r.randrange(len(raw) + 1), r.randrange(4)
+        if kind == 0 or not raw:
+            raw[at:at] = r.choice(BAD_BYTES)
+        elif kind == 1:
+            del raw[min(at, len(raw) - 1)]
+        elif kind == 2:
+            raw[min(at, len(raw) - 1)] = r.randrange(256)
+        else:
+            raw[at:at] = bytes(r.randrange(256) for _ in range(r.randrange(1, 6)))
+    return _beyond_unicode.sub(b"?", bytes(raw))

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from refgguf.tokenizer.letters import ALPHABET
+from refgguf.tokenizer.letters import ALPHABET, decode_letters
 from tests.support.charsmap_builder import build_charsmap
 from tests.support.gguf_bytes import GGUFBytes
 
@@ -86,6 +86,12 @@ def _pairs() -> dict[str, list]:
     return {T + "tokens": tokens, T + "token_type": types, T + "merges": merges}
 
 
+def with_tokens(metadata: dict[str, Any], texts: list[str]) -> dict[str, Any]:
+    """Return a vocabulary with further ordinary tokens behind all others."""
+    more = {T + "tokens": texts, T + "token_type": [NORMAL] * len(texts), T + "scores": [-1.0] * len(texts)}
+    return metadata | {key: [*metadata[key], *values] for key, values in more.items() if key in metadata}
+
+
 def pairs_bpe(pre: str | None = "gpt-2", *, model: str = "gpt2", **more: Any) -> dict[str, Any]:
     """Return a byte-pair vocabulary that can merge any two bytes, so that every border between words shows."""
     bos = len(_pairs()[T + "tokens"]) - 5
@@ -147,6 +153,25 @@ def raw_bpe(pre: str = "gemma4", *, model: str = "gpt2", **more: Any) -> dict[st
     types = [CONTROL, CONTROL, CONTROL, UNKNOWN] + [BYTE] * 256 + [NORMAL] * (len(tokens) - 260)
     more = {"bos_token_id": 2, "eos_token_id": 1, "merges": [f"{a} {b}" for a, b in merges]} | more
     return _metadata(model, tokens, types, pre=pre, **more)
+
+
+def as_gemma4(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a byte-pair vocabulary in Gemma 4's form: over the text itself, what is no UTF-8 left out."""
+
+    def read(text: str) -> str | None:
+        try:
+            return decode_letters(text).decode().replace(" ", "▁")
+        except UnicodeDecodeError:
+            return None
+
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", *BYTES]
+    tokens = list(dict.fromkeys([*tokens, *(t for text in metadata[T + "tokens"] if (t := read(text)))]))
+    known, merges = set(tokens), []
+    for left, right in (tuple(map(read, merge.split(" "))) for merge in metadata[T + "merges"]):
+        if {left, right} <= known and left + right in known:
+            merges.append(f"{left} {right}")
+    types = [CONTROL, CONTROL, CONTROL, UNKNOWN] + [BYTE] * 256 + [NORMAL] * (len(tokens) - 260)
+    return _metadata("gemma4", tokens, types, bos_token_id=2, eos_token_id=1, merges=merges, pre="gemma4")
 
 
 def spm(*, byte_tokens: bool = True, crossing: bool = True, **more: Any) -> dict[str, Any]:

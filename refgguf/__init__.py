@@ -8,6 +8,7 @@ Importing this package loads neither numba nor vispy nor click; each comes when 
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,20 @@ if TYPE_CHECKING:
     from refgguf.trace import Trace
 
 __version__ = "0.1.0"
-__all__ = ["RefggufError", "Trace", "__version__", "errors", "load", "load_trace", "open"]
+__all__ = [
+    "GGUFFile",
+    "Model",
+    "RefggufError",
+    "Trace",
+    "__version__",
+    "errors",
+    "load",
+    "load_trace",
+    "open",
+]
+
+# classes that need numba or much else, imported when they are asked for
+_HOMES = {"GGUFFile": "refgguf.gguf.reader", "Model": "refgguf.model", "Trace": "refgguf.trace"}
 
 # In a checkout, kernels/ and viz/ stand beside this folder; installed, they lie inside it.
 _checkout = Path(__file__).resolve().parent.parent
@@ -88,8 +102,6 @@ def load_trace(path: str | os.PathLike[str]) -> Trace:
 
 
 def __getattr__(name: str) -> object:
-    if name == "Trace":
-        from refgguf.trace import Trace
-
-        return Trace
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'refgguf' has no attribute {name!r}")

@@ -10,7 +10,7 @@ import sys
 import refgguf
 from tests.support.source_tree import sources
 
-PUBLIC = ["RefggufError", "Trace", "__version__", "errors", "load", "load_trace", "open"]
+PUBLIC = ["GGUFFile", "Model", "RefggufError", "Trace", "__version__", "errors", "load", "load_trace", "open"]
 HEAVY = (
     "numba",
     "llvmlite",

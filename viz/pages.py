@@ -31,6 +31,20 @@ FEW_HEADS = 4
 NOTHING_HERE = "<p>Nothing was computed here: the token went to other experts.</p>"
 
 
+def scene_page(scene: Scene) -> str:
+    """Return what a scene shows: the model, its size, the prompt and what comes next."""
+    facts = scene.shown.facts
+    lines = [html.escape(line) for line in facts.details]
+    if facts.prompt:
+        lines.append(f"<i>{html.escape(facts.prompt)}</i>")
+    if facts.outcome:
+        colour = "#{:02x}{:02x}{:02x}".format(*(round(255 * c) for c in scene.theme.hues["logits"]))
+        lines.append(f"<b style='color:{colour}'>→ {html.escape(facts.outcome)}</b>")
+    n_boxes = len(scene.pieces.boxes)
+    lines.append(f"{n_boxes:,} box{'es' * (n_boxes != 1)} in the picture")
+    return f"<h3 style='margin:0'>{html.escape(facts.name)}</h3><p>{'<br>'.join(lines)}</p>"
+
+
 def head_page(scene: Scene, hit: Hit) -> str:
     """Return name, shape, meaning and origin of the tensor that was hit."""
     box = scene.pieces.boxes[hit.box]

@@ -8,6 +8,7 @@ import numpy as np
 
 from refgguf.viz.scene.anatomy import local
 from refgguf.viz.scene.build import Scene
+from refgguf.viz.scene.colours import hue_kind
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.scene.planes import ABSENT
 
@@ -22,6 +23,8 @@ class Step:
         inputs: numbers of the boxes that flow into them.
         routes: numbers of the tubes along which they flow.
         words: what happens, in one line.
+        kind: kind of the tensor.
+        layer: number of its layer, or None.
     """
 
     tap: str
@@ -29,6 +32,8 @@ class Step:
     inputs: frozenset[int]
     routes: frozenset[int]
     words: str
+    kind: str = "residual"
+    layer: int | None = None
 
 
 def steps_of(scene: Scene) -> list[Step]:
@@ -49,7 +54,10 @@ def steps_of(scene: Scene) -> list[Step]:
             tensor = trace.tensor(tap)
             where = f"layer {tensor.layer}, " if tensor.layer is not None else ""
             words = f"{where}{local(tap)}: {tensor.meaning}"
-            steps.append(Step(tap, frozenset(boxes[tap]), *(frozenset(s) for s in into[tap]), words))
+            inputs, routes = (frozenset(s) for s in into[tap])
+            steps.append(
+                Step(tap, frozenset(boxes[tap]), inputs, routes, words, hue_kind(tensor.kind), tensor.layer)
+            )
     return steps
 
 

@@ -154,13 +154,18 @@ def opening_of(request: Request) -> Callable[[Callable[[str], None]], Opened]:
     from refgguf.viz.app.jobs import Opened
     from refgguf.viz.session import Session
 
+    def begin(text: str) -> Session:
+        model = refgguf.load(request.model, numerics=request.numerics)
+        layers = request.look(1, {t.layer for t in model.taps.values()})["layers"]
+        return Session(model, model.tokenize(text), text, options={"layers": layers})
+
     def opening(say: Callable[[str], None]) -> Opened:
         say(f"reading {Path(request.model).name}")
         if request.is_trace:
             return Opened(shown=request.load())
         if not request.prompt.given:
             tensors = request.tensors()
-            return Opened(shown=tensors, then=lambda: request.with_flow(tensors))
+            return Opened(shown=tensors, then=lambda: request.with_flow(tensors), begin=begin)
         say(f"loading {Path(request.model).name}")
         try:
             model, ids = request.loaded()

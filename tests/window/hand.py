@@ -16,15 +16,20 @@ def place_of(window, role: str, share=(0.5, 0.5)):
 
 def mouse(window, action: str, x: int, y: int, button: str = "LeftButton"):
     """Let Qt send a mouse event to the canvas."""
+    hand(window.canvas.native, action, x, y, button)
+
+
+def hand(widget, action: str, x: int, y: int, button: str = "LeftButton"):
+    """Let Qt send a mouse event to any widget."""
     from PySide6.QtCore import QPoint, Qt
     from PySide6.QtTest import QTest
 
     at = QPoint(x, y)
     if action == "move":
-        QTest.mouseMove(window.canvas.native, at)
+        QTest.mouseMove(widget, at)
     else:
         pressed, plain = getattr(Qt.MouseButton, button), Qt.KeyboardModifier.NoModifier
-        getattr(QTest, f"mouse{action}")(window.canvas.native, pressed, plain, at)
+        getattr(QTest, f"mouse{action}")(widget, pressed, plain, at)
 
 
 def key(window, name: str):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refgguf.viz.inspect import place_words
-from tests.window.hand import key, mouse, place_of, press, seen
+from tests.window.hand import hand, key, mouse, place_of, press, seen
 
 pytestmark = [
     pytest.mark.render,
@@ -224,3 +224,40 @@ def test_edges_become_smooth_once_nothing_moves(window, spin):
     colours = [len(np.unique(picture.reshape(-1, 3), axis=0)) for picture in (rough, smooth)]
     assert colours[1] > colours[0]
     assert np.abs(smooth - rough).max(axis=2).mean() < 8  # of 255: only edges differ
+
+
+def test_finding_what_is_not_drawn(window, spin):
+    """A weight leads to what is made with it, a tap that is not drawn to where it goes; the window says so."""
+    drawn = {box.plane.tap for box in window.scene.pieces.boxes}
+    for name, tap in (("blk.0.ffn_up.weight", "ffn_act"), ("blk.0.attn_scores", "attn_probs")):
+        assert name not in drawn
+        window.find(name)
+        box = window.scene.pieces.boxes[window.selected.box]
+        assert box.plane.tap == f"blk.0.{tap}"
+        said = window.statusBar().currentMessage()
+        assert name in said
+        assert said.endswith(box.plane.tap)
+
+
+def test_the_heat_map_of_the_inspector(window, spin):
+    """A click on a cell of the heat map selects that value; the mouse over it reads it; the chosen one is framed."""
+    _, x, y = place_of(window, "pattern", (0.1, 0.9))
+    mouse(window, "Click", x, y)
+    picture, plane = window.inspector.picture, window.scene.pieces.boxes[window.selected.box].plane
+    assert picture.cell == (window.selected.row, window.selected.col)
+    rows, cols = plane.shape
+    at = round((1.5 / cols) * picture.width()), round((2.5 / rows) * picture.height())
+    hand(picture, "move", *at)
+    assert spin(lambda: f"{plane.value(2, 1):.6g}" in window.statusBar().currentMessage(), 5)
+    hand(picture, "Click", *at)
+    assert (window.selected.row, window.selected.col) == (2, 1) == picture.cell
+    assert f"{plane.value(2, 1):.6g}" in window.inspector.value.text()
+
+
+def test_escape_and_a_click_take_the_page_of_keys_away(window, spin):
+    """The page lies over the window, which goes on below it; no key is lost to it."""
+    for away in (lambda: press(window, "Escape"), lambda: hand(window.help, "Click", 5, 5)):
+        press(window, "Question", "ShiftModifier")
+        assert window.help.isVisible()
+        away()
+        assert not window.help.isVisible()

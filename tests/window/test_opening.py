@@ -228,3 +228,21 @@ import refgguf.viz.app.view as view
 show = view.View.show_scene
 view.View.show_scene = lambda *args, **words: (show(*args, **words), print("open", flush=True))[0]
 """
+
+
+def test_a_prompt_for_a_file_that_has_not_run(application, spin, errors, tmp_path, monkeypatch):
+    """A file that is only looked at takes a prompt once it is known that it can be run, and then shows the run."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    window = opened(spin, asked("demo"))
+    assert spin(lambda: window.prompt.isVisible() and not window.running_now, 60)
+    assert window.session is None
+    assert not window.next_button.isVisible()
+    key(window, "I")
+    assert window.prompt.hasFocus()
+    window.prompt.setText("Mia had a red kite.")
+    window.prompt.returnPressed.emit()
+    assert spin(lambda: window.session is not None and not window.running_now, 120)
+    assert window.scene.shown.facts.prompt == "Mia had a red kite."
+    assert window.next_button.isVisible()
+    assert spin(lambda: window.view.camera == window.view.home, 5)  # of the run, not of the file
+    window.close()

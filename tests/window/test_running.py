@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from tests.window.hand import drag, key, mouse, place_of
+from tests.window.hand import drag, hand, key, mouse, place_of
 
 pytestmark = [
     pytest.mark.render,
@@ -199,3 +201,33 @@ def test_what_is_selected_stays_selected(window, spin):
     assert window.selected.value == window.scene.shown.trace["blk.0.attn_probs"][window.selected.index]
     key(window, "Z")
     assert spin(lambda: not window.session.ablations and not window.running_now, 60)
+
+
+def test_colours_mean_the_same_before_and_after(window, spin):
+    """Runs of one model are read against the same scales, so that what a switched-off block changes can be seen."""
+    before = dict(window.scene.scales)
+    _, x, y = place_of(window, "neurons")
+    mouse(window, "Click", x, y)
+    key(window, "Z")
+    assert spin(lambda: bool(window.session.ablations) and not window.running_now, 60)
+    after = window.scene.scales
+    assert set(after) == set(before)
+    same = [name for name in before if before[name].ends == after[name].ends]
+    assert {"residual", "qkv", "ffn"} <= set(same)
+    assert any(before[name].maximum != after[name].maximum for name in same)
+
+
+def test_the_strip_of_operations(window, spin):
+    """Each operation has a cell of its own, in order; a click on a cell shows its operation, layers are named."""
+    strip, steps = window.timeline.slider, window.timeline.steps
+    places = strip.places()
+    assert len(places) == len(steps)
+    assert all(a < b for a, b in places)
+    assert all(a[1] <= b[0] + 1e-6 for a, b in pairwise(places))
+    assert places[-1][1] <= strip.width()
+    for number in (5, 0, len(steps) - 1):
+        hand(strip, "Click", round(sum(places[number]) / 2), 8)
+        assert strip.value() == number
+    assert steps[number].words in window.timeline.words.text()
+    window.timeline.back_button.click()
+    assert strip.value() == len(steps) - 2

@@ -1,41 +1,47 @@
-"""The page of keys, beside the window or over it."""
+"""The page of keys, as a card over the canvas."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from refgguf.viz.app.keys import help_page
 
-ROOM = 44  # pixels around the page
+ROOM = 34  # pixels around the page
 MOST = 0.94  # of the window's size
 
 
-class Help(QDialog):
-    """Shows what keys and mouse do, while the window goes on; Escape or ? take it away."""
+class Help(QFrame):
+    """Shows what keys and mouse do, over a window that goes on; a click, Escape or ? take it away."""
 
     def __init__(self, parent: QWidget):
-        super().__init__(parent, windowTitle="Keys and mouse")
+        super().__init__(parent)
+        self.setObjectName("help")
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.page = QLabel(help_page())
-        self.page.setMargin(12)
+        self.page.setObjectName("keys")
         inside = QScrollArea(frameShape=QFrame.Shape.NoFrame)
+        inside.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         inside.setWidget(self.page)
-        inside.viewport().setAutoFillBackground(False)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
+        layout.setContentsMargins(14, 10, 14, 14)
         layout.addWidget(inside)
+        self.hide()
 
-    def show_over(self, window: QWidget) -> None:
-        """Show it in the middle of a window, as large as it needs to be and the window allows."""
-        most, wanted = window.size() * MOST, self.page.sizeHint()
-        self.resize(min(wanted.width() + ROOM, most.width()), min(wanted.height() + ROOM, most.height()))
-        middle = window.geometry().center()
-        self.move(middle.x() - self.width() // 2, middle.y() - self.height() // 2)
+    def place(self) -> None:
+        """Put it into the middle of its window, as large as it needs to be and the window allows."""
+        room, wanted = self.parentWidget().size(), self.page.sizeHint()
+        self.page.resize(wanted)
+        width = min(wanted.width() + ROOM, int(room.width() * MOST))
+        height = min(wanted.height() + ROOM, int(room.height() * MOST))
+        self.setGeometry((room.width() - width) // 2, (room.height() - height) // 2, width, height)
+
+    def show_over(self) -> None:
+        """Show it above everything else in its window."""
+        self.place()
         self.show()
+        self.raise_()
 
-    def keyPressEvent(self, event) -> None:
-        """Take it away with the key that shows it; Qt calls this."""
-        if event.text() in ("?", "h") or event.key() == Qt.Key.Key_Escape:
-            self.hide()
-        else:
-            super().keyPressEvent(event)
+    def mousePressEvent(self, event) -> None:
+        """Take it away; Qt calls this."""
+        self.hide()

@@ -3,37 +3,83 @@
 from __future__ import annotations
 
 import numpy as np
-from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QColor, QImage, QPainter
+from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtGui import QColor, QImage, QPainter, QPen
 from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
 
-from refgguf.viz.pages import figures_of, head_page, value_page
+from refgguf.viz.pages import figures_of, head_page, scene_page, value_page
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.colours import colour_of
 from refgguf.viz.scene.picking import Hit
 
-WIDTH = 340
+WIDTH, NARROWEST = 340, 240
+LOWEST, TALLEST = 56, 190  # pixels of the heat map
+BEGIN = (
+    "<p>Point at a box to read a value, click it to take it apart.<br>Double click goes there, "
+    "→ steps through the computation, ? shows the keys.</p>"
+)
 
 
 class Picture(QWidget):
-    """Shows an image as large as the inspector is wide, cells as sharp squares."""
+    """Shows an image as large as the inspector is wide, cells as sharp squares, one of them framed.
+
+    Signals:
+        pointed: row and column of the image's cell under the mouse.
+        picked: the same of one that was clicked.
+    """
+
+    pointed = Signal(int, int)
+    picked = Signal(int, int)
 
     def __init__(self):
         super().__init__()
         self.image: QImage | None = None
+        self.cell: tuple[int, int] | None = None
+        self.setMouseTracking(True)
+        self.setCursor(Qt.CursorShape.CrossCursor)
 
     def show_cells(self, colours: np.ndarray) -> None:
         """Show (row, col, 3) uint8 colours."""
         data = np.ascontiguousarray(colours)
         height, width = data.shape[:2]
         self.image = QImage(data.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
-        self.setFixedHeight(int(np.clip(WIDTH * height / width, 26, 240)))
+        self.setFixedHeight(int(np.clip(WIDTH * height / width, LOWEST, TALLEST)))
+        self.cell = None
         self.update()
+
+    def mark(self, row: int, col: int) -> None:
+        """Frame one cell of the image."""
+        if (row, col) != self.cell:
+            self.cell = row, col
+            self.update()
 
     def paintEvent(self, event) -> None:
         """Paint; Qt calls this."""
+        if self.image is None:
+            return
+        painter = QPainter(self)
+        painter.drawImage(QRectF(self.rect()), self.image)
+        if self.cell is not None:
+            wide, tall = self.width() / self.image.width(), self.height() / self.image.height()
+            frame = QRectF(self.cell[1] * wide, self.cell[0] * tall, max(wide, 4.0), max(tall, 4.0))
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            painter.setPen(QPen(self.palette().highlight().color(), 2))
+            painter.drawRect(frame)
+
+    def _at(self, event) -> tuple[int, int]:
+        x, y = event.position().x() / self.width(), event.position().y() / self.height()
+        row, col = int(y * self.image.height()), int(x * self.image.width())
+        return min(max(row, 0), self.image.height() - 1), min(max(col, 0), self.image.width() - 1)
+
+    def mouseMoveEvent(self, event) -> None:
+        """Tell what is under the mouse; Qt calls this."""
         if self.image is not None:
-            QPainter(self).drawImage(QRectF(self.rect()), self.image)
+            self.pointed.emit(*self._at(event))
+
+    def mousePressEvent(self, event) -> None:
+        """Tell what was clicked; Qt calls this."""
+        if self.image is not None:
+            self.picked.emit(*self._at(event))
 
 
 class Histogram(QWidget):
@@ -66,21 +112,28 @@ class Histogram(QWidget):
 class Inspector(QScrollArea):
     """Tells of one tensor.
 
+    Signals:
+        pointed: what is under the mouse in the heat map, as a Hit.
+        picked: what was clicked there.
+
     Attributes:
         weights: the file's tensors by name, for the sums behind values.
     """
 
+    pointed = Signal(object)
+    picked = Signal(object)
+
     def __init__(self):
         super().__init__()
         self.setWidgetResizable(True)
-        self.setMinimumWidth(WIDTH + 24)
+        self.setMinimumWidth(NARROWEST)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.head, self.value, self.figures = QLabel(), QLabel(), QLabel()
         self.picture, self.histogram = Picture(), Histogram()
         inside = QWidget()
         inside.setObjectName("page")
         layout = QVBoxLayout(inside)
-        for widget in (self.head, self.picture, self.value, self.histogram, self.figures):
+        for widget in (self.head, self.value, self.picture, self.histogram, self.figures):
             layout.addWidget(widget)
             if isinstance(widget, QLabel):
                 widget.setWordWrap(True)
@@ -90,6 +143,9 @@ class Inspector(QScrollArea):
         self.setWidget(inside)
         self.weights: dict = {}
         self._shown: tuple[Scene, int] | None = None
+        self._step = (1, 1)
+        self.picture.pointed.connect(lambda row, col: self.pointed.emit(self._hit(row, col)))
+        self.picture.picked.connect(lambda row, col: self.picked.emit(self._hit(row, col)))
         self.clear()
 
     @property
@@ -97,12 +153,10 @@ class Inspector(QScrollArea):
         """Number of the box that is told of."""
         return None if self._shown is None else self._shown[1]
 
-    def clear(self) -> None:
-        """Tell how to begin."""
+    def clear(self, scene: Scene | None = None) -> None:
+        """Tell what the scene shows, and how to begin."""
         self._shown = None
-        self.head.setText(
-            "<p>Move over a box to read a value.<br>Click it to see it here.</p><p>? shows the keys.</p>"
-        )
+        self.head.setText((scene_page(scene) if scene is not None else "") + BEGIN)
         self.value.clear()
         self.figures.clear()
         self.picture.hide()
@@ -111,7 +165,7 @@ class Inspector(QScrollArea):
     def show_hit(self, scene: Scene, hit: Hit) -> None:
         """Tell of the box that was hit, and of the value that was."""
         box = scene.pieces.boxes[hit.box]
-        step = (max(1, -(-box.plane.shape[0] // 160)), max(1, -(-box.plane.shape[1] // WIDTH)))
+        self._step = step = (max(1, -(-box.plane.shape[0] // 160)), max(1, -(-box.plane.shape[1] // WIDTH)))
         self.picture.show_cells(colour_of(box.plane.pooled(*step), scene.scale(box), scene.theme.name))
         self.picture.show()
         self.head.setText(head_page(scene, hit))
@@ -129,3 +183,18 @@ class Inspector(QScrollArea):
         """Tell of another value of the box that is shown; nothing happens if it lies in another box."""
         if self._shown == (scene, hit.box):
             self.value.setText(value_page(scene, hit, self.weights))
+            self.picture.mark(hit.row // self._step[0], hit.col // self._step[1])
+
+    def _hit(self, row: int, col: int) -> Hit:
+        """Return the value at a cell of the heat map; of those that it stands for, the farthest from zero."""
+        scene, number = self._shown
+        plane = scene.pieces.boxes[number].plane
+        rows, cols = (
+            range(at * step, min((at + 1) * step, n))
+            for at, step, n in zip((row, col), self._step, plane.shape, strict=True)
+        )
+        places = [(r, c) for r in rows for c in cols]
+        values = [plane.value(*place) for place in places]
+        sizes = [-1.0 if v is None or not np.isfinite(v) else abs(v) for v in values]
+        best = int(np.argmax(sizes))
+        return Hit(number, *places[best], plane.index(*places[best]), values[best], 0.0)

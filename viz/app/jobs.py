@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +11,11 @@ from PySide6.QtCore import QThread, Signal
 
 from refgguf.errors import RefggufError
 from refgguf.viz.scene.build import Scene, build_scene
+from refgguf.viz.scene.scales import Scale
 from refgguf.viz.session import CancelledError, Session
 from refgguf.viz.state import Shown, ShownFile
+
+Begin = Callable[[str], Session]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,7 @@ class Result:
         whole: scores (token, vocab) of the same tokens with nothing switched off, where something is.
         remark: what to say of it, such as why a model cannot be run.
         then: the work of making more of it, which need not be waited for; None if there is none.
+        begin: makes a session of a text, where only the file is shown so far; None where it cannot be run.
     """
 
     scene: Scene
@@ -32,6 +36,7 @@ class Result:
     whole: np.ndarray | None = None
     remark: str = ""
     then: Callable[[Work], Result] | None = None
+    begin: Begin | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +47,16 @@ class Opened:
         session: to run.
         shown: to show at once.
         remark: what to say of it.
-        then: finds more to show, and what to say of it; it takes longer, and is done once the first is seen.
+        then: finds more to show, and what to say of it, which is nothing if the model can be run; it takes longer,
+            and is done once the first is seen.
+        begin: makes a session of a text, should the model turn out to be one that can be run.
     """
 
     session: Session | None = None
     shown: Shown | ShownFile | None = None
     remark: str = ""
     then: Callable[[], tuple[Shown | ShownFile, str]] | None = None
+    begin: Begin | None = None
 
 
 class Work:
@@ -114,8 +122,20 @@ class Job(QThread):
         self.work.stop_asked.set()
 
 
-def run_session(session: Session) -> Callable[[Work], Result]:
-    """Return the work of running a session and laying out what came of it."""
+def begin_session(begin: Begin, text: str, **options) -> Callable[[Work], Result]:
+    """Return the work of making a session of a text and running it; options as for `Session`."""
+
+    def work(at: Work) -> Result:
+        at.say("loading the model")
+        session = begin(text)
+        session.options.update(options)
+        return run_session(session)(at)
+
+    return work
+
+
+def run_session(session: Session, like: Mapping[str, Scale] | None = None) -> Callable[[Work], Result]:
+    """Return the work of running a session and laying out what came of it; `like` as for `build_scene`."""
 
     def work(at: Work) -> Result:
         words = f"running {len(session.ids):,} tokens"
@@ -127,19 +147,24 @@ def run_session(session: Session) -> Callable[[Work], Result]:
                 lambda done, total: at.say("running with nothing switched off", done, total), at.stop_asked
             )
         at.say("laying the scene out")
-        return Result(build_scene(shown), session, whole)
+        return Result(build_scene(shown, like), session, whole)
 
     return work
 
 
 def show(
-    shown: Shown | ShownFile, session: Session | None = None, whole=None, remark: str = ""
+    shown: Shown | ShownFile,
+    session: Session | None = None,
+    whole=None,
+    remark: str = "",
+    like: Mapping[str, Scale] | None = None,
+    begin: Begin | None = None,
 ) -> Callable[[Work], Result]:
-    """Return the work of laying out what is there already."""
+    """Return the work of laying out what is there already; `like` as for `build_scene`."""
 
     def work(at: Work) -> Result:
         at.say("laying the scene out")
-        return Result(build_scene(shown), session, whole, remark)
+        return Result(build_scene(shown, like), session, whole, remark, begin=begin)
 
     return work
 
@@ -156,20 +181,22 @@ def open_first(opening: Callable[[Callable[[str], None]], Opened]) -> Callable[[
         if found.session is not None:
             return run_session(found.session)(at)
         result = show(found.shown, remark=found.remark)(at)
-        return result if found.then is None else replace(result, then=_more(found.then))
+        return result if found.then is None else replace(result, then=_more(found.then, found.begin))
 
     return work
 
 
-def _more(then: Callable[[], tuple[Shown | ShownFile, str]]) -> Callable[[Work], Result]:
+def _more(then: Callable[[], tuple[Shown | ShownFile, str]], begin: Begin | None) -> Callable[[Work], Result]:
     def work(at: Work) -> Result:
         at.say("reading how the model computes")
         shown, remark = then()
-        return show(shown, remark=remark)(at)
+        return show(shown, remark=remark, begin=None if remark else begin)(at)
 
     return work
 
 
 def changed(scene: Scene, result: Result, **changes) -> Callable[[Work], Result]:
     """Return the work of showing the same run with something changed about how it is shown."""
-    return show(replace(scene.shown, **changes), result.session, result.whole, result.remark)
+    shown = replace(scene.shown, **changes)
+    like = scene.scales if isinstance(shown, Shown) else None
+    return show(shown, result.session, result.whole, result.remark, like, result.begin)

@@ -14,7 +14,8 @@ from refgguf.viz.scene.colours import Theme
 from refgguf.viz.scene.predictions import percent
 
 N_BARS = 10
-ROW = 21
+ROW = 19
+LINES = 3  # of words below the slider that always have room
 HOTTEST = 200  # hundredths of a temperature at the slider's right end
 
 
@@ -115,6 +116,9 @@ class Live(QWidget):
         layout.addWidget(self.bars)
         layout.addLayout(row)
         layout.addWidget(self.words)
+        self.words.setMinimumHeight(LINES * self.words.fontMetrics().lineSpacing())
+        self.words.setAlignment(Qt.AlignmentFlag.AlignTop)
+        layout.addStretch(1)
         self.setMaximumHeight(N_BARS * ROW + 170)
 
     def _slid(self, hundredths: int) -> None:
@@ -164,7 +168,7 @@ def spread_words(shares: np.ndarray, before: np.ndarray, switched_off: str = "")
     """
     some = shares[shares > 0]
     entropy = float(-(some * np.log2(some)).sum())
-    words = f"entropy {abs(entropy):.2f} bits, as sure as one in {2**entropy:.3g}"
+    words = f"entropy {abs(entropy):.2f} bits, perplexity {2**entropy:.3g}"
     if not switched_off:
         return f"{words}\ndotted: the model's own probabilities, at temperature 1"
     both = (before > 0) & (shares > 0)

@@ -16,10 +16,11 @@ from PySide6.QtWidgets import (
 )
 
 from refgguf.viz.app.canvas import SceneCanvas
-from refgguf.viz.app.inspector import Inspector
+from refgguf.viz.app.inspector import WIDTH, Inspector
 from refgguf.viz.app.live import Live
 from refgguf.viz.app.timeline import Timeline
 
+SMALLEST = 300, 220  # pixels of the canvas
 HINT = (
     "<b>Every box is a real tensor, every line a real flow.</b><br>"
     "Drag to turn, wheel to come closer, double click to go into a layer, a head, a cell.<br>"
@@ -41,8 +42,11 @@ class Panels(QMainWindow):
         self.inspector, self.timeline, self.live = Inspector(), Timeline(), Live()
         right = Qt.DockWidgetArea.RightDockWidgetArea
         self.live_dock = self._dock("Next token", self.live, right)
-        self._dock("Inspector", self.inspector, right)
+        inspector = self._dock("Inspector", self.inspector, right)
         self.timeline_dock = self._dock("Timeline", self.timeline, Qt.DockWidgetArea.BottomDockWidgetArea)
+        self.timeline_dock.setTitleBarWidget(QWidget())  # what it is, one sees; the room is for the scene
+        self.resizeDocks([self.live_dock, inspector], [WIDTH + 24] * 2, Qt.Orientation.Horizontal)
+        self.canvas.native.setMinimumSize(*SMALLEST)
         for dock in (self.live_dock, self.timeline_dock):  # nothing has run yet
             dock.hide()
         self._tools()
@@ -73,9 +77,12 @@ class Panels(QMainWindow):
         self.off_button = QPushButton("Switch all on")
         self.search = QLineEdit(placeholderText="Find a tensor ( / )")
         self.search.setMaximumWidth(230)
+        self.prompt.setObjectName("prompt")
+        self.search.setObjectName("search")
         for button in (self.next_button, self.go_button, self.off_button):
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        running = (QLabel("Prompt"), self.prompt, self.next_button, self.go_button, self.off_button)
+        self.asking = [bar.addWidget(widget) for widget in (QLabel("Prompt"), self.prompt)]
+        running = (self.next_button, self.go_button, self.off_button)
         self.running = [bar.addWidget(widget) for widget in running]
         self.off_action = self.running[-1]
         bar.addWidget(self.search)

@@ -10,7 +10,7 @@ import numpy as np
 
 from refgguf.errors import RefggufError
 from refgguf.viz.ablation import Ablation, ablations_for
-from refgguf.viz.app.jobs import Job, Result, Work, run_session
+from refgguf.viz.app.jobs import Begin, Job, Result, Work, begin_session, run_session
 from refgguf.viz.app.panels import Panels
 from refgguf.viz.places import head_of
 from refgguf.viz.scene.build import Scene
@@ -26,7 +26,8 @@ class Running(Panels):
     """A window that runs things beside itself; what it shows of them is said by the class that inherits it.
 
     Attributes:
-        session: the model and its tokens; None for what cannot be run.
+        session: the model and its tokens; None for what cannot be run, or has not been.
+        begin: makes a session of a text, where only the file is shown so far; None otherwise.
         scene: what is shown.
         selected: what was clicked last.
         job: what is being worked on, or None.
@@ -38,6 +39,7 @@ class Running(Panels):
     def __init__(self):
         super().__init__()
         self.session: Session | None = None
+        self.begin: Begin | None = None
         self.scene: Scene | None = None
         self.selected: Hit | None = None
         self.job: Job | None = None
@@ -64,7 +66,8 @@ class Running(Panels):
 
     def run(self, session: Session) -> None:
         """Run a session beside the window, and show what comes of it."""
-        self._start(run_session(session))
+        like = self.scene.scales if self.scene is not None and self.session is not None else None
+        self._start(run_session(session, like))
 
     def _start(self, work: Callable[[Work], Result]) -> None:
         self.stop()
@@ -130,11 +133,21 @@ class Running(Panels):
     # ---- the model
 
     def _prompt_entered(self) -> None:
+        text = self.prompt.text()
         try:
-            self.run(self.session.with_text(self.prompt.text()))
+            if self.session is not None:
+                self.run(self.session.with_text(text))
+            elif self.begin is not None:
+                self._start(begin_session(self.begin, text, theme=self.scene.shown.theme))
         except RefggufError as error:
             self.statusBar().showMessage(str(error))
         self.canvas.native.setFocus()
+
+    def type_prompt(self) -> None:
+        """Let the keys write into the prompt."""
+        if self.prompt.isVisible():
+            self.prompt.setFocus()
+            self.prompt.selectAll()
 
     def _logits(self) -> np.ndarray | None:
         if self.scene is None or not isinstance(self.scene.shown, Shown):

@@ -38,14 +38,19 @@ def sheet_of(theme: Theme) -> str:
         QToolBar {{ padding: 5px; spacing: 6px }}
         QDockWidget::title {{ background: {ground}; padding: 5px 8px }}
         QScrollArea, #page, QListWidget {{ background: {card}; border: none }}
-        QLineEdit, QDoubleSpinBox {{ background: {card}; color: {ink}; border: 1px solid {rim} }}
-        QLineEdit, QDoubleSpinBox {{ border-radius: 4px; padding: 3px 6px }}
-        QLineEdit:focus {{ border-color: {accent} }}
+        QLineEdit#prompt, QLineEdit#search {{ background: {card}; color: {ink}; border: 1px solid {rim} }}
+        QLineEdit#prompt, QLineEdit#search {{ border-radius: 4px; padding: 3px 6px }}
+        QLineEdit#prompt:focus, QLineEdit#search:focus {{ border-color: {accent} }}
         QPushButton {{ background: {card}; color: {ink}; border: 1px solid {rim} }}
         QPushButton {{ border-radius: 4px; padding: 4px 10px }}
         QPushButton:hover, QPushButton:checked {{ border-color: {accent} }}
         QListWidget::item {{ border: 1px solid {rim}; border-radius: 4px; padding: 2px 5px }}
         QListWidget::item:selected {{ background: {accent}; color: {card} }}
         QSplitter::handle, QMainWindow::separator {{ background: {rim}; width: 1px; height: 1px }}
-        #hint {{ background: {card}; color: {ink}; border: 1px solid {rim}; border-radius: 8px; padding: 14px 18px }}
+        #hint, #help {{ background: {card}; color: {ink}; border: 1px solid {rim}; border-radius: 10px }}
+        #hint {{ padding: 14px 18px }}
+        #keys {{ background: {card} }}
+        QToolButton {{ background: {card}; color: {ink}; border: 1px solid {rim}; border-radius: 4px }}
+        QToolButton {{ padding: 3px 8px; min-width: 14px }}
+        QToolButton:hover {{ border-color: {accent} }}
     """

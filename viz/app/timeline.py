@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QListWidget, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QListWidget,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
-from refgguf.viz.app.scrubber import Scrubber
+from refgguf.viz.app.operations import Operations
 from refgguf.viz.scene.layout import readable
 from refgguf.viz.steps import Step
 
@@ -40,22 +48,30 @@ class Timeline(QWidget):
         self.play_button = QToolButton(text="▶")
         self.play_button.setToolTip("Play the forward pass (Space)")
         self.play_button.clicked.connect(self.toggle)
-        self.slider = Scrubber()
+        self.slider = Operations()
         self.slider.setRange(-1, -1)  # no operation, as long as nothing has run
         self.slider.valueChanged.connect(self._moved)
         self.words = QLabel()
+        self.words.setTextFormat(Qt.TextFormat.PlainText)
+        self.words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.back_button, self.on_button = QToolButton(text="‹"), QToolButton(text="›")
+        for button, by, words in ((self.back_button, -1, "before (←)"), (self.on_button, 1, "next (→)")):
+            button.setToolTip(f"Operation {words}")
+            button.clicked.connect(lambda _=False, by=by: self.step(by))
         row = QHBoxLayout()
-        row.addWidget(self.play_button)
-        row.addWidget(self.slider, 2)
-        row.addWidget(self.words, 3)
+        row.setSpacing(4)
+        for button in (self.back_button, self.play_button, self.on_button):
+            row.addWidget(button)
+        row.addWidget(self.slider, 3)
+        row.addWidget(self.words, 2)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 2, 6, 2)
+        layout.setContentsMargins(8, 6, 8, 2)
         layout.addWidget(self.tokens)
         layout.addLayout(row)
         self.timer = QTimer(interval=BEAT)
         self.timer.timeout.connect(self._play_on)
         # the window's keys must not be eaten by the widgets that the mouse has touched last
-        for widget in (self.tokens, self.play_button):
+        for widget in (self.tokens, self.back_button, self.play_button, self.on_button):
             widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
 
     @property
@@ -72,6 +88,7 @@ class Timeline(QWidget):
         self.tokens.setCurrentRow(chosen)
         self.chosen = chosen
         self.tokens.scrollToItem(self.tokens.currentItem())
+        self.slider.show_steps(steps)
         self.slider.blockSignals(True)
         self.slider.setRange(-1, len(steps) - 1)
         self.slider.setValue(min(at, len(steps) - 1))
@@ -124,6 +141,6 @@ class Timeline(QWidget):
         at = (
             f"{number + 1} / {len(self.steps)}   {self.steps[number].words}"
             if number >= 0
-            else "→ steps through"
+            else f"{len(self.steps)} operations; → steps through them, Space plays them" * bool(self.steps)
         )
         self.words.setText(at)

@@ -17,7 +17,7 @@ from refgguf.viz.app.keys import KEYS
 from refgguf.viz.app.live import candidates_of, spread_words
 from refgguf.viz.app.running import Running
 from refgguf.viz.app.style import palette_of, sheet_of
-from refgguf.viz.finding import find_box, names_in
+from refgguf.viz.finding import find_name, names_in, remark_on
 from refgguf.viz.inspect import hit_words
 from refgguf.viz.places import Place, alike, camera_of, deeper, outer, place_words
 from refgguf.viz.render.picture import save_picture
@@ -85,6 +85,8 @@ class ViewerWindow(Running):
         self.go_button.clicked.connect(self.toggle_generation)
         self.off_button.clicked.connect(self.restore)
         self.stop_button.clicked.connect(self.cancel)
+        self.inspector.pointed.connect(self._pointed)
+        self.inspector.picked.connect(self._select)
         self.canvas.native.installEventFilter(self)
 
     def _dress(self, theme: str) -> None:
@@ -92,10 +94,13 @@ class ViewerWindow(Running):
         # to the application: below a style sheet, a window's own palette does not reach its panels
         QApplication.setPalette(palette_of(theme_of(theme)))
         self.setStyleSheet(sheet_of(theme_of(theme)))
+        self.timeline.slider.hues = theme_of(theme).hues
 
     def _show_tools(self) -> None:
         for action in self.running:
             action.setVisible(self.session is not None)
+        for action in self.asking:
+            action.setVisible(self.session is not None or self.begin is not None)
         self.off_action.setVisible(bool(self.session and self.session.ablations))
 
     # ---- showing
@@ -103,18 +108,20 @@ class ViewerWindow(Running):
     def _show_result(self, result: Result) -> str:
         """Show what a job has made; returns what to say of it."""
         first, before = self.scene is None, self.place
+        showed = None if first else self.scene.shown
         like = not first and alike(self.scene, result.scene)
         step = self.timeline.slider.value() if like else -1
         kept = self.selected if like else None
         self.scene, self.selected, self.result = result.scene, None, result
-        self.session = result.session
+        self.session, self.begin = result.session, result.begin
         shown = result.scene.shown
+        same = not first and type(showed) is type(shown)
         self.place = before if like else Place()
         run = isinstance(shown, Shown)
         self.timeline_dock.setVisible(run)
         self.live_dock.setVisible(self._logits() is not None)
         self.layout().activate()  # the canvas has its size before the scene is framed for it
-        self.view.show_scene(result.scene, keep_camera=not first)
+        self.view.show_scene(result.scene, keep_camera=same)
         self._dress(shown.theme)
         steps = steps_of(result.scene) if run else []
         texts = shown.trace.token_texts if run else []
@@ -202,13 +209,16 @@ class ViewerWindow(Running):
         """Go to the tensor that a text names."""
         if self.scene is None or not text.strip():
             return
-        number = find_box(self.scene, text)
-        if number is None:
+        found = find_name(self.scene, text)
+        if found is None:
             self.statusBar().showMessage(f"nothing in the picture is called {text!r}")
             return
+        name, number = found
         box = self.scene.pieces.boxes[number]
         self._select(Hit(number, 0, 0, box.plane.index(0, 0), box.plane.value(0, 0), 0.0))
         self.go_to(Place("box", box.layer, box.head, number))
+        if remark := remark_on(self.scene, name, number):
+            self.statusBar().showMessage(remark)
         self.canvas.native.setFocus()
 
     # ---- looking
@@ -279,11 +289,14 @@ class ViewerWindow(Running):
         else:
             self.inspector.show_value(self.scene, hit)
 
+    def _pointed(self, hit: Hit) -> None:
+        self.statusBar().showMessage(hit_words(self.scene, hit))
+
     def _select(self, hit: Hit | None) -> None:
         self.selected = hit
         if hit is None:
             self.view.set_focus(set(), set())
-            self.inspector.clear()
+            self.inspector.clear(self.scene)
             return
         self.inspector.show_hit(self.scene, hit)
         boxes, routes = around(self.scene, hit.box)
@@ -315,6 +328,11 @@ class ViewerWindow(Running):
         menu.addAction("Copy name, place and value", lambda: QApplication.clipboard().setText(text))
         return menu
 
+    def cancel(self) -> None:
+        """Stop what runs, and take the page of keys away."""
+        self.help.hide()
+        super().cancel()
+
     def _take_hint_away(self) -> None:
         if self.hint.isVisible():
             self.hint.hide()
@@ -329,6 +347,8 @@ class ViewerWindow(Running):
         """Keep the hint in its place, and keys that were let go elsewhere from flying on; Qt calls this."""
         if event.type() == QEvent.Type.Resize and self.hint.isVisible():
             self.place_hint()
+        if event.type() == QEvent.Type.Resize and self.help.isVisible():
+            self.help.place()
         if event.type() == QEvent.Type.FocusOut:
             self.view.held.clear()
         return super().eventFilter(watched, event)
@@ -359,7 +379,7 @@ class ViewerWindow(Running):
         if self.help.isVisible():
             self.help.hide()
         else:
-            self.help.show_over(self)
+            self.help.show_over()
 
     def save(self, path: str | None = None) -> Path | None:
         """Save what is seen as a picture; the first free name in the current folder if none is given."""

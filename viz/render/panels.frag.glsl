@@ -2,6 +2,7 @@
 uniform sampler2D u_shadows;
 uniform vec3 u_shade;        // colour of full shadow
 uniform float u_sharpness;
+uniform float u_soft;        // width over which a panel fades out at its rim; 0 for a sharp one
 varying vec2 v_place;
 varying vec3 v_shape;
 varying vec4 v_fill;
@@ -14,7 +15,7 @@ void main() {
     vec2 q = abs(v_place - half_) - (half_ - v_shape.z);
     float d = length(max(q, vec2(0.0))) + min(max(q.x, q.y), 0.0) - v_shape.z;
     float pixel = max(fwidth(d), 1.0e-6);
-    float cover = 1.0 - smoothstep(-pixel, 0.0, d);
+    float cover = 1.0 - smoothstep(-max(pixel, u_soft), 0.0, d);
     if (cover < 0.01) discard;
     vec3 colour = mix(v_fill.rgb, u_shade, texture2D(u_shadows, v_shadow.xy).r * v_shadow.z);
     float rim = 1.0 - smoothstep(0.6, 1.4, -d / (pixel * u_sharpness));

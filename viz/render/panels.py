@@ -38,11 +38,12 @@ class Panels:
         bind(self.program, {name: np.concatenate([r[name] for r in rows]) for name in rows[0]})
         self.triangles = rectangles(len(rows))
 
-    def draw(self, matrix: np.ndarray, sharpness: float, depth_test: bool = True) -> None:
-        """Draw them."""
+    def draw(self, matrix: np.ndarray, sharpness: float, depth_test: bool = True, soft: float = 0.0) -> None:
+        """Draw them; at their rims they fade out over the width `soft`, in their own units."""
         if self.triangles is not None:
             self.program["u_matrix"] = matrix.T.astype(np.float32)
             self.program["u_sharpness"] = sharpness
+            self.program["u_soft"] = soft
             gloo.set_state(depth_test=depth_test, **BLEND)
             self.program.draw("triangles", self.triangles)
 
@@ -67,7 +68,7 @@ def bar_quads(bars: Sequence[Bar], theme: Theme) -> Iterator[dict[str, np.ndarra
     for bar in bars:
         width, height = bar.size
         hue = np.array(theme.hues[bar.kind])
-        track = 0.86 * np.array(theme.ground) + 0.14 * hue
+        track = 0.92 * np.array(theme.ground) + 0.08 * hue
         for length, colour, z in ((width, track, 0.0), (max(bar.share * width, 0.16), hue, 0.04)):
             at = CORNERS * (length, height)
             position = np.array(bar.origin) + np.c_[at, np.full(4, z)]
@@ -77,13 +78,14 @@ def bar_quads(bars: Sequence[Bar], theme: Theme) -> Iterator[dict[str, np.ndarra
 def veil_quads(rects: Sequence[Rect], height: float, theme: Theme) -> Iterator[dict[str, np.ndarray]]:
     """Yield ground to write on, for parts of the picture given in pixels from its top."""
     for left, top, right, bottom in rects:
-        shape = right - left + 40, bottom - top + 40
+        shape = right - left + 2 * VEIL_SOFT, bottom - top + 2 * VEIL_SOFT
         at = CORNERS * shape
-        position = np.c_[at + np.array([left, height - bottom - 40]), np.zeros(4)]
-        yield _quad(position, at, (*shape, 16.0), (*theme.ground, VEIL))
+        position = np.c_[at + np.array([left - VEIL_SOFT, height - bottom - VEIL_SOFT]), np.zeros(4)]
+        yield _quad(position, at, (*shape, VEIL_SOFT), (*theme.ground, VEIL))
 
 
-VEIL = 0.93  # opacity of the ground behind title and legend, where the scene reaches below them
+VEIL = 1.0  # opacity of the ground behind title and legend, so that words stand on nothing
+VEIL_SOFT = 26.0  # pixels over which it fades out
 
 
 def _quad(position, at, shape, fill, rim=None, shadow=None) -> dict[str, np.ndarray]:

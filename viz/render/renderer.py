@@ -8,7 +8,7 @@ import numpy as np
 from vispy import gloo
 
 from refgguf.viz.render.labels import Labels
-from refgguf.viz.render.panels import Panels, bar_quads, card_quads, veil_quads
+from refgguf.viz.render.panels import VEIL_SOFT, Panels, bar_quads, card_quads, veil_quads
 from refgguf.viz.render.slabs import Slabs
 from refgguf.viz.render.tubes import Tubes
 from refgguf.viz.scene.arcs import heads_chosen
@@ -115,7 +115,7 @@ class Renderer:
             labels.draw(world, (width / zoom[0], height / zoom[1]))
         gloo.clear(color=False, depth=True)
         flat = part @ _pixels(width, height)
-        self.veil.draw(flat, sharpness, depth_test=False)
+        self.veil.draw(flat, sharpness, depth_test=False, soft=VEIL_SOFT)
         self.legend.draw(flat, sharpness)
         self.words.draw(flat, (width / zoom[0], height / zoom[1]), depth_test=False)
 

@@ -99,7 +99,9 @@ void main() {
     float near_edge = min(edge.x, min(edge.y, edge.z)) / u_sharpness;
     colour = mix(colour, u_ink, (1.0 - smoothstep(0.35, 1.15, near_edge)) * 0.5);
 
-    // marked rows are framed, a highlighted box glows at its rim
+    // marked rows are framed, a highlighted box glows at its rim, which is thinner where the box is small
+    vec2 span = 1.0 / (max(fwidth(v_local.xy), vec2(1.0e-6)) * u_sharpness);
+    float glow = clamp(0.055 * min(span.x, span.y), 0.9, 2.1) * mix(1.0, 9.0, 1.0 - front);
     if (v_style.y > v_style.x) {
         vec2 to_row = abs(at.y - v_style.xy) / (pixel.y * u_sharpness);
         float inside = step(v_style.x, at.y) * step(at.y, v_style.y);
@@ -111,7 +113,7 @@ void main() {
         float to_rim = abs(max(to_cell.x / pixel.x, to_cell.y / pixel.y)) / u_sharpness;
         colour = mix(colour, u_accent, (1.0 - smoothstep(1.0, 1.9, to_rim)) * front);
     }
-    colour = mix(colour, u_accent, v_style.z * (1.0 - smoothstep(1.6, 2.6, near_edge)));
+    colour = mix(colour, u_accent, v_style.z * (1.0 - smoothstep(glow - 0.5, glow + 0.5, near_edge)));
     colour = mix(colour, u_ground, 0.6 * u_focus * (1.0 - v_style.z));
     gl_FragColor = vec4(colour, 1.0);
 }

@@ -25,9 +25,9 @@ LEAST = 0.02  # shares below this are not drawn; the legend says what they add u
 MOST_FOR_EACH = 12  # arcs into one token
 POINTS = 22
 AWAY = 0.3  # from the boxes at both ends
-THINNEST, THICKEST = 0.04, 0.36  # radius of an arc of no share and of share 1, in rows of a token
+THINNEST, THICKEST = 0.02, 0.36  # radius of an arc of no share and of share 1, in rows of a token
 LARGEST = 0.8  # no radius is larger, world units
-PALEST = 0.22  # how much of its hue the least arc has
+PALEST = 0.1  # how much of its hue the least arc has
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _mesh(arcs: Sequence[Arc], pieces: Pieces, theme: Theme, shown: Shown) -> Me
     tubes = []
     for arc in arcs:
         radius = min((THINNEST + (THICKEST - THINNEST) * arc.strength) * row, LARGEST)
-        depth = PALEST + (1 - PALEST) * arc.strength**0.6
+        depth = PALEST + (1 - PALEST) * arc.strength**0.8
         colour = ground + (hue - ground) * depth
         tubes.append((arc.points, radius, False, colour, colour))
     return tubes_mesh(tubes)

@@ -21,7 +21,7 @@ from refgguf.viz.scene.overlay import MARGIN, Overlay, make_overlay
 from refgguf.viz.scene.parts import Box, Pieces
 from refgguf.viz.scene.planes import ABSENT
 from refgguf.viz.scene.predictions import outcome_of
-from refgguf.viz.scene.scales import CELLS, Scale, bits_scale, scale_of
+from refgguf.viz.scene.scales import CELLS, Scale, bits_scale, kept, scale_of
 from refgguf.viz.scene.shadows import Shadows, shadows_of
 from refgguf.viz.scene.structure import lay_out_file
 from refgguf.viz.state import ArcChoice, Shown, ShownFile
@@ -95,15 +95,20 @@ class Look:
         return self.camera.matrix(self.size[0] / self.size[1], near, far)
 
 
-def build_scene(shown: Shown | ShownFile) -> Scene:
-    """Lay out what is shown."""
+def build_scene(shown: Shown | ShownFile, like: Mapping[str, Scale] | None = None) -> Scene:
+    """Lay out what is shown.
+
+    Args:
+        shown: what is shown.
+        like: scales of an earlier run of the same model, kept as far as they fit, so that both can be compared.
+    """
     theme = theme_of(shown.theme)
     if isinstance(shown, ShownFile):
         pieces = lay_out_file(shown)
         return Scene(shown, pieces, weight_scales(pieces), theme, mesh_of(pieces, theme), shadows_of(pieces))
     pieces = lay_out(shown)
     shown = replace(shown, facts=replace(shown.facts, outcome=outcome_of(shown)))
-    scene = Scene(shown, pieces, scales_of(pieces, shown), theme, EMPTY, shadows_of(pieces))
+    scene = Scene(shown, pieces, scales_of(pieces, shown, like), theme, EMPTY, shadows_of(pieces))
     return with_flow(with_arcs(scene, shown.arcs), shown.flow)
 
 
@@ -131,14 +136,18 @@ def with_arcs(scene: Scene, choice: ArcChoice | None) -> Scene:
     return replace(scene, shown=shown, arcs=arcs_of(scene.pieces, shown, choice, scene.theme))
 
 
-def scales_of(pieces: Pieces, shown: Shown) -> dict[str, Scale]:
-    """Make each scale from the whole of every tensor that is read against it."""
+def scales_of(pieces: Pieces, shown: Shown, like: Mapping[str, Scale] | None = None) -> dict[str, Scale]:
+    """Make each scale from the whole of every tensor that is read against it; arguments as for `build_scene`."""
+    like = like or {}
     arrays: dict[str, dict[str, np.ndarray]] = {}
     kinds: dict[str, str] = {}
     for box in pieces.boxes:
         kinds.setdefault(box.scale, hue_kind(box.kind))
         arrays.setdefault(box.scale, {})[box.plane.tap] = shown.trace.tensor(box.plane.tap).values
-    return {name: scale_of(kinds[name], tensors.values()) for name, tensors in arrays.items()}
+    return {
+        name: kept(scale_of(kinds[name], tensors.values()), like.get(name), tensors.values())
+        for name, tensors in arrays.items()
+    }
 
 
 def weight_scales(pieces: Pieces) -> dict[str, Scale]:

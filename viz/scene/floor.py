@@ -8,9 +8,9 @@ import numpy as np
 
 from refgguf.viz.scene.parts import Card, Label, Pieces
 
-FRONT, BACK = 15.0, -10.0
+FRONT, BACK = 24.0, -14.0
 # names on the floor lean back, so that they can be read from the usual height
-TILTED = (0.0, 0.62, -0.78)
+TILTED = (0.0, 0.42, -0.908)
 NAME = 2.2  # size of a layer's name, in ordinary letters
 BELOW = 8.0  # from what hangs lowest to the floor
 
@@ -38,5 +38,5 @@ def lay_floor(
     spans = np.diff([x for _, x in names])
     height = min([letter * NAME, *(0.185 * spans)])
     for text, x in names:
-        at = (x, pieces.floor + 0.5, FRONT - 2.0)
+        at = (x, pieces.floor + 0.2 + 0.13 * height, FRONT - 0.4 * height - 1.5)
         pieces.labels.append(Label(text, at, height, align="left", tone="ink", bold=True, v=TILTED))

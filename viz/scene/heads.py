@@ -25,7 +25,7 @@ from refgguf.viz.scene.head_tubes import drain, feed
 from refgguf.viz.scene.planes import cut
 from refgguf.viz.scene.stage import THIN, Stage
 
-LETTER = 1.5  # size of the names of heads
+LETTER = 1.4  # size of the names of heads
 LEAST_LETTER = 0.5  # rows lower than this share a name
 
 
@@ -191,7 +191,8 @@ class HeadsZone:
             stage.connect([(pattern, z)], line, radius=thin)
         self._drop(group.k, pattern, x_pattern + width / 2)
         self._drop(group.v, z, x_z + shape.z / 2)
-        stage.text(f"head {head}", left, y + height + 0.4, LETTER, align="left")
+        # on the back edge of the top, which a camera above it sees higher than the front
+        stage.text(f"head {head}", left, y + height + 0.3, LETTER, z=0.0, align="left")
         self._row_names(left, y + height)
 
     def _row_names(self, x: float, top: float) -> None:
@@ -201,7 +202,9 @@ class HeadsZone:
         size = min(cell * step * 0.66, 0.9)
         for row in range(0, len(self.names), step) if self.stage.units.fine else ():
             y = top - (row + step / 2) * cell - size * 0.34
-            self.stage.text(self.names[row], x - 1.15, y, size, align="right")
+            # as deep as the tube to Q, which passes between two of them from every side
+            depth = self.stage.units.depth / 2
+            self.stage.text(self.names[row], x - 1.15, y, size, z=depth, align="right")
 
     def _drop(self, source: int | None, target: int | None, x: float) -> None:
         """Run a tube from K or V down to a head; to the second head of a group it runs behind the first."""

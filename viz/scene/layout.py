@@ -27,7 +27,7 @@ from refgguf.viz.scene.states import StatesZone
 from refgguf.viz.scene.units import Units, units_for
 from refgguf.viz.state import Shown
 
-ABOVE, BELOW = 8.5, 6.5  # free space between the spine and what stands above and below it
+ABOVE, BELOW = 7.0, 5.5  # free space between the spine and what stands above and below it
 LEAVE = 1.2  # how far behind a box tubes leave the spine
 SKIP = 26.0  # room for layers that are not shown
 NODE_GAP = 4.2  # from a disc to the next box on the spine

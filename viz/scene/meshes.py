@@ -10,6 +10,7 @@ import numpy as np
 from refgguf.viz.scene.colours import Theme, hue_kind
 from refgguf.viz.scene.curves import tubes
 from refgguf.viz.scene.parts import Node, Pieces
+from refgguf.viz.scene.stage import THIN
 
 DISC_SIDES = 40
 DISC_DEPTH = 0.9
@@ -37,6 +38,7 @@ class Mesh:
     routes: np.ndarray
 
 
+QUIET = 0.3  # how far tubes to single boxes step back
 _NOTHING = np.zeros((0, 3), np.float32)
 EMPTY = Mesh(_NOTHING, _NOTHING, _NOTHING[:, :2], _NOTHING, np.zeros((0, 3), np.uint32), np.zeros(0, int))
 # middle line, radius, whether it ends in an arrow head, colours of its start and its end
@@ -62,7 +64,9 @@ def mesh_of(
     for number, route in enumerate(pieces.routes):
         if route.radius > 0 and len(route.points) > 1:
             ends = [np.array(theme.hues[hue_kind(kind)]) for kind in (route.start, route.end)]
-            radius, ends = route.radius, [e + (ground - e) * fade for e in ends]
+            # what branches to single boxes is quieter than what it branches from
+            faded = max(fade, QUIET if route.radius <= THIN else 0.0)
+            radius, ends = route.radius, [e + (ground - e) * faded for e in ends]
             if number in styles:
                 radius, ends = styles[number][0], [styles[number][1]] * 2
             specs.append((route.points, radius, route.arrow, *ends))

@@ -147,7 +147,7 @@ def _corner(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequenc
     for note in reversed(notes):
         pen.text(note, beside, y, 13, align="left")
         y += 20 * s
-    y += (16 if pen.small else 12) * s if notes else 0.0
+    y += (16 if pen.small else 24) * s if notes else 0.0
     y = _legends(pen, scales, left, y, per_row)
     pen.overlay.covers.append((min(left, beside) - 30 * s, pen.height - y, pen.width, pen.height))
     y += (10 if pen.small else 22) * s
@@ -171,7 +171,7 @@ def _band(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[
     for note in reversed(words):
         pen.text(note, left, y, 13, align="left")
         y += 20 * s
-    y += 12 * s if words else 0.0
+    y += 20 * s if words else 0.0
     top = _legends(pen, scales, left, y, per_row)
     if title:
         fits = int(title / (s * LETTER))

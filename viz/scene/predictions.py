@@ -10,9 +10,9 @@ from refgguf.viz.state import Shown
 
 N_SHOWN = 7
 # in letters of ordinary size
-LETTERS = 1.5
-ROW = 2.5
-WORDS, BARS = 9.0, 12.0  # width of the column of words, and of a bar for certainty
+LETTERS = 2.1
+ROW = 3.3
+WORDS, BARS = 12.5, 15.0  # width of the column of words, and of a bar for certainty
 
 
 def best_tokens(logits: np.ndarray, n: int) -> list[tuple[int, float]]:

@@ -15,7 +15,7 @@ sum (the inverse hyperbolic sine). The legend shows the values at equal steps of
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor, log10
 
 import numpy as np
@@ -35,6 +35,9 @@ EVEN = ("attention", "router")
 UNEVEN, EVEN_SHARE = 9.0, 0.4
 LARGE = 90.0  # percentile of the magnitudes of one tensor
 USUAL = 10.0  # percentile of that over the tensors: a few tensors may be pale, most must not
+# a scale that was in use is kept until this share of the values lies beyond it, so that runs can be compared
+OUTGROWN = 0.01
+WIDE = 4.0  # and until it is this many times as wide as they need
 # percentiles come from at most this many cells, evenly spaced, of each tensor
 SAMPLE = 200_000
 
@@ -126,11 +129,31 @@ def scale_of(kind: str, arrays: Iterable[np.ndarray]) -> Scale:
         minimum,
         maximum,
         n_values=sum(a.size for a in arrays),
-        n_beyond=sum(int(((n < low) | (n > high)).sum()) for n in numbers),
+        n_beyond=_beyond(numbers, low, high),
         n_nan=sum(int(np.isnan(a).sum()) for a, ok in zip(arrays, whole, strict=True) if not ok),
         n_infinite=sum(int(np.isinf(a).sum()) for a, ok in zip(arrays, whole, strict=True) if not ok),
         knee=round_up(EVEN_SHARE * typical) if kind not in EVEN and 0 < typical < high / UNEVEN else 0.0,
     )
+
+
+def kept(scale: Scale, before: Scale | None, arrays: Iterable[np.ndarray]) -> Scale:
+    """Return a scale with the ends of the one that was in use before, if the values have not outgrown those.
+
+    Args:
+        scale: made from the values alone.
+        before: what the same kind was read against, in an earlier run; None if there was none.
+        arrays: the values.
+    """
+    if before is None or (before.kind, before.signed) != (scale.kind, scale.signed):
+        return scale
+    n_beyond = _beyond([a[np.isfinite(a)] for a in arrays], before.low, before.high)
+    outgrown = n_beyond > OUTGROWN * max(scale.n_values, 1) or before.high > WIDE * scale.high
+    same = replace(scale, low=before.low, high=before.high, knee=before.knee, n_beyond=n_beyond)
+    return scale if outgrown else same
+
+
+def _beyond(numbers: Iterable[np.ndarray], low: float, high: float) -> int:
+    return sum(int(((n < low) | (n > high)).sum()) for n in numbers)
 
 
 def bits_scale(kind: str, bits: np.ndarray, most: float) -> Scale:

@@ -10,7 +10,8 @@ from refgguf.viz.scene.parts import Pieces
 
 DENSITY = 3.0  # pixels per world unit, less where the model is long
 MOST_PIXELS = 4000
-BLUR = 1.5  # world units
+BLUR = 2.2  # world units
+SPREAD = 4.0  # how much deeper than its box a shadow is, at either side
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,10 @@ def shadows_of(pieces: Pieces) -> Shadows:
         shelf = pieces.shelf_at(box.bottom)
         near = 1.0 if box.bottom < pieces.shelves[shelf] else 0.5
         x0, x1 = (box.left - 0.4 - left) * density, (box.right + 0.4 - left) * density
-        z0, z1 = (box.origin[2] - 2.0 - back) * density, (box.origin[2] + box.size[2] + 2.0 - back) * density
+        z0, z1 = (
+            (box.origin[2] - SPREAD - back) * density,
+            (box.origin[2] + box.size[2] + SPREAD - back) * density,
+        )
         patch = floors[shelf, max(int(z0), 0) : int(z1) + 1, max(int(x0), 0) : int(x1) + 1]
         np.maximum(patch, near, out=patch)
     for axis in (1, 2):

@@ -70,11 +70,11 @@ def units_for(
     channel = min(spine / d_model, max((72.0 if fine else 34.0) / max(d_ff, 1), 6.0 / d_model))
     longest = max(n_tokens, n_keys or 0)
     return Units(
-        token=(_within(1.8 * n_tokens, 3.0, 22.0) if fine else _within(3.0 * n_tokens, 8.0, 36.0)) / n_tokens,
+        token=(_within(2.3 * n_tokens, 3.0, 28.0) if fine else _within(3.0 * n_tokens, 8.0, 36.0)) / n_tokens,
         channel=channel,
         cell=_within(longest, 3.0, 11.5) / longest,
         head_channel=_within(d_head, 3.0, 10.8) / max(d_head, 1),
-        gap=1.9 if fine else 1.1,
+        gap=2.1 if fine else 1.1,
         bus_left=5.4 if fine else 4.2,
         bus_right=2.8,
         group_gap=3.8 if fine else 2.6,

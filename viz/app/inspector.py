@@ -12,7 +12,7 @@ from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.colours import colour_of
 from refgguf.viz.scene.picking import Hit
 
-WIDTH, NARROWEST = 340, 240
+WIDTH, NARROWEST, FLATTEST = 340, 240, 210
 LOWEST, TALLEST = 56, 190  # pixels of the heat map
 BEGIN = (
     "<p>Point at a box to read a value, click it to take it apart.<br>Double click goes there, "
@@ -126,7 +126,7 @@ class Inspector(QScrollArea):
     def __init__(self):
         super().__init__()
         self.setWidgetResizable(True)
-        self.setMinimumWidth(NARROWEST)
+        self.setMinimumSize(NARROWEST, FLATTEST)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.head, self.value, self.figures = QLabel(), QLabel(), QLabel()
         self.picture, self.histogram = Picture(), Histogram()

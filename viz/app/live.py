@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPen
-from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from refgguf.viz.app.scrubber import Scrubber
 from refgguf.viz.scene.colours import Theme
 from refgguf.viz.scene.predictions import percent
 
-N_BARS = 10
+N_BARS, FEWEST = 10, 4  # where there is little room, the best only
 ROW = 19
 LINES = 3  # of words below the slider that always have room
 HOTTEST = 200  # hundredths of a temperature at the slider's right end
@@ -42,9 +42,15 @@ class Bars(QWidget):
         super().__init__()
         self.candidates: list[Candidate] = []
         self.colour = QColor("#b07a1e")
-        self.setFixedHeight(N_BARS * ROW)
+        self.setMinimumHeight(FEWEST * ROW)
+        self.setMaximumHeight(N_BARS * ROW)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setToolTip("Click a token to append it")
+
+    def sizeHint(self) -> QSize:
+        """Return the room for all; Qt calls this."""
+        return QSize(240, N_BARS * ROW)
 
     def show_candidates(self, candidates: list[Candidate], colour: QColor) -> None:
         """Show them, the best first."""
@@ -58,7 +64,7 @@ class Bars(QWidget):
         words, figures = 0.34 * self.width(), 46
         room = self.width() - words - figures
         ink = self.palette().text().color()
-        for i, candidate in enumerate(self.candidates):
+        for i, candidate in enumerate(self.candidates[: max(self.height() // ROW, 1)]):
             y = i * ROW
             painter.setPen(ink)
             right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
@@ -118,7 +124,6 @@ class Live(QWidget):
         layout.addWidget(self.words)
         self.words.setMinimumHeight(LINES * self.words.fontMetrics().lineSpacing())
         self.words.setAlignment(Qt.AlignmentFlag.AlignTop)
-        layout.addStretch(1)
         self.setMaximumHeight(N_BARS * ROW + 170)
 
     def _slid(self, hundredths: int) -> None:

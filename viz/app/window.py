@@ -15,19 +15,17 @@ from refgguf.viz.app.jobs import Opened, Result, changed, open_first
 from refgguf.viz.app.jobs import show as show_work
 from refgguf.viz.app.keys import KEYS
 from refgguf.viz.app.live import candidates_of, spread_words
-from refgguf.viz.app.running import Running
+from refgguf.viz.app.looking import Looking
 from refgguf.viz.app.style import palette_of, sheet_of
-from refgguf.viz.finding import find_name, names_in, remark_on
+from refgguf.viz.finding import names_in
 from refgguf.viz.inspect import hit_words
-from refgguf.viz.places import Place, alike, camera_of, deeper, outer, place_words
+from refgguf.viz.places import Place, alike, deeper, place_words
 from refgguf.viz.render.picture import save_picture
-from refgguf.viz.scene.build import camera_at
-from refgguf.viz.scene.camera import NAMED, Camera
 from refgguf.viz.scene.colours import theme_of
 from refgguf.viz.scene.picking import Hit, hit_at
 from refgguf.viz.scene.predictions import quoted
 from refgguf.viz.session import Session
-from refgguf.viz.settings import SLOTS, Settings
+from refgguf.viz.settings import SLOTS
 from refgguf.viz.state import THEMES, Shown, ShownFile
 from refgguf.viz.steps import Step, around, example_of, steps_of
 
@@ -36,7 +34,7 @@ PAGE = 80  # milliseconds after which the inspector tells of the operation that 
 Opening = Callable[[Callable[[str], None]], Opened]
 
 
-class ViewerWindow(Running):
+class ViewerWindow(Looking):
     """Shows one run of a model, a saved trace, or a file's weights.
 
     Args:
@@ -59,8 +57,6 @@ class ViewerWindow(Running):
         super().__init__()
         self.session = session
         self.result: Result | None = None
-        self.place = Place()
-        self.settings = Settings()
         self.help = Help(self)
         self._connect()
         self._dress(shown.theme if shown else theme)
@@ -205,78 +201,7 @@ class ViewerWindow(Running):
             under = self.view.hit if self.view.hit and self.view.hit.box in step.boxes else None
             self.inspector.show_hit(self.scene, under or example_of(self.scene, step))
 
-    def find(self, text: str) -> None:
-        """Go to the tensor that a text names."""
-        if self.scene is None or not text.strip():
-            return
-        found = find_name(self.scene, text)
-        if found is None:
-            self.statusBar().showMessage(f"nothing in the picture is called {text!r}")
-            return
-        name, number = found
-        box = self.scene.pieces.boxes[number]
-        self._select(Hit(number, 0, 0, box.plane.index(0, 0), box.plane.value(0, 0), 0.0))
-        self.go_to(Place("box", box.layer, box.head, number))
-        if remark := remark_on(self.scene, name, number):
-            self.statusBar().showMessage(remark)
-        self.canvas.native.setFocus()
-
-    # ---- looking
-
-    def go_to(self, place: Place) -> None:
-        """Fly to a place."""
-        if self.scene is not None:
-            self.place = place
-            self.view.look(camera_of(self.scene, place, self.canvas.pixels()))
-            self.statusBar().showMessage(place_words(self.scene, place))
-
-    def go_out(self) -> None:
-        """Go one level back."""
-        if self.scene is not None:
-            self.go_to(outer(self.scene, self.place))
-
-    def reset(self) -> None:
-        """Show everything as it is, from where it was seen first."""
-        self.toggle_turntable(False)
-        self.timeline.go_to(-1)
-        self._select(None)
-        self.go_to(Place())
-
-    def fit(self) -> None:
-        """Let what is selected fill the picture, or everything."""
-        box = (
-            None
-            if self.selected is None or self.scene is None
-            else self.scene.pieces.boxes[self.selected.box]
-        )
-        self.go_to(Place() if box is None else Place("box", box.layer, box.head, self.selected.box))
-
-    def look_from(self, name: str) -> None:
-        """Fly to one of the named cameras."""
-        if self.scene is not None:
-            self.view.look(camera_at(self.scene, self.canvas.pixels(), Camera(*NAMED[name])))
-
-    def toggle_turntable(self, on: bool | None = None) -> None:
-        """Let the scene turn by itself, or stop it."""
-        self.view.set_turntable(not self.view.turntable if on is None else on)
-
-    def use_slot(self, slot: str, *, keep: bool) -> None:
-        """Keep the view under a number, or go to the one that is kept there."""
-        if self.scene is None:
-            return
-        name = self.scene.shown.facts.name
-        if keep:
-            try:
-                self.settings.keep_view(name, slot, self.view.camera)
-                self.statusBar().showMessage(f"view {slot} kept; {slot} brings it back")
-            except RefggufError as error:
-                self.statusBar().showMessage(str(error))
-            return
-        camera = self.settings.view(name, slot)
-        if camera is None:
-            self.statusBar().showMessage(f"no view is kept under {slot}; Ctrl {slot} keeps this one")
-        else:
-            self.view.look(camera)
+    # ---- what was pointed at
 
     def _hovered(self, hit: Hit | None) -> None:
         if hit is None or self.scene is None:

@@ -11,7 +11,7 @@ from refgguf.viz.contributions import addends, contributions, split
 from refgguf.viz.dissection import Share, expert_of, neurons_of, shares_of
 from refgguf.viz.scene.anatomy import feeds
 from refgguf.viz.scene.colours import Theme, rgb
-from refgguf.viz.scene.curves import bezier
+from refgguf.viz.scene.curves import HEAD_WIDTH, bezier
 from refgguf.viz.scene.graph import nearest_of
 from refgguf.viz.scene.meshes import EMPTY, Mesh, TubeSpec, tubes_mesh
 from refgguf.viz.scene.parts import Label, Pieces, Route
@@ -84,7 +84,8 @@ def flow_of(pieces: Pieces, shown: Shown, letter: float, theme: Theme) -> Flow:
         routes[number] = weighed.route(route, block, whole[block])
         if route.arrow:
             above = route.points[-1, 1] > pieces.shelves[pieces.shelf_at(route.points[-1, 1])]
-            labels.append(_figure(route.points[-1], above, whole[block], by_score, letter))
+            wide = HEAD_WIDTH * _radius(routes[number], largest)
+            labels.append(_figure(route.points[-1], above, whole[block], by_score, letter, wide))
     colours = _colours(theme, by_score)
     styles = {n: (_radius(v, largest), colours[v < 0]) for n, v in routes.items()}
     text = quoted(shown.text_of(entry)) if shown.text_of else f"#{entry}"
@@ -252,10 +253,10 @@ def _colours(theme: Theme, by_score: bool) -> tuple[np.ndarray, np.ndarray]:
     return np.array(theme.hues["logits"]), np.array(rgb(theme.maps["logits"].negative[1]))
 
 
-def _figure(at: np.ndarray, above: bool, value: float, by_score: bool, letter: float) -> Label:
-    """Write a block's contribution beside the disc where it is added."""
+def _figure(at: np.ndarray, above: bool, value: float, by_score: bool, letter: float, wide: float) -> Label:
+    """Write a block's contribution beside the disc where it is added, clear of the arrow, which is so wide."""
     y = at[1] + (letter * 0.3 if above else -letter * 0.9)
-    place = (float(at[0]) - 1.4, float(y), float(at[2]) + 1.0)
+    place = (float(at[0]) - max(1.4, wide + 0.5), float(y), float(at[2]) + 1.0)
     return Label(
         _in_figures(value, by_score), place, letter * 0.8, "right", _tone(value, by_score), bold=True
     )

@@ -52,6 +52,7 @@ MOST_COVERED = 0.45  # of the picture
 LETTER = 0.56  # mean width of a letter in ems
 SMALLEST = 0.62  # no picture's words are smaller than this, as a share of those of a 1920 x 1080 picture
 BAR, CAP = 150.0, 9.0  # width of a legend bar, and of what lies beyond it
+CLOSEST = 0.8  # of a usual pitch, for the sake of one row of legends
 PITCH, NARROW = (
     214.0,
     148.0,
@@ -137,7 +138,7 @@ def make_overlay(
 def _corner(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str]) -> None:
     s = pen.scale
     shown = [k for k in NAMES if k in scales]
-    per_row = _per_row(pen, pen.width - 2 * pen.margin)
+    per_row = _per_row(pen, pen.width - 2 * pen.margin, len(shown))
     left = pen.width - pen.margin - pen.pitch * min(len(shown), per_row) + pen.gap
     y = (16 if pen.small and notes else 30) * s
     longest = max((len(note) for note in notes), default=0) * 13 * LETTER * s
@@ -162,9 +163,9 @@ def _band(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[
     shown = [k for k in NAMES if k in scales]
     room = pen.width - 2 * pen.margin
     title = min(430 * s, room)
-    per_row = _per_row(pen, room - title - 40 * s)
+    per_row = _per_row(pen, room - title - 40 * s, len(shown))
     if per_row < min(len(shown), 3):  # too narrow for both side by side
-        title, per_row = 0.0, _per_row(pen, room)
+        title, per_row = 0.0, _per_row(pen, room, len(shown))
     left = pen.width - pen.margin - pen.pitch * min(len(shown), per_row) + pen.gap
     y = 22 * s
     words = _lines(notes, int((pen.width - pen.margin - left) / (13 * LETTER * s)))
@@ -192,8 +193,12 @@ def _band(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[
     pen.overlay.covers.append((-60.0, pen.height - top - 12 * s, pen.width, pen.height))
 
 
-def _per_row(pen: _Pen, room: float) -> int:
-    return max(1, int((room + pen.gap) // pen.pitch))
+def _per_row(pen: _Pen, room: float, wanted: int) -> int:
+    """Return how many legends fit side by side; for the sake of one row they move closer, but not much."""
+    least = CLOSEST * pen.pitch
+    if wanted * pen.pitch - pen.gap > room >= wanted * least - pen.gap:
+        pen.pitch = (room + pen.gap) / wanted
+    return max(1, int((room + pen.gap + 0.5) // pen.pitch))
 
 
 def _legends(pen: _Pen, scales: Mapping[str, Scale], left: float, y: float, per_row: int) -> float:

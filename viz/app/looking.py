@@ -1,0 +1,100 @@
+"""Finding one's way in the window: places, cameras, kept views, the search box."""
+
+from __future__ import annotations
+
+from refgguf.errors import RefggufError
+from refgguf.viz.app.running import Running
+from refgguf.viz.finding import find_name, remark_on
+from refgguf.viz.places import Place, camera_of, outer, place_words
+from refgguf.viz.scene.build import camera_at
+from refgguf.viz.scene.camera import NAMED, Camera
+from refgguf.viz.scene.picking import Hit
+from refgguf.viz.settings import Settings
+
+
+class Looking(Running):
+    """A window in which one goes from place to place; what is selected on the way is said by the inheriting class.
+
+    Attributes:
+        place: what is looked at, as far as one of the window's own commands has gone there.
+        settings: kept views.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.place = Place()
+        self.settings = Settings()
+
+    def _select(self, hit: Hit | None) -> None:
+        raise NotImplementedError
+
+    def find(self, text: str) -> None:
+        """Go to the tensor that a text names."""
+        if self.scene is None or not text.strip():
+            return
+        found = find_name(self.scene, text)
+        if found is None:
+            self.statusBar().showMessage(f"nothing in the picture is called {text!r}")
+            return
+        name, number = found
+        box = self.scene.pieces.boxes[number]
+        self._select(Hit(number, 0, 0, box.plane.index(0, 0), box.plane.value(0, 0), 0.0))
+        self.go_to(Place("box", box.layer, box.head, number))
+        if remark := remark_on(self.scene, name, number):
+            self.statusBar().showMessage(remark)
+        self.canvas.native.setFocus()
+
+    def go_to(self, place: Place) -> None:
+        """Fly to a place."""
+        if self.scene is not None:
+            self.place = place
+            self.view.look(camera_of(self.scene, place, self.canvas.pixels()))
+            self.statusBar().showMessage(place_words(self.scene, place))
+
+    def go_out(self) -> None:
+        """Go one level back."""
+        if self.scene is not None:
+            self.go_to(outer(self.scene, self.place))
+
+    def reset(self) -> None:
+        """Show everything as it is, from where it was seen first."""
+        self.toggle_turntable(False)
+        self.timeline.go_to(-1)
+        self._select(None)
+        self.go_to(Place())
+
+    def fit(self) -> None:
+        """Let what is selected fill the picture, or everything."""
+        box = (
+            None
+            if self.selected is None or self.scene is None
+            else self.scene.pieces.boxes[self.selected.box]
+        )
+        self.go_to(Place() if box is None else Place("box", box.layer, box.head, self.selected.box))
+
+    def look_from(self, name: str) -> None:
+        """Fly to one of the named cameras."""
+        if self.scene is not None:
+            self.view.look(camera_at(self.scene, self.canvas.pixels(), Camera(*NAMED[name])))
+
+    def toggle_turntable(self, on: bool | None = None) -> None:
+        """Let the scene turn by itself, or stop it."""
+        self.view.set_turntable(not self.view.turntable if on is None else on)
+
+    def use_slot(self, slot: str, *, keep: bool) -> None:
+        """Keep the view under a number, or go to the one that is kept there."""
+        if self.scene is None:
+            return
+        name = self.scene.shown.facts.name
+        if keep:
+            try:
+                self.settings.keep_view(name, slot, self.view.camera)
+                self.statusBar().showMessage(f"view {slot} kept; {slot} brings it back")
+            except RefggufError as error:
+                self.statusBar().showMessage(str(error))
+            return
+        camera = self.settings.view(name, slot)
+        if camera is None:
+            self.statusBar().showMessage(f"no view is kept under {slot}; Ctrl {slot} keeps this one")
+        else:
+            self.view.look(camera)

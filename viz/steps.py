@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from refgguf.errors import InputError
 from refgguf.viz.scene.anatomy import local
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.colours import hue_kind
@@ -59,6 +62,27 @@ def steps_of(scene: Scene) -> list[Step]:
                 Step(tap, frozenset(boxes[tap]), inputs, routes, words, hue_kind(tensor.kind), tensor.layer)
             )
     return steps
+
+
+def chosen_steps(steps: Sequence[Step], text: str) -> list[Step]:
+    """Return the operations that a text stands for: "7", "7-12" (counted from 1), or the name of a tap.
+
+    Raises:
+        InputError: there are no such operations.
+    """
+    match = re.fullmatch(r"\s*(\d{1,6})(?:\s*-\s*(\d{1,6}))?\s*", text)
+    if match:
+        first, last = int(match[1]), int(match[2] or match[1])
+        if 1 <= first <= last <= len(steps):
+            return list(steps[first - 1 : last])
+        raise InputError(f"--steps {text!r}: the picture has operations 1 to {len(steps)}")
+    found = [step for step in steps if step.tap == text.strip()]
+    if not found:
+        some = ", ".join(step.tap for step in steps[1:4])
+        raise InputError(
+            f"--steps {text!r}: give a number or a range such as 7-12, or the name of what is drawn, such as {some}"
+        )
+    return found
 
 
 def example_of(scene: Scene, step: Step) -> Hit:

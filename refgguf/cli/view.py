@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from refgguf.viz.app.jobs import Opened
     from refgguf.viz.scene.build import Look
     from refgguf.viz.state import Shown, ShownFile
+    from refgguf.viz.steps import Step
 
 SMALLEST, LARGEST = 64, 16384
 MOST_PIXELS = 100_000_000
@@ -58,6 +59,11 @@ MOST_PIXELS = 100_000_000
     default="steps",
     show_default=True,
     help="What a moving picture shows: operation after operation, or the scene from changing sides.",
+)
+@click.option(
+    "--steps",
+    metavar="WHICH",
+    help="Show an operation lit up with what flows into it, as number or tap name; a range (7-12) in a moving picture.",
 )
 @click.option("--layers", metavar="LIST", help="Layers to show, such as 0-3,7; all by default.")
 @click.option(
@@ -99,6 +105,7 @@ def command(
     size: str,
     camera: str,
     motion: str,
+    steps: str | None,
     layers: str | None,
     token: int | None,
     colour: str,
@@ -132,10 +139,14 @@ def command(
     )
     view = parse_camera(camera)
     if save is None:
+        if steps is not None:
+            raise InputError("--steps is for pictures: give --save; the window has a strip of all operations")
         show_window(request)
         return
     check_drawing(save)
-    draw(compose(request.load(), pixels, view), save, motion)
+    stepping = steps is not None or (moves(save) and motion == "steps")
+    look, chosen = compose(request.load(), pixels, view, steps, stepping)
+    draw(look, save, motion, chosen)
 
 
 def show_window(request: Request) -> None:
@@ -177,38 +188,63 @@ def opening_of(request: Request) -> Callable[[Callable[[str], None]], Opened]:
     return opening
 
 
+def moves(save: str) -> bool:
+    """Tell whether a file's name asks for a moving picture."""
+    from refgguf.viz.render.animation import FORMATS
+
+    return Path(save).suffix.lower() in FORMATS
+
+
 def check_drawing(save: str) -> None:
     """Refuse what cannot be drawn or written, before the model is run."""
-    from refgguf.viz.render.animation import FORMATS, check_animation
+    from refgguf.viz.render.animation import check_animation
     from refgguf.viz.render.offscreen import canvas
     from refgguf.viz.render.picture import check_picture
 
-    check = check_animation if Path(save).suffix.lower() in FORMATS else check_picture
+    check = check_animation if moves(save) else check_picture
     check(save)
     canvas()
 
 
-def compose(shown: Shown | ShownFile, size: tuple[int, int], view: tuple) -> Look:
-    """Lay the scene out and frame it."""
+def compose(
+    shown: Shown | ShownFile,
+    size: tuple[int, int],
+    view: tuple,
+    steps: str | None = None,
+    stepping: bool = False,
+) -> tuple[Look, list[Step] | None]:
+    """Lay the scene out and frame it, and find the operations that are asked for; None if none are."""
     from refgguf.viz.scene.build import build_scene, look_at
+    from refgguf.viz.scene.captions import step_overlay
+    from refgguf.viz.state import Shown as Run
+    from refgguf.viz.steps import chosen_steps, steps_of
 
     camera, zoom, part = view
-    return look_at(build_scene(shown), size, camera, zoom, part)
+    scene = build_scene(shown)
+    run = isinstance(shown, Run)
+    if steps is not None and not run:
+        raise InputError(f"--steps needs a prompt: {options.NO_PROMPT}")
+    chosen = None if steps is None else chosen_steps(steps_of(scene), steps)
+    overlay = step_overlay(scene, size, None, close=part is not None) if stepping and run else None
+    return look_at(scene, size, camera, zoom, part, overlay), chosen
 
 
-def draw(look: Look, save: str, motion: str) -> None:
+def draw(look: Look, save: str, motion: str, steps: list[Step] | None = None) -> None:
     """Draw the picture, still or moving, and say where it is."""
-    from refgguf.viz.render.animation import FORMATS, frames, save_animation
+    from refgguf.viz.render.animation import draw_step, frames, save_animation
     from refgguf.viz.render.offscreen import render
     from refgguf.viz.render.picture import save_picture
 
     facts = look.scene.shown.facts
-    moving = Path(save).suffix.lower() in FORMATS
-    if moving:
-        count = save_animation(frames(look, motion), save)
+    if moves(save):
+        count = save_animation(frames(look, motion, steps), save)
+    elif steps is not None:
+        if len(steps) > 1:
+            raise InputError("--steps: a still picture shows one operation; save a .gif or .mp4 for several")
+        save_picture(draw_step(look, steps[0]), save, f"{facts.name}: {steps[0].words}")
     else:
         save_picture(render(look), save, f"{facts.name}: {facts.prompt}" if facts.prompt else facts.name)
-    length = f", {count} frames" if moving else ""
+    length = f", {count} frames" if moves(save) else ""
     click.echo(
         f"saved {save}: {look.size[0]} x {look.size[1]}{length}, {len(look.scene.pieces.boxes):,} boxes"
     )

@@ -117,3 +117,35 @@ def test_mp4_that_fails_leaves_nothing(trace_file, tmp_path, capsys, monkeypatch
     assert call(["view", trace_file, "--save", str(tmp_path / "out.mp4"), "--size", "64x64"]) == 2
     assert "no such codec" in capsys.readouterr().err
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_one_operation_as_a_picture(trace_file, tmp_path, capsys):
+    """--steps draws the operation that is named by number or tap, alone in focus, and refuses what is not there."""
+    by_name, by_number = tmp_path / "name.png", tmp_path / "number.png"
+    steps = steps_of(tiny_scene("one head"))
+    size = ["--size", "320x200"]
+    assert call(["view", trace_file, "--save", str(by_name), "--steps", steps[4].tap, *size]) == 0
+    assert call(["view", trace_file, "--save", str(by_number), "--steps", "5", *size]) == 0
+    assert by_name.read_bytes() == by_number.read_bytes()
+    other = tmp_path / "other.png"
+    assert call(["view", trace_file, "--save", str(other), "--steps", "6", *size]) == 0
+    assert other.read_bytes() != by_number.read_bytes()
+    capsys.readouterr()
+    for wrong, said in (
+        ("0", "operations 1 to"),
+        (f"{len(steps) + 1}", "operations 1 to"),
+        ("no", "give a number"),
+    ):
+        assert call(["view", trace_file, "--save", str(tmp_path / "no.png"), "--steps", wrong, *size]) == 2
+        assert said in capsys.readouterr().err
+    assert call(["view", trace_file, "--save", str(tmp_path / "no.png"), "--steps", "2-3", *size]) == 2
+    assert "one operation" in capsys.readouterr().err
+    assert not (tmp_path / "no.png").exists()
+
+
+def test_a_range_of_operations_moves(trace_file, tmp_path):
+    """A moving picture of a range has a frame for each of its operations, and the whole at the end."""
+    out = tmp_path / "some.gif"
+    assert call(["view", trace_file, "--save", str(out), "--steps", "3-6", "--size", "320x200"]) == 0
+    with Image.open(out) as picture:
+        assert picture.n_frames == 5

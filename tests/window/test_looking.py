@@ -246,8 +246,13 @@ def test_the_heat_map_of_the_inspector(window, spin):
     picture, plane = window.inspector.picture, window.scene.pieces.boxes[window.selected.box].plane
     assert picture.cell == (window.selected.row, window.selected.col)
     rows, cols = plane.shape
-    window.inspector.ensureWidgetVisible(picture)
-    spin(seconds=0.2)
+
+    def whole() -> bool:
+        window.inspector.ensureWidgetVisible(picture, 0, 0)
+        return picture.visibleRegion().boundingRect().height() > 0.6 * picture.height()
+
+    assert spin(whole, 10)
+    spin(seconds=0.5)
     at = round((1.5 / cols) * picture.width()), round((1.5 / rows) * picture.height())
     hand(picture, "move", *at)
     assert spin(lambda: f"{plane.value(1, 1):.6g}" in window.statusBar().currentMessage(), 5)

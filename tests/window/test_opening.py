@@ -238,11 +238,11 @@ def test_a_prompt_for_a_file_that_has_not_run(application, spin, errors, tmp_pat
     assert window.session is None
     assert not window.next_button.isVisible()
     key(window, "I")
-    assert window.prompt.hasFocus()
+    assert window.focusWidget() is window.prompt
     window.prompt.setText("Mia had a red kite.")
     window.prompt.returnPressed.emit()
     assert spin(lambda: window.session is not None and not window.running_now, 120)
     assert window.scene.shown.facts.prompt == "Mia had a red kite."
-    assert window.next_button.isVisible()
+    assert spin(window.next_button.isVisible, 5)
     assert spin(lambda: window.view.camera == window.view.home, 5)  # of the run, not of the file
     window.close()

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -16,10 +17,12 @@ from refgguf.errors import InputError, OutputError
 from refgguf.output import atomic_output, check_output
 from refgguf.viz.render.offscreen import canvas, draw_tiles
 from refgguf.viz.scene.build import Look
-from refgguf.viz.scene.overlay import Overlay
-from refgguf.viz.scene.parts import Label
+from refgguf.viz.scene.captions import step_overlay
 from refgguf.viz.state import Shown
-from refgguf.viz.steps import steps_of
+from refgguf.viz.steps import Step, steps_of
+
+if TYPE_CHECKING:
+    from refgguf.viz.render.renderer import Renderer
 
 FORMATS = (".gif", ".mp4")
 MOTIONS = ("steps", "turn")
@@ -27,8 +30,11 @@ SWING = 26.0  # degrees to either side
 TURN_FRAMES = 48
 STEP_MS, TURN_MS = 480, 70  # milliseconds for a frame
 HOLD_MS = 1600  # for the whole scene at the end of the steps
-MOST_COLOURS = 255
-LETTER = 0.6  # mean width of a bold letter in ems
+MOST_COLOURS, PLAIN = (
+    255,
+    6,
+)  # of a GIF's palette, and how many of those are the most frequent colours as they are
+FAINT = 0.55  # how much the boxes glow that flow into the operation
 SEEN_FRAMES = 6  # that the palette of a GIF is made from
 
 
@@ -45,13 +51,14 @@ def check_animation(path: str | os.PathLike[str]) -> None:
         )
 
 
-def frames(look: Look, motion: str) -> Iterator[tuple[np.ndarray, int]]:
+def frames(look: Look, motion: str, steps: Sequence[Step] | None = None) -> Iterator[tuple[np.ndarray, int]]:
     """Draw the frames of a motion.
 
     Args:
         look: the scene as it is framed.
         motion: one of MOTIONS: "steps" lights up operation after operation with what flows into it; "turn" swings
             the camera.
+        steps: the operations to show; all if None.
 
     Yields:
         (height, width, 3) uint8 and how many milliseconds it is seen.
@@ -61,7 +68,6 @@ def frames(look: Look, motion: str) -> Iterator[tuple[np.ndarray, int]]:
         NoGLError: there is no OpenGL.
     """
     canvas().set_current()
-    from refgguf.viz.render.labels import Labels
     from refgguf.viz.render.renderer import Renderer
 
     renderer = Renderer(look)
@@ -77,33 +83,41 @@ def frames(look: Look, motion: str) -> Iterator[tuple[np.ndarray, int]]:
         raise InputError(
             "there are no steps to show without a prompt; give one with -p, or use --motion turn"
         )
-    for step in steps_of(look.scene):
-        styles = renderer.plain_styles()
-        styles[list(step.boxes | step.inputs), 2] = 1.0
-        renderer.slabs.set_styles(styles)
-        renderer.tubes.set_glow(step.routes)
-        renderer.focus = 1.0
-        renderer.words = Labels(
-            [*look.overlay.labels, _caption(step.words, look.overlay, look.size)], look.scene.theme
-        )
+    for step in steps_of(look.scene) if steps is None else steps:
+        light_up(renderer, step)
         yield draw_tiles(renderer), STEP_MS
-    renderer.slabs.set_styles(renderer.plain_styles())
-    renderer.tubes.set_glow(())
-    renderer.focus = 0.0
-    renderer.words = Labels(look.overlay.labels, look.scene.theme)
+    light_up(renderer, None)
+    renderer.set_size(look.size, look.overlay)
     yield draw_tiles(renderer), HOLD_MS
 
 
-def _caption(words: str, overlay: Overlay, size: tuple[int, int]) -> Label:
-    """Write what happens in a step above the title; at the upper left where there is none."""
-    height = max(20 * min(size[0] / 1920, size[1] / 1080), 11.0)
-    place = 1.6 * height, size[1] - 2.2 * height
-    if overlay.covers:
-        left, top, _, _ = min(overlay.covers, key=lambda cover: cover[1])
-        place = max(left + 1.7 * height, place[0]), size[1] - top + 0.2 * height
-    fits = int((size[0] - place[0] - height) / (LETTER * height))
-    words = words if len(words) <= fits else f"{words[: fits - 1].rstrip()}…"
-    return Label(words, (*place, 0.0), height, "left", "ink", bold=True)
+def draw_step(look: Look, step: Step) -> np.ndarray:
+    """Draw one operation, lit up with what flows into it, (height, width, 3) uint8.
+
+    Raises:
+        NoGLError: there is no OpenGL.
+    """
+    canvas().set_current()
+    from refgguf.viz.render.renderer import Renderer
+
+    renderer = Renderer(look)
+    light_up(renderer, step)
+    return draw_tiles(renderer)
+
+
+def light_up(renderer: Renderer, step: Step | None) -> None:
+    """Let an operation glow, and tell of it; None lets everything be as it is."""
+    styles = renderer.plain_styles()
+    if step is not None:
+        styles[list(step.inputs), 2] = FAINT
+        styles[list(step.boxes), 2] = 1.0
+        look = renderer.look
+        width, height = look.size
+        close = any(right > width and bottom < height / 2 for _, _, right, bottom in look.overlay.covers)
+        renderer.set_size(look.size, step_overlay(look.scene, look.size, step, close=close))
+    renderer.slabs.set_styles(styles)
+    renderer.tubes.set_glow(() if step is None else step.routes)
+    renderer.focus = 0.0 if step is None else 1.0
 
 
 def save_animation(moving: Iterator[tuple[np.ndarray, int]], path: str | os.PathLike[str]) -> int:
@@ -139,15 +153,15 @@ def save_animation(moving: Iterator[tuple[np.ndarray, int]], path: str | os.Path
 
 
 def _palette(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Return one palette for all frames, so that nothing but what moves changes; the ground keeps its very colour."""
+    """Return one palette for all frames, so that nothing but what moves changes; plain areas keep their very colour."""
     few = [pictures[int(i)] for i in np.unique(np.linspace(0, len(pictures) - 1, SEEN_FRAMES).astype(int))]
     pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in few])
     # each colour counts once: else most of the palette would be shades of the ground
     colours = np.unique(pixels >> 2, axis=0).astype(np.uint8) << 2
-    made = Image.fromarray(colours[None]).quantize(MOST_COLOURS - 1, Image.Quantize.MEDIANCUT)
-    ground = pictures[0].getpixel((0, 0))
-    entries = [*made.getpalette()[: 3 * (MOST_COLOURS - 1)], *ground]
-    made.putpalette(entries)
+    made = Image.fromarray(colours[None]).quantize(MOST_COLOURS - PLAIN, Image.Quantize.MEDIANCUT)
+    last, counts = np.unique(np.asarray(few[-1]).reshape(-1, 3), axis=0, return_counts=True)
+    plain = last[np.argsort(-counts, kind="stable")[:PLAIN]]
+    made.putpalette([*made.getpalette()[: 3 * (MOST_COLOURS - PLAIN)], *(int(c) for c in plain.reshape(-1))])
     return made
 
 

@@ -178,6 +178,7 @@ def look_at(
     camera: Camera | None = None,
     zoom: float = 1.0,
     part: str | None = None,
+    overlay: Overlay | None = None,
 ) -> Look:
     """See a scene as a picture, framed so that everything asked for is in it.
 
@@ -187,8 +188,11 @@ def look_at(
         camera: its angles; those in which most is seen if None.
         zoom: enlarges the framed picture about its middle.
         part: "layer:3" to frame that layer, None for everything.
+        overlay: what lies over the picture; title and legend if None.
     """
-    return look_from(scene, size, camera_at(scene, size, camera, zoom, part), part)
+    found = camera_at(scene, size, camera, zoom, part, overlay)
+    look = look_from(scene, size, found, part)
+    return look if overlay is None else replace(look, overlay=overlay)
 
 
 def look_from(scene: Scene, size: tuple[int, int], camera: Camera, part: str | None = None) -> Look:
@@ -213,11 +217,13 @@ def camera_at(
     camera: Camera | None = None,
     zoom: float = 1.0,
     part: str | None = None,
+    overlay: Overlay | None = None,
 ) -> Camera:
     """Place and zoom a camera so that everything asked for is in the picture; arguments as for `look_at`."""
-    # what the notes will say depends on the camera, how many there are does not
-    room = [""] * len(notes_on(scene, 1))
-    overlay = make_overlay(scene.shown.facts, scene.scales, room, size, part_words(part))
+    if overlay is None:
+        # what the notes will say depends on the camera, how many there are does not
+        room = [""] * len(notes_on(scene, 1))
+        overlay = make_overlay(scene.shown.facts, scene.scales, room, size, part_words(part))
     boxes = boxes_of(scene, part)
     points = outline_points(scene.pieces, None if part is None else boxes)
     if part is not None and part.startswith("layer:"):

@@ -77,7 +77,7 @@ class _Swatch(Box):
         return self.role
 
 
-class _Pen:
+class Pen:
     """Writes and paints in the coordinates of a 1920 x 1080 picture, scaled to the real size.
 
     Attributes:
@@ -96,6 +96,7 @@ class _Pen:
         self.overlay = Overlay()
 
     def text(self, text: str, x: float, y: float, height: float, **style) -> None:
+        """Write a line; x and y in pixels, height in those of a 1920 x 1080 picture, style as of `Label`."""
         self.overlay.labels.append(Label(text, (x, y, 0.0), height * self.scale, **style))
 
     def bar(
@@ -125,7 +126,7 @@ def make_overlay(
     Returns:
         Nothing where they would leave no room for the scene.
     """
-    pen = _Pen(size)
+    pen = Pen(size)
     notes = notes[:1] if pen.small else notes
     if place is None:
         _corner(pen, facts, scales, notes)
@@ -135,7 +136,7 @@ def make_overlay(
     return pen.overlay if covered <= MOST_COVERED * size[0] * size[1] else Overlay()
 
 
-def _corner(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str]) -> None:
+def _corner(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str]) -> None:
     s = pen.scale
     shown = [k for k in NAMES if k in scales]
     per_row = _per_row(pen, pen.width - 2 * pen.margin, len(shown))
@@ -157,7 +158,7 @@ def _corner(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequenc
     pen.overlay.covers.append((left - 30 * s, pen.height - top - 8 * s, pen.width, pen.height - y))
 
 
-def _band(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str], place: str) -> None:
+def _band(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str], place: str) -> None:
     """Write the title at the left of a band as wide as the picture, and the legend beside it."""
     s = pen.scale
     shown = [k for k in NAMES if k in scales]
@@ -177,7 +178,7 @@ def _band(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[
     if title:
         fits = int(title / (s * LETTER))
         pen.text(
-            _cropped(facts.name, fits // 28),
+            cropped(facts.name, fits // 28),
             pen.margin,
             top - 42 * s,
             28,
@@ -193,7 +194,7 @@ def _band(pen: _Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[
     pen.overlay.covers.append((-60.0, pen.height - top - 12 * s, pen.width, pen.height))
 
 
-def _per_row(pen: _Pen, room: float, wanted: int) -> int:
+def _per_row(pen: Pen, room: float, wanted: int) -> int:
     """Return how many legends fit side by side; for the sake of one row they move closer, but not much."""
     least = CLOSEST * pen.pitch
     if wanted * pen.pitch - pen.gap > room >= wanted * least - pen.gap:
@@ -201,25 +202,25 @@ def _per_row(pen: _Pen, room: float, wanted: int) -> int:
     return max(1, int((room + pen.gap + 0.5) // pen.pitch))
 
 
-def _legends(pen: _Pen, scales: Mapping[str, Scale], left: float, y: float, per_row: int) -> float:
+def _legends(pen: Pen, scales: Mapping[str, Scale], left: float, y: float, per_row: int) -> float:
     """Draw all scales, so many to a row; returns where they end."""
     shown = [k for k in NAMES if k in scales]
     odd = any(beyond(scales[k]) for k in shown) and not pen.small
     for start in reversed(range(0, len(shown), per_row)):
         for i, kind in enumerate(shown[start : start + per_row]):
-            _legend(pen, kind, scales[kind], left + i * pen.pitch, y + (22 if odd else 2) * pen.scale)
+            legend(pen, kind, scales[kind], left + i * pen.pitch, y + (22 if odd else 2) * pen.scale)
         y += (92 if odd else 62 if pen.small else 72) * pen.scale
     return y
 
 
-def _title(pen: _Pen, facts: Facts, left: float, y: float) -> float:
+def _title(pen: Pen, facts: Facts, left: float, y: float) -> float:
     s = pen.scale
     room = int((pen.width - left - pen.margin) / (18 * s * LETTER))
     if facts.outcome:
         pen.text(f"→ {facts.outcome}", left, y, 18, align="left", tone="logits", bold=True)
         y += 29 * s
     if facts.prompt:
-        pen.text(f"“{_cropped(facts.prompt, room)}”", left, y, 18, align="left", tone="ink")
+        pen.text(f"“{cropped(facts.prompt, room)}”", left, y, 18, align="left", tone="ink")
         y += 34 * s
     lines = _lines(facts.details, room)
     for line in reversed(lines[:1] if pen.small else lines):
@@ -228,7 +229,7 @@ def _title(pen: _Pen, facts: Facts, left: float, y: float) -> float:
     y += (2 if pen.small else 8) * s
     height = 30 if pen.small else 38
     fits = int(room * 18 / height * 0.95)
-    pen.text(_cropped(facts.name, fits), left, y, height, align="left", tone="ink", bold=True)
+    pen.text(cropped(facts.name, fits), left, y, height, align="left", tone="ink", bold=True)
     return y + height * 1.05 * s
 
 
@@ -243,7 +244,7 @@ def _lines(words: Sequence[str], room: int) -> list[str]:
     return lines
 
 
-def _cropped(text: str, room: int) -> str:
+def cropped(text: str, room: int) -> str:
     """Return a text of at most so many letters, its middle left out."""
     text = " ".join(text.split())
     if len(text) <= room:
@@ -252,7 +253,7 @@ def _cropped(text: str, room: int) -> str:
     return f"{text[: room - 3 - tail].rstrip()} … {text[-tail:].lstrip()}"
 
 
-def _legend(pen: _Pen, name: str, scale: Scale, x: float, y: float) -> None:
+def legend(pen: Pen, name: str, scale: Scale, x: float, y: float) -> None:
     """Draw one scale: the gradient, what lies beyond it, its numbers."""
     s = pen.scale
     width, height, cap, apart = pen.pitch - pen.gap, 13.0 * s, CAP * s, 3 * s

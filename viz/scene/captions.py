@@ -1,0 +1,57 @@
+"""The words of a picture that shows one operation: what it does below, what runs above, its own scale beside.
+
+A picture of one step among many must be read at a glance: it has no full legend and no notes, and leaves the room to
+the scene.
+"""
+
+from __future__ import annotations
+
+from refgguf.viz.scene.build import Scene
+from refgguf.viz.scene.overlay import LETTER, Overlay, Pen, cropped, legend
+from refgguf.viz.steps import Step
+
+HEAD, WORDS = 30.0, 21.0  # letters of the operation's name, and of what it means
+TOP = 22.0  # of what runs
+LEGEND = 250.0  # room for the scale at the right
+BAND, LINE = 108.0, 56.0  # height of what is written below and above
+
+
+def step_overlay(scene: Scene, size: tuple[int, int], step: Step | None, *, close: bool = False) -> Overlay:
+    """Compose the words for one operation.
+
+    Args:
+        scene: what is shown.
+        size: width and height of the picture.
+        step: the operation; None for the words of the whole.
+        close: whether a part is looked at, which fills the picture from side to side.
+    """
+    pen = Pen(size)
+    s, facts = pen.scale, scene.shown.facts
+    pen.overlay.covers.append((-60.0, pen.height - BAND * s, pen.width + 60.0, pen.height + 60.0))
+    pen.overlay.covers.append((-60.0, -60.0, pen.width + 60.0 if close else 0.62 * pen.width, LINE * s))
+    across = pen.width - 2 * pen.margin
+    top = pen.height - (TOP + 24) * s
+    pen.text(facts.name, pen.margin, top, TOP, align="left", tone="ink", bold=True)
+    if facts.prompt:
+        start = pen.margin + (len(facts.name) + 2.2) * TOP * (LETTER + 0.05) * s
+        room = int((0.95 * pen.width - start) / (TOP * LETTER * s))
+        pen.text(f"“{cropped(facts.prompt, room)}”", start, top, TOP, align="left")
+    if step is None:
+        said = f"→ {facts.outcome}" if facts.outcome else ""
+        pen.text(said, pen.margin, 62 * s, HEAD, align="left", tone="logits", bold=True)
+        details = "  ·  ".join(facts.details)
+        pen.text(
+            cropped(details, int(across / (WORDS * LETTER * s))), pen.margin, 26 * s, WORDS, align="left"
+        )
+        return pen.overlay
+    tensor = scene.shown.trace.tensor(step.tap)
+    room = across - (LEGEND + 40) * s
+    where = "" if step.layer is None else f"layer {step.layer}  ·  "
+    name = cropped(f"{where}{tensor.meaning}", int(room / (HEAD * (LETTER + 0.04) * s)))
+    pen.text(name, pen.margin, 62 * s, HEAD, align="left", tone="ink", bold=True)
+    words = f"{step.tap} = {tensor.formula}" if tensor.formula else step.tap
+    pen.text(cropped(words, int(room / (WORDS * LETTER * s))), pen.margin, 26 * s, WORDS, align="left")
+    scale = scene.pieces.boxes[min(step.boxes)].scale
+    pen.pitch, pen.gap = LEGEND * s, 30 * s
+    legend(pen, scale, scene.scales[scale], pen.width - pen.margin - (LEGEND - 30) * s, 46 * s)
+    return pen.overlay

@@ -39,7 +39,9 @@ def test_every_operation_has_a_frame():
     assert np.array_equal(shots[-1], render(look))
     accent = np.rint(np.array(scene.theme.accent) * 255)
     for shot, step in zip(shots[:-1], steps_of(scene), strict=True):
-        lit = np.abs(shot - accent).max(axis=2) < 40
+        # nearer to the colour of the rim than in the plain picture: what is not lit steps back to the pale ground
+        far, plain = (np.abs(picture - accent).sum(axis=2) for picture in (shot, shots[-1]))
+        lit = far < plain - 40
         for number in step.boxes:
             box = scene.pieces.boxes[number]
             corners = [

@@ -101,7 +101,7 @@ void main() {
 
     // marked rows are framed, a highlighted box glows at its rim, which is thinner where the box is small
     vec2 span = 1.0 / (max(fwidth(v_local.xy), vec2(1.0e-6)) * u_sharpness);
-    float glow = clamp(0.055 * min(span.x, span.y), 0.9, 2.1) * mix(1.0, 9.0, 1.0 - front);
+    float glow = clamp(0.06 * min(span.x, span.y), 1.4, 2.1) * mix(1.0, 9.0, 1.0 - front);
     if (v_style.y > v_style.x) {
         vec2 to_row = abs(at.y - v_style.xy) / (pixel.y * u_sharpness);
         float inside = step(v_style.x, at.y) * step(at.y, v_style.y);

@@ -28,6 +28,7 @@ from refgguf.viz.state import ArcChoice, Shown, ShownFile
 
 NEARNESS = 1.2  # how strong the perspective is
 MORE_BITS = 1.5  # the dark end of the bits, over the most that a matrix has
+NAMED_BELOW = 5.0  # world units that a name below a box takes
 AZIMUTHS = range(-46, -22, 4)  # the overview takes the one in which most is seen
 
 
@@ -227,7 +228,8 @@ def camera_at(
     boxes = boxes_of(scene, part)
     points = outline_points(scene.pieces, None if part is None else boxes)
     if part is not None and part.startswith("layer:"):
-        points = np.concatenate([points, _ground_below(scene.pieces, boxes)])
+        lowest = min(boxes, key=lambda box: box.bottom)  # below which its name is written
+        points = np.concatenate([points, [(lowest.left, lowest.bottom - NAMED_BELOW, lowest.size[2])]])
     if camera is None:
         angles = [Camera(azimuth, *NAMED["overview"][1:]) for azimuth in AZIMUTHS]
         framed = [frame(c, points, size, overlay) for c in angles]
@@ -245,14 +247,6 @@ def part_words(part: str | None) -> str | None:
     what, _, number = part.partition(":")
     layer, _, head = number.partition(".")
     return f"layer {layer}, head {head}" if what == "head" else f"{what} {layer}"
-
-
-def _ground_below(pieces: Pieces, boxes: Sequence[Box]) -> np.ndarray:
-    """Return points on the floor card below boxes, where the layer's name is written."""
-    left, right = min(b.left for b in boxes), max(b.right for b in boxes)
-    shelf = pieces.shelf_at(min(b.bottom for b in boxes))
-    cards = [c for c in pieces.cards if c.shelf == shelf and c.x < right and c.x + c.width > left]
-    return np.array([(max(c.x, left), pieces.floor_of(c), c.z + c.depth) for c in cards]).reshape(-1, 3)
 
 
 def frame(camera: Camera, points: np.ndarray, size: tuple[int, int], overlay: Overlay) -> Camera:

@@ -26,7 +26,6 @@ DECODED_VALUES = 1 << 18  # decoded weights at a time: 1 MiB
 MOST_ROWS = 32  # rows decoded at a time, however short they are
 TOKENS_AT_ONCE = 252  # activations packed at a time: a multiple of every tile's tokens
 WORK_FOR_A_THREAD = 1 << 20  # multiplications below which handing work to a thread costs more than it saves
-FEW_AS_LLAMA_CPP = 2  # the same in llama.cpp numerics
 FEW_TOKENS = 6  # up to so many tokens, decoding anew for each is faster than decoding once into memory
 
 
@@ -112,9 +111,6 @@ class Matrix:
         """Multiply each of a few tokens with the rows as they are."""
         raw, dot = self.raw, self.dot
         if self.as_llama_cpp:
-            if len(x) > FEW_AS_LLAMA_CPP and dot.panel_for(self.d_in) is not None:
-                self._many(x, out)
-                return
             made, multiply = convert_briefly(x, dot.activation), dot.llama_cpp
             q, d, sums = made.q, made.d, made.sums
             _over_rows(lambda first, end: multiply(raw, q, d, sums, out, first, end), x, raw, 4)

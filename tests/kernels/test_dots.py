@@ -74,9 +74,9 @@ def test_the_largest_codes_and_activations_fit(name):
             if field.kind not in ("f16", "f32", "bf16"):
                 blocks[:, at : at + field.nbytes] = byte
             at += field.nbytes
-        x = np.ones((4, 512), np.float32)
+        x = np.ones((8, 512), np.float32)  # enough tokens for tiles
         x[1], x[2, ::2], x[3, ::3] = -1, -1, -1
-        alone = np.concatenate([linear(x[i : i + 1], raw, name, "llama.cpp") for i in range(4)])
+        alone = np.concatenate([linear(x[i : i + 1], raw, name, "llama.cpp") for i in range(8)])
         np.testing.assert_array_equal(linear(x, raw, name, "llama.cpp"), alone)
 
 

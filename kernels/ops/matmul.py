@@ -24,7 +24,7 @@ NUMERICS = ("exact", "llama.cpp")
 FLOAT32 = np.dtype(np.float32)
 DECODED_VALUES = 1 << 18  # decoded weights at a time: 1 MiB
 MOST_ROWS = 32  # rows decoded at a time, however short they are
-TOKENS_AT_ONCE = 252  # activations packed at a time: a multiple of every tile's tokens
+TOKENS_AT_ONCE = 240  # activations packed at a time: a multiple of every tile's tokens
 WORK_FOR_A_THREAD = 1 << 20  # multiplications below which handing work to a thread costs more than it saves
 FEW_TOKENS = 6  # up to so many tokens, decoding anew for each is faster than decoding once into memory
 

@@ -83,6 +83,18 @@ def _sigmoid(x, out):
 
 
 @kernel
+def _tanh(x, out):
+    for i in range(x.size):
+        out[i] = np.float32(math.tanh(x[i]))
+
+
+@kernel
+def _exponential(x, out):
+    for i in range(x.size):
+        out[i] = np.float32(math.exp(x[i]))
+
+
+@kernel
 def _softplus(x, out):
     for i in range(x.size):
         out[i] = (
@@ -221,6 +233,16 @@ def relu_squared(x: np.ndarray) -> np.ndarray:
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """Return 1 / (1 + exp(-x))."""
     return _mapped(_sigmoid, x)
+
+
+def exponential(x: np.ndarray, numerics: str = "exact") -> np.ndarray:
+    """Return the exponential of x; in llama.cpp numerics as the C library has it."""
+    return _mapped(_exponential, x) if numerics == "llama.cpp" else np.exp(x)
+
+
+def tanh(x: np.ndarray, numerics: str = "exact") -> np.ndarray:
+    """Return the hyperbolic tangent of x; in llama.cpp numerics as the C library has it."""
+    return _mapped(_tanh, x) if numerics == "llama.cpp" else np.tanh(x)
 
 
 def softplus(x: np.ndarray) -> np.ndarray:

@@ -21,9 +21,25 @@ import numpy as np
 
 from refgguf.kernels.dots.floats import f32_rest, pairwise_sum
 from refgguf.kernels.exponential import exp_lanes
-from refgguf.kernels.jit import kernel
+from refgguf.kernels.jit import inline, kernel
 from refgguf.kernels.lanes import half_of, load_f32x8, load_f32x16, store
 from refgguf.kernels.simd import fma, tree_sum, zero_f32x8, zero_f32x16
+
+
+@inline
+def dot(a, at, b, there, d):
+    """Return the product of d numbers from a[at] on with those from b[there] on, as F32 rows meet one token."""
+    low = high = zero_f32x16()
+    full = d - d % 32
+    for i in range(0, full, 32):
+        low = fma(load_f32x16(a, at + i), load_f32x16(b, there + i), low)
+        high = fma(load_f32x16(a, at + i + 16), load_f32x16(b, there + i + 16), high)
+    both = low + high
+    total = pairwise_sum(half_of(both, 0) + half_of(both, 1))
+    for i in range(full, d):
+        left = full + (d - full) // 4 * 4 - i + 3
+        total = f32_rest(b[there + i], a[at + i], left, total)
+    return total
 
 
 @kernel
@@ -33,7 +49,6 @@ def scores(query, key, first, last, scale, by_eights, h0, h1, out):
     n_kv_heads, capacity, _ = key.shape
     per_group = n_heads // n_kv_heads
     q, k = query.reshape(-1), key.reshape(-1)
-    full = d - d % 32
     for h in range(h0, h1):
         for t in range(n_tokens):
             at = (t * n_heads + h) * d
@@ -48,16 +63,7 @@ def scores(query, key, first, last, scale, by_eights, h0, h1, out):
                         sums = fma(load_f32x8(k, there + i), load_f32x8(q, at + i), sums)
                     out[h, t, n] = tree_sum(sums) * scale
                     continue
-                low = high = zero_f32x16()
-                for i in range(0, full, 32):
-                    low = fma(load_f32x16(k, there + i), load_f32x16(q, at + i), low)
-                    high = fma(load_f32x16(k, there + i + 16), load_f32x16(q, at + i + 16), high)
-                both = low + high
-                total = pairwise_sum(half_of(both, 0) + half_of(both, 1))
-                for i in range(full, d):
-                    left = full + (d - full) // 4 * 4 - i + 3
-                    total = f32_rest(q[at + i], k[there + i], left, total)
-                out[h, t, n] = total * scale
+                out[h, t, n] = dot(k, there, q, at, d) * scale
 
 
 @kernel

@@ -10,9 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 
-def rotate(x: np.ndarray, n: int) -> np.ndarray:
-    """Transform each n channels of x, (…, d) float32; n is a power of two that divides d. Returns a new array."""
-    y = np.ascontiguousarray(x, np.float32).reshape(-1, n)
+def rotate(x: np.ndarray, n: int, numerics: str = "exact") -> np.ndarray:
+    """Transform each n channels of x, (…, d) float32; n is a power of two that divides d. Returns a new array.
+
+    In exact numerics the sums are divided by √n, in llama.cpp numerics what goes into them is.
+    """
+    y, factor = np.ascontiguousarray(x, np.float32).reshape(-1, n), np.float32(n**-0.5)
+    y = y * factor if numerics == "llama.cpp" else y
     half = 1
     while (
         half < n
@@ -21,7 +25,7 @@ def rotate(x: np.ndarray, n: int) -> np.ndarray:
         first, second = pairs[:, :, 0], pairs[:, :, 1]
         y = np.stack([first + second, first - second], axis=2).reshape(len(y), n)
         half *= 2
-    return (y * np.float32(n**-0.5)).reshape(x.shape)
+    return (y if numerics == "llama.cpp" else y * factor).reshape(x.shape)
 
 
 def rotate_plain(x: np.ndarray, n: int) -> np.ndarray:

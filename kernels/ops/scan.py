@@ -20,21 +20,28 @@ import math
 import numpy as np
 
 from refgguf.kernels.jit import inline, kernel, parallel_rows
+from refgguf.kernels.ops import scan_like_ggml as like_ggml
 
 
-def causal_conv(x: np.ndarray, before: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def causal_conv(
+    x: np.ndarray, before: np.ndarray, weight: np.ndarray, numerics: str = "exact"
+) -> tuple[np.ndarray, np.ndarray]:
     """Slide a window over the tokens, each channel by itself.
 
     Args:
         x: (token, channel) float32.
         before: (n − 1, channel) float32, the tokens that came before, zero where there were none.
         weight: (channel, n) float32, the oldest token's first.
+        numerics: "exact" or "llama.cpp", which fuses the last products where n is no multiple of four.
 
     Returns:
         (token, channel) float32, and the last n − 1 tokens, (n − 1, channel) float32.
     """
     padded = np.concatenate([before, x])
     y = np.zeros_like(x)
+    if numerics == "llama.cpp" and weight.shape[1] % 4:
+        like_ggml.causal_conv(padded, np.ascontiguousarray(weight), y)
+        return y, padded[len(x) :].copy()
     for i in range(weight.shape[1]):
         y += padded[i : i + len(x)] * weight[:, i]
     return y, padded[len(x) :].copy()
@@ -70,9 +77,9 @@ def _dot(a, b):
     return ((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7))
 
 
-def _over_heads(run, arrays: list[np.ndarray], state: np.ndarray, y: np.ndarray) -> tuple:
+def _over_heads(run, arrays: list[np.ndarray | np.float32], state: np.ndarray, y: np.ndarray) -> tuple:
     """Run a kernel on ranges of heads; returns what it gives and the new state."""
-    arrays = [np.ascontiguousarray(x, np.float32) for x in arrays]
+    arrays = [x if np.isscalar(x) else np.ascontiguousarray(x, np.float32) for x in arrays]
     state = np.array(state, np.float32, order="C")
     work = max(1, len(y) * state[0].size)
     parallel_rows(lambda h0, h1: run(*arrays, h0, h1, state, y), len(state), at_least=1 + 50_000 // work)
@@ -117,7 +124,13 @@ def _ssm_scan(x, delta, a, b, c, h0, h1, state, y):
 
 
 def ssm_scan(
-    x: np.ndarray, delta: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, state: np.ndarray
+    x: np.ndarray,
+    delta: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    state: np.ndarray,
+    numerics: str = "exact",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run a selective state-space model: S ← exp(Δ A) S + Δ x Bᵀ; y = S C.
 
@@ -128,13 +141,15 @@ def ssm_scan(
         b: (token, group, d_state) float32; head h uses group h // (n_heads / n_groups).
         c: as b.
         state: (head, d_head, d_state) float32.
+        numerics: "exact" or "llama.cpp".
 
     Returns:
         y, (token, head, d_head) float32, and the new state.
 
     Exactness: as ssm_scan_plain, but for the last bit or two of exp.
     """
-    return _over_heads(_ssm_scan, [x, delta, a, b, c], state, np.empty(x.shape, np.float32))
+    run = like_ggml.ssm_scan if numerics == "llama.cpp" else _ssm_scan
+    return _over_heads(run, [x, delta, a, b, c], state, np.empty(x.shape, np.float32))
 
 
 def wkv6_plain(
@@ -165,7 +180,13 @@ def _wkv6(r, w, k, v, u, h0, h1, state, y):
 
 
 def wkv6(
-    r: np.ndarray, w: np.ndarray, k: np.ndarray, v: np.ndarray, u: np.ndarray, state: np.ndarray
+    r: np.ndarray,
+    w: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    u: np.ndarray,
+    state: np.ndarray,
+    numerics: str = "exact",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run RWKV-6's recurrence: y = (S + u k vᵀ)ᵀ r; S ← w S + k vᵀ.
 
@@ -176,13 +197,15 @@ def wkv6(
         v: values, as r.
         u: (head, d_head) float32, the weight of the present token.
         state: (head, d_key, d_value) float32.
+        numerics: "exact" or "llama.cpp".
 
     Returns:
         y, (token, head, d_head) float32, and the new state.
 
     Exactness: bit-equal to wkv6_plain.
     """
-    return _over_heads(_wkv6, [r, w, k, v, u], state, np.empty(v.shape, np.float32))
+    run = like_ggml.wkv6 if numerics == "llama.cpp" else _wkv6
+    return _over_heads(run, [r, w, k, v, u], state, np.empty(v.shape, np.float32))
 
 
 def wkv7_plain(
@@ -227,6 +250,7 @@ def wkv7(
     a: np.ndarray,
     b: np.ndarray,
     state: np.ndarray,
+    numerics: str = "exact",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run RWKV-7's recurrence: S ← S diag(w) + (S a) bᵀ + v kᵀ; y = S r.
 
@@ -238,13 +262,15 @@ def wkv7(
         a: which states are looked up, as r.
         b: where what was found is added, as r.
         state: (head, d_value, d_key) float32.
+        numerics: "exact" or "llama.cpp".
 
     Returns:
         y, (token, head, d_head) float32, and the new state.
 
     Exactness: bit-equal to wkv7_plain.
     """
-    return _over_heads(_wkv7, [r, w, k, v, a, b], state, np.empty(v.shape, np.float32))
+    run = like_ggml.wkv7 if numerics == "llama.cpp" and r.shape[2] % 32 == 0 else _wkv7
+    return _over_heads(run, [r, w, k, v, a, b], state, np.empty(v.shape, np.float32))
 
 
 def delta_scan_plain(
@@ -278,21 +304,34 @@ def _delta_scan(q, k, v, decay, beta, h0, h1, state, y):
 
 
 def delta_scan(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, decay: np.ndarray, beta: np.ndarray, state: np.ndarray
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    decay: np.ndarray,
+    beta: np.ndarray,
+    state: np.ndarray,
+    scale: float = 1.0,
+    numerics: str = "exact",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run the gated delta rule: the state forgets, then what it says of the key is moved towards the value.
 
     Args:
-        q: (token, head, d_key) float32, scaled.
+        q: (token, head, d_key) float32.
         k: (token, head, d_key) float32.
         v: (token, head, d_value) float32.
         decay: (token, head, 1) float32, or (token, head, d_key) where each key channel fades by itself.
         beta: (token, head) float32, how far the value is moved.
         state: (head, d_value, d_key) float32.
+        scale: multiplies the queries, in llama.cpp numerics what they read.
+        numerics: "exact" or "llama.cpp".
 
     Returns:
         y, (token, head, d_value) float32, and the new state.
 
     Exactness: bit-equal to delta_scan_plain.
     """
-    return _over_heads(_delta_scan, [q, k, v, decay, beta], state, np.empty(v.shape, np.float32))
+    y, factor = np.empty(v.shape, np.float32), np.float32(scale)
+    if numerics == "llama.cpp":
+        return _over_heads(like_ggml.delta_scan, [q, k, v, decay, beta, factor], state, y)
+    q = q if scale == 1 else q * factor
+    return _over_heads(_delta_scan, [q, k, v, decay, beta], state, y)

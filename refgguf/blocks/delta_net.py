@@ -19,7 +19,7 @@ from refgguf.blocks.block import Block
 from refgguf.blocks.memory import Memory
 from refgguf.blocks.norm import Norm
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
-from refgguf.kernels.ops.activation import activation
+from refgguf.kernels.ops.activation import activation, exponential
 from refgguf.kernels.ops.norm import rms_norm
 from refgguf.kernels.ops.scan import causal_conv, delta_scan
 from refgguf.taps import Tap, Word, declare
@@ -144,8 +144,8 @@ class GatedDeltaNet(Block):
         z = s.tap("linear_attn_z", s.linear(x, "attn_gate"))
         beta, gate = self._beta_and_gate(x, s)  # (token, head)
         q, k, v = self._heads(qkv, s)  # (token, head, d_head)
-        decay = np.exp(gate)[:, :, None]
-        y, state = delta_scan(q * d_scale, k, v, decay, beta, s.state["delta"])
+        decay = exponential(gate, s.numerics)[:, :, None]
+        y, state = delta_scan(q, k, v, decay, beta, s.state["delta"], d_scale, s.numerics)
         s.state["delta"] = s.tap("linear_attn_state", state)
         y = s.tap("linear_attn_y", y)  # (token, head, d_head)
         y = s.tap("linear_attn_norm", self.norm(y, s, "ssm_norm")).reshape(len(x), -1)
@@ -169,7 +169,7 @@ class GatedDeltaNet(Block):
     def _heads(self, qkv: np.ndarray, s: Scope) -> list[np.ndarray]:
         """Return queries, keys and values after the convolution, one of each for every head of values."""
         keys, _, _ = self._widths
-        y, kept = causal_conv(qkv, s.state["conv"], s.vector("ssm_conv1d.weight"))
+        y, kept = causal_conv(qkv, s.state["conv"], s.vector("ssm_conv1d.weight"), s.numerics)
         s.state["conv"] = s.tap("linear_attn_conv_state", kept)
         y = activation("silu", s.numerics)(s.tap("linear_attn_conv", y))
         parts = np.split(s.tap("linear_attn_conv_act", y), [keys, 2 * keys], axis=1)

@@ -159,7 +159,7 @@ class LightningIndexer(Selector):
         if self.rope:
             q = s.tap("indexer.q_rope", self.rope(q, angles, s))  # (token, head, d_head)
         if self.d_spread:
-            q = s.tap("indexer.q_rot", rotate(q, self.d_spread))
+            q = s.tap("indexer.q_rot", rotate(q, self.d_spread, s.numerics))
         keys = s.state.store(s.n_past, self._keys(x, angles, s))  # (key, d_head)
         scores = rectified(q, keys, self._weights(x, s), s.n_past + np.arange(len(x)))
         scores = s.tap("indexer.scores", scores)  # (query, key)
@@ -170,7 +170,7 @@ class LightningIndexer(Selector):
         k = s.tap("indexer.k", s.linear(x, "indexer.attn_k"))
         k = s.tap("indexer.k_norm", self.norm(k, s, "indexer.k_norm"))
         k = s.tap("indexer.k_rope", self.rope(k[:, None], angles, s)[:, 0]) if self.rope else k
-        return s.tap("indexer.k_rot", rotate(k, self.d_spread)) if self.d_spread else k
+        return s.tap("indexer.k_rot", rotate(k, self.d_spread, s.numerics)) if self.d_spread else k
 
     def _weights(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Return how much each small head counts, (token, head)."""

@@ -21,7 +21,7 @@ from refgguf.blocks.block import Block
 from refgguf.blocks.memory import Memory
 from refgguf.blocks.norm import Norm
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
-from refgguf.kernels.ops.activation import activation
+from refgguf.kernels.ops.activation import activation, exponential
 from refgguf.kernels.ops.norm import rms_norm
 from refgguf.kernels.ops.scan import causal_conv, delta_scan
 from refgguf.taps import Tap, Word, declare
@@ -171,7 +171,8 @@ class KimiDeltaAttention(Block):
         q, k, v = self._heads(x, s)  # (token, head, d_head)
         decay = self._decay(x, s)  # (token, head, d_head)
         beta = s.tap("kda_beta", sigmoid(s.tap("kda_beta_in", s.linear(x, "ssm_beta"))))  # (token, head)
-        y, state = delta_scan(q * d_scale, k, v, np.exp(decay), beta, s.state["delta"])
+        decay = exponential(decay, s.numerics)
+        y, state = delta_scan(q, k, v, decay, beta, s.state["delta"], d_scale, s.numerics)
         s.state["delta"] = s.tap("kda_state", state)
         y = s.tap("kda_y", y)  # (token, head, d_head)
         y = s.tap("kda_norm", self.norm(y, s, "ssm_norm")).reshape(len(x), -1)
@@ -197,7 +198,7 @@ class KimiDeltaAttention(Block):
     def _convolved(self, part: str, x: np.ndarray, s: Scope) -> np.ndarray:
         """Return queries, keys or values after their convolution, (token, head, d_head)."""
         weight = s.vector(f"ssm_conv1d_{part}.weight").reshape(-1, self.d_conv)
-        y, kept = causal_conv(x, s.state[f"{part}_conv"], weight)
+        y, kept = causal_conv(x, s.state[f"{part}_conv"], weight, s.numerics)
         s.state[f"{part}_conv"] = s.tap(f"kda_{part}_conv_state", kept)
         y = activation("silu", s.numerics)(s.tap(f"kda_{part}_conv", y))
         return s.tap(f"kda_{part}", y.reshape(len(x), self.n_heads, self.d_head))

@@ -68,7 +68,7 @@ def conv_taps(layer: int) -> Iterator[Tap]:
 
 def conv(x: np.ndarray, s: Scope) -> np.ndarray:
     """Mix each channel with the tokens just before: (token, channel) → (token, channel)."""
-    y, kept = causal_conv(x, s.state["conv"], s.vector("ssm_conv1d.weight"))
+    y, kept = causal_conv(x, s.state["conv"], s.vector("ssm_conv1d.weight"), s.numerics)
     s.state["conv"] = s.tap("ssm_conv_state", kept)
     bias = s.optional("ssm_conv1d.bias")
     y = s.tap("ssm_conv1d", y if bias is None else y + bias)
@@ -86,7 +86,7 @@ def scan_taps(layer: int, x: str, b: str, c: str) -> Iterator[Tap]:
 def scan(x: np.ndarray, delta: np.ndarray, b: np.ndarray, c: np.ndarray, s: Scope) -> np.ndarray:
     """Write every token into the state and read from it: (token, head, d_head) → (token, head, d_head)."""
     a = s.vector("ssm_a").reshape(x.shape[1], -1)  # (head, d_state) or (head, 1)
-    y, state = ssm_scan(x, delta, a, b, c, s.state["ssm"])
+    y, state = ssm_scan(x, delta, a, b, c, s.state["ssm"], s.numerics)
     s.state["ssm"] = s.tap("ssm_state", state)
     y = s.tap("ssm_scan", y)
     return s.tap("ssm_skip", y + x * s.vector("ssm_d").reshape(-1, 1))

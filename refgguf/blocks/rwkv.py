@@ -82,7 +82,7 @@ def new_memory(d_model: int, d_head: int) -> Memory:
 
 def head_norm(y: np.ndarray, s: Scope) -> np.ndarray:
     """Norm each head: (token, head, d_head) → (token, d_model)."""
-    y = layer_norm(y, None, None, HEAD_NORM_EPS).reshape(len(y), -1)
+    y = layer_norm(y, None, None, HEAD_NORM_EPS, s.numerics).reshape(len(y), -1)
     return s.tap("time_mix_ln", y * s.vector("time_mix_ln.weight") + s.vector("time_mix_ln.bias"))
 
 

@@ -19,7 +19,7 @@ from refgguf.blocks.block import Block
 from refgguf.blocks.memory import Memory
 from refgguf.blocks.rwkv import WORDS, head_norm, mix_tap, new_memory, shift, shift_taps
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
-from refgguf.kernels.ops.activation import activation
+from refgguf.kernels.ops.activation import activation, exponential, tanh
 from refgguf.kernels.ops.scan import wkv6
 from refgguf.taps import Tap, declare
 
@@ -115,10 +115,10 @@ class TimeMix6(Block):
         v = s.tap("time_mix_v", s.linear(xv, "time_mix_value").reshape(heads))
         g = s.tap("time_mix_g_in", s.linear(xg, "time_mix_gate"))
         g = s.tap("time_mix_g", activation("silu", s.numerics)(g))
-        w = s.tap("time_mix_w_in", np.tanh(s.linear(xw, "time_mix_decay_w1")))
+        w = s.tap("time_mix_w_in", tanh(s.linear(xw, "time_mix_decay_w1"), s.numerics))
         w = s.linear(w, "time_mix_decay_w2") + s.vector("time_mix_decay.weight").reshape(-1)
-        w = s.tap("time_mix_w", np.exp(-np.exp(w)).reshape(heads))
-        y, state = wkv6(r, w, k, v, s.vector("time_mix_first.weight"), s.state["wkv"])
+        w = s.tap("time_mix_w", exponential(-exponential(w, s.numerics), s.numerics).reshape(heads))
+        y, state = wkv6(r, w, k, v, s.vector("time_mix_first.weight"), s.state["wkv"], s.numerics)
         s.state["wkv"] = s.tap("time_mix_state", state)
         y = head_norm(s.tap("time_mix_wkv", y), s)
         y = s.tap("time_mix_gated", y * g)
@@ -128,7 +128,7 @@ class TimeMix6(Block):
         """Return the mixtures of each token and the one before for decay, key, value, receptance and gate."""
         sx = shift(x, s, "time_mix_")
         xx = s.tap("time_mix_xx", x + sx * s.vector("time_mix_lerp_x.weight").reshape(-1))
-        mix = s.tap("time_mix_mix", np.tanh(s.linear(xx, "time_mix_w1")))
+        mix = s.tap("time_mix_mix", tanh(s.linear(xx, "time_mix_w1"), s.numerics))
         mixtures = []
         for i, (part, hidden) in enumerate(zip(self.PARTS, np.split(mix, 5, axis=1), strict=True)):
             if self.fused:

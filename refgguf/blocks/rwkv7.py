@@ -20,7 +20,7 @@ from refgguf.blocks.block import Block
 from refgguf.blocks.memory import Memory
 from refgguf.blocks.rwkv import WORDS, head_norm, mix_tap, new_memory, shift, shift_taps
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
-from refgguf.kernels.ops.activation import activation
+from refgguf.kernels.ops.activation import activation, exponential, tanh
 from refgguf.kernels.ops.norm import l2_norm
 from refgguf.kernels.ops.scan import wkv7
 from refgguf.taps import Tap, declare
@@ -135,9 +135,9 @@ class TimeMix7(Block):
             for part, share in zip(self._parts, shares, strict=True)
         )
         r = s.tap("time_mix_r", s.linear(xr, "time_mix_receptance").reshape(heads))
-        w = s.tap("time_mix_w_in", np.tanh(s.linear(xw, "time_mix_w1")))
+        w = s.tap("time_mix_w_in", tanh(s.linear(xw, "time_mix_w1"), s.numerics))
         w = sigmoid(s.linear(w, "time_mix_w2") + s.vector("time_mix_w0.weight"))
-        w = s.tap("time_mix_w", np.exp(w * np.float32(SLOWEST_DECAY)).reshape(heads))
+        w = s.tap("time_mix_w", exponential(w * np.float32(SLOWEST_DECAY), s.numerics).reshape(heads))
         k = s.tap("time_mix_k_in", s.linear(xk, "time_mix_key"))
         v = self._values(xv, s).reshape(heads)
         if self.d_gate:
@@ -148,7 +148,7 @@ class TimeMix7(Block):
         kk = s.tap("time_mix_kk", l2_norm((k * s.vector("time_mix_k_k.weight")).reshape(heads), KEY_EPS))
         ka = (k * s.vector("time_mix_k_a.weight")).reshape(heads)
         k = s.tap("time_mix_k", k.reshape(heads) + (a * ka - ka))
-        y, state = wkv7(r, w, k, v, -kk, kk * a, s.state["wkv"])
+        y, state = wkv7(r, w, k, v, -kk, kk * a, s.state["wkv"], s.numerics)
         s.state["wkv"] = s.tap("time_mix_state", state)
         y = s.tap("time_mix_wkv", y)
         y = head_norm(y, s) if self.normed else y.reshape(len(x), -1)

@@ -82,7 +82,7 @@ class ShortConv(Block):
         parts = np.split(s.tap("shortconv.in_proj", s.linear(x, "shortconv.in_proj")), 3, axis=1)
         b, c, x = (s.tap(f"shortconv.{name}", part.copy()) for name, part in zip("bcx", parts, strict=True))
         bx = s.tap("shortconv.bx", b * x)  # (token, d_model)
-        y, kept = causal_conv(bx, s.state["conv"], s.vector("shortconv.conv.weight"))
+        y, kept = causal_conv(bx, s.state["conv"], s.vector("shortconv.conv.weight"), s.numerics)
         s.state["conv"] = s.tap("shortconv.state", kept)
         y = s.tap("shortconv.gated", c * s.tap("shortconv.conv", y))
         return s.tap(self.out, s.linear(y, "shortconv.out_proj"))

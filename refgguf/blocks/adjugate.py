@@ -65,7 +65,7 @@ class AdjugateRouter:
         if self.per_group > 1:  # by a product, as llama.cpp does
             topk = (topk.astype(np.float32) * np.float32(1 / self.per_group)).astype(np.int32)
         topk = s.tap("adjugate_topk", topk)
-        weights = over_their_sum(np.take_along_axis(s.common["router_probs"], topk, axis=1))
+        weights = over_their_sum(np.take_along_axis(s.common["router_probs"], topk, axis=1), s.numerics)
         return topk, s.tap("adjugate_weights", weights)
 
 

@@ -18,6 +18,7 @@ from refgguf.blocks.norm import Norm
 from refgguf.blocks.scope import Need, Scope
 from refgguf.kernels.ops.attention import softmax
 from refgguf.kernels.ops.norm import rms_norm
+from refgguf.kernels.ops.sums import row_sums
 from refgguf.taps import Tap, Word, declare
 
 PROBS = Word("token source", "attention", "how much a branch takes from each earlier stream", "res_probs")
@@ -76,10 +77,10 @@ class SourceMix:
         )
         streams = [*s.common[KEPT], x]
         scores = np.stack(
-            [rms_norm(stream, weight, self.norm.eps).sum(axis=1, dtype=np.float32) for stream in streams],
+            [row_sums(rms_norm(stream, weight, self.norm.eps), s.numerics)[:, 0] for stream in streams],
             axis=1,
         )
-        probs = s.tap(f"{self.name}_probs", softmax(scores))  # (token, source)
+        probs = s.tap(f"{self.name}_probs", softmax(scores, order=s.order()))  # (token, source)
         total = streams[0] * probs[:, :1]
         for number, stream in enumerate(streams[1:], 1):
             total = total + stream * probs[:, number : number + 1]

@@ -21,6 +21,7 @@ from refgguf.blocks.norm import Norm
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.blocks.streams import STREAMS
 from refgguf.kernels.ops.activation import activation
+from refgguf.kernels.ops.sums import row_sums
 from refgguf.taps import Tap, Word, declare
 
 TABLE = "per_layer_token_embd.weight"
@@ -173,7 +174,7 @@ class NgramMemory:
         key = s.linear(embed, "ple_key").reshape(x.shape)
         key = s.tap("ple_key", stream_norm(key, self.norm, s, "ple_norm_key"))
         query = s.tap("ple_query", stream_norm(x, self.norm, s, "ple_norm_query"))
-        match = (key * query).sum(axis=2, dtype=np.float32) * np.float32(self.d_model**-0.5)
+        match = row_sums(key * query, s.numerics)[..., 0] * np.float32(self.d_model**-0.5)
         root = np.sign(match) * np.sqrt(np.maximum(np.abs(match), LEAST_MATCH))
         gate = s.tap("ple_gate", sigmoid(root))  # (token, stream)
         value = s.tap("ple_value", s.linear(embed, "ple_value"))

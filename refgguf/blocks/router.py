@@ -21,6 +21,7 @@ from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.errors import InputError
 from refgguf.kernels.ops.activation import sigmoid, softplus
 from refgguf.kernels.ops.attention import softmax
+from refgguf.kernels.ops.sums import row_sums
 from refgguf.taps import Tap, declare
 
 # the smallest half-precision number; llama.cpp keeps the sum of weights from falling below it
@@ -168,18 +169,18 @@ class Router:
         """
         x = s.common[self.reads] if self.reads else x
         logits = s.tap("router_logits", self._scores(x, s))  # (token, expert)
-        probs = logits if self._late else s.tap("router_probs", SHARES[self.shares](logits))
+        probs = logits if self._late else s.tap("router_probs", shares(self.shares, logits, s))
         choice = logits if self.by_score else probs  # (token, expert)
         if self.bias:
             choice = s.tap("router_choice", choice + s.vector(self.bias))
         elif self.choice_shares:
-            choice = s.tap("router_choice", SHARES[self.choice_shares](logits))
+            choice = s.tap("router_choice", shares(self.choice_shares, logits, s))
         if self.n_groups > 1:
             choice = self._within_groups(choice, s)
         chosen = self._looked_up(s) if self.table else top_k(choice, self.n_used)
         topk = s.tap("router_topk", chosen)  # (token, slot)
         s.common.update(router_probs=probs, router_topk=topk)  # for blocks that choose by it once more
-        return topk, s.tap("router_weights", self._weights(probs, topk))
+        return topk, s.tap("router_weights", self._weights(probs, topk, s))
 
     def _scores(self, x: np.ndarray, s: Scope) -> np.ndarray:
         if not self.norm:
@@ -207,19 +208,23 @@ class Router:
         np.put_along_axis(open_, groups, True, axis=1)
         return np.where(open_[:, :, None], grouped, np.float32(-np.inf)).reshape(choice.shape)
 
-    def _weights(self, probs: np.ndarray, topk: np.ndarray) -> np.ndarray:
+    def _weights(self, probs: np.ndarray, topk: np.ndarray, s: Scope) -> np.ndarray:
         weights = np.take_along_axis(probs, topk, axis=1)
         if self._late:
-            weights = softmax(weights)
+            weights = softmax(weights, order=s.order())
         if self.normed:
-            weights = over_their_sum(weights)
+            weights = over_their_sum(weights, s.numerics)
         return weights if self.scale == 1 else weights * np.float32(self.scale)
 
 
-def over_their_sum(weights: np.ndarray) -> np.ndarray:
+def shares(name: str, logits: np.ndarray, s: Scope) -> np.ndarray:
+    """Return what a key of SHARES makes of scores (token, expert)."""
+    return softmax(logits, order=s.order()) if name == "softmax" else SHARES[name](logits)
+
+
+def over_their_sum(weights: np.ndarray, numerics: str) -> np.ndarray:
     """Return weights (token, slot) scaled to a sum of 1 for each token."""
-    total = weights.sum(axis=1, keepdims=True, dtype=np.float32)
-    return weights / np.maximum(total, LEAST_WEIGHT_SUM)
+    return weights / np.maximum(row_sums(weights, numerics), LEAST_WEIGHT_SUM)
 
 
 def top_k(values: np.ndarray, k: int) -> np.ndarray:

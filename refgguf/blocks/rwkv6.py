@@ -135,6 +135,6 @@ class TimeMix6(Block):
                 fixed = s.vector("time_mix_lerp_fused.weight")[i]
             else:
                 fixed = s.vector(f"time_mix_lerp_{part}.weight")
-            share = s.linear(hidden, "time_mix_w2", i) + fixed.reshape(-1)
+            share = s.linear(hidden, "time_mix_w2", i, alone=True) + fixed.reshape(-1)
             mixtures.append(s.tap(f"time_mix_x{part}", x + sx * share))
         return mixtures

@@ -23,6 +23,7 @@ from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.kernels.ops.activation import activation, exponential, tanh
 from refgguf.kernels.ops.norm import l2_norm
 from refgguf.kernels.ops.scan import wkv7
+from refgguf.kernels.ops.sums import row_sums
 from refgguf.taps import Tap, declare
 
 SLOWEST_DECAY = -0.606531  # −exp(−1/2): RWKV-7 keeps at least exp of this share of a state at each token
@@ -153,7 +154,7 @@ class TimeMix7(Block):
         y = s.tap("time_mix_wkv", y)
         y = head_norm(y, s) if self.normed else y.reshape(len(x), -1)
         rk = k * r * s.vector("time_mix_r_k.weight").reshape(heads[1:])
-        bonus = s.tap("time_mix_bonus", (v * rk.sum(axis=2, keepdims=True)).reshape(len(x), -1))
+        bonus = s.tap("time_mix_bonus", (v * row_sums(rk, s.numerics)).reshape(len(x), -1))
         y = s.tap("time_mix_gated", (y + bonus) * g if self.d_gate else y + bonus)
         return s.tap(self.out, s.linear(y, "time_mix_output"))
 

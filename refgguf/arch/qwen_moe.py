@@ -31,7 +31,9 @@ def qwen2moe(hp: HyperParameters) -> Network:
     def second(number: int) -> Together:
         width = hp.int("expert_shared_feed_forward_length", 0) or hp.per_layer("feed_forward_length")[number]
         shared = feed_forward(hp, number, "silu", d_ff=width, suffix="_shexp", out="ffn_shexp")
-        return Together((_experts(hp, number, normed=False, out="ffn_moe_out"), GatedExpert(shared)))
+        return Together(
+            (_experts(hp, number, normed=False, out="ffn_moe_out"), GatedExpert(shared, by_silu=True))
+        )
 
     return decoder(hp, "split", second=second)
 

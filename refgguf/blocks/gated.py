@@ -65,5 +65,8 @@ class GatedUnit:
         act = activation(self.act, numerics)
         if not self.limit:
             return act(gate) * up
-        gate = np.minimum(act(gate), limit) if self.late else act(np.minimum(gate, limit))
+        if self.act == "silu" and not self.late and numerics == "llama.cpp":
+            gate = swish(np.minimum(gate, limit), 1.0)
+        else:
+            gate = np.minimum(act(gate), limit) if self.late else act(np.minimum(gate, limit))
         return gate * np.clip(up, -limit, limit)

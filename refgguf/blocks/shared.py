@@ -13,7 +13,7 @@ import numpy as np
 from refgguf.blocks.block import Block
 from refgguf.blocks.ffn import FeedForward
 from refgguf.blocks.scope import Need, Scope
-from refgguf.kernels.ops.activation import sigmoid
+from refgguf.kernels.ops.activation import sigmoid, swish
 from refgguf.taps import Tap, declare
 
 
@@ -24,11 +24,13 @@ class GatedExpert(Block):
     Attributes:
         ffn: the network.
         tensor: name of the vector behind the gate, without ".weight".
+        by_silu: llama.cpp computes sigmoid(gate) as silu(gate) / gate.
         out: name of the result's tap.
     """
 
     ffn: FeedForward
     tensor: str = "ffn_gate_inp_shexp"
+    by_silu: bool = False
     out: str = "ffn_shexp_gated"
 
     @property
@@ -52,5 +54,6 @@ class GatedExpert(Block):
         """Run it: (token, d_model) → (token, d_model) float32."""
         y = self.ffn(x, s)
         gate = s.tap("shexp_gate", s.linear(x, self.tensor))  # (token, 1)
-        gate = s.tap("shexp_gate_act", sigmoid(gate))
+        by_silu = self.by_silu and s.numerics == "llama.cpp"
+        gate = s.tap("shexp_gate_act", swish(gate, 1.0) / gate if by_silu else sigmoid(gate))
         return s.tap(self.out, y * gate)

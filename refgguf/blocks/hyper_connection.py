@@ -23,7 +23,6 @@ from refgguf.blocks.streams import INPUT, MERGED, Connection, stream_word, summe
 from refgguf.kernels.ops.activation import activation
 from refgguf.kernels.ops.attention import softmax
 from refgguf.kernels.ops.norm import rms_norm
-from refgguf.kernels.ops.sums import row_sums
 from refgguf.taps import Tap, Word, declare
 
 MIXES = Word("token mix", "residual", "what the weights of the streams are computed from", "hc_mixes")
@@ -137,19 +136,17 @@ class HyperConnection(Connection):
             post = sigmoid(parts[1]) * np.float32(self.post_scale) + np.float32(self.eps_post)
             post = s.tap(f"{self.name}_post", post)  # (token, stream)
         if self.n_sinkhorn:
-            res = s.tap(
-                f"{self.name}_res", self._balanced(parts[2].reshape(-1, n, n), s)
-            )  # (token, from, to)
+            res = s.tap(f"{self.name}_res", self._balanced(parts[2].reshape(-1, n, n)))  # (token, from, to)
         return s.tap(self.input, summed(x * pre[:, :, None])), (post, res)
 
-    def _balanced(self, res: np.ndarray, s: Scope) -> np.ndarray:
+    def _balanced(self, res: np.ndarray) -> np.ndarray:
         """Make rows and columns sum to 1: (token, from, to) float32."""
         eps = np.float32(self.eps_pre)
-        res = softmax(res, order=s.order()) + eps
+        res = softmax(res) + eps
         for number in range(self.n_sinkhorn):
             if number:
-                res = res / (_total(res, 2, s.numerics) + eps)
-            res = res / (_total(res, 1, s.numerics) + eps)
+                res = res / (_total(res, 2) + eps)
+            res = res / (_total(res, 1) + eps)
         return res
 
     def write(self, y: np.ndarray, x: np.ndarray, how: tuple[np.ndarray, np.ndarray | None]) -> np.ndarray:
@@ -163,10 +160,8 @@ class HyperConnection(Connection):
         return out
 
 
-def _total(x: np.ndarray, axis: int, numerics: str) -> np.ndarray:
+def _total(x: np.ndarray, axis: int) -> np.ndarray:
     """Add along an axis, one after another; the axis stays."""
-    if numerics == "llama.cpp":
-        return np.swapaxes(row_sums(np.swapaxes(x, axis, 2), numerics), axis, 2)
     parts = np.split(x, x.shape[axis], axis=axis)
     total = parts[0]
     for part in parts[1:]:

@@ -116,7 +116,7 @@ def _rotate(x, cos, sin, first_stride, partner, n_rot, out):
 def _fused_rotate(x, cos, sin, first_stride, partner, n_rot, out):
     n_tokens, n_heads, d = x.shape
     n_pairs = n_rot // 2
-    n_fused = n_pairs if partner > 1 else n_pairs // 2 * 2
+    n_fused = n_pairs if first_stride == 1 else n_pairs // 2 * 2
     for t in range(n_tokens):
         for h in range(n_heads):
             for i in range(n_pairs):

@@ -24,19 +24,18 @@ class Agreement:
     Attributes:
         model: its name in the architecture suite.
         exact: error in exact numerics.
-        llama_cpp: error in llama.cpp numerics, where it was measured.
+        llama_cpp: error in llama.cpp numerics; 0 for the very bits.
         taps: how many intermediate tensors were compared.
         worst_tap: the largest error among them, in exact numerics.
-        noise: what the logits change by when every number in the model moves to its neighbour in float32; measured
-            where the model makes more of a rounding than others do, so that no two programs agree more closely.
+        table: llama.cpp looks GELU up in a table of half-precision numbers, which exact numerics do not.
     """
 
     model: str
     exact: float
-    llama_cpp: float | None
+    llama_cpp: float
     taps: int
     worst_tap: float
-    noise: float | None = None
+    table: bool = False
 
 
 @dataclass(frozen=True)

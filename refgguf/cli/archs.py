@@ -12,7 +12,7 @@ from refgguf.arch.catalogue import Entry
 from refgguf.cli import console, options
 from refgguf.errors import InputError
 
-HEADERS = ("ARCHITECTURE", "RUNS", "BUILDING BLOCKS, OR WHAT IS MISSING", "ERROR", "GELU TABLE")
+HEADERS = ("ARCHITECTURE", "RUNS", "BUILDING BLOCKS, OR WHAT IS MISSING", "ERROR", "LIKE LLAMA.CPP")
 
 
 @click.command(
@@ -35,7 +35,8 @@ def command(patterns: tuple[str, ...], running: bool, missing: bool, markdown: b
 
     ERROR is the normalised mean squared error of all logits against llama.cpp's on a small random model; float32
     rounding gives some 1e-13 to 1e-12. Models with GELU differ by about 1e-7, because llama.cpp looks it up in a
-    half-precision table; GELU TABLE is the error with --numerics llama.cpp, which uses the same table.
+    half-precision table. LIKE LLAMA.CPP is the error with --numerics llama.cpp, which goes through the same
+    operations in the same order: most models then have llama.cpp's very bits.
     """
     if running and missing:
         raise InputError("--running and --missing exclude each other")
@@ -59,21 +60,20 @@ def command(patterns: tuple[str, ...], running: bool, missing: bool, markdown: b
 def row(entry: Entry) -> tuple[str, ...]:
     """Return an architecture's line of the table; of several models the worst figures."""
     exact = [a.exact for a in entry.agreement]
-    table = [a.llama_cpp for a in entry.agreement if a.llama_cpp is not None]
-    noise = [a.noise for a in entry.agreement if a.noise is not None]
+    like = [a.llama_cpp for a in entry.agreement]
     return (
         entry.name,
         "yes" if entry.runs else "no",
         entry.blocks or entry.missing or "",
         f"{max(exact):.0e}" if exact else "-",
-        (f"{max(table):.0e}" if table else "-") + (f", noise {max(noise):.0e}" if noise else ""),
+        ("same bits" if max(like) == 0 else f"{max(like):.0e}") if like else "-",
     )
 
 
 def print_markdown(entries: list[Entry]) -> None:
     """Print the table for a document."""
     click.echo(
-        "| architecture | runs | building blocks, or what is missing | error | GELU table |\n|---|---|---|---|---|"
+        "| architecture | runs | building blocks, or what is missing | error | like llama.cpp |\n|---|---|---|---|---|"
     )
     for entry in entries:
         click.echo("| " + " | ".join(cell.replace("|", "\\|") for cell in row(entry)) + " |")

@@ -108,7 +108,7 @@ def gemma_embedding(hp: HyperParameters) -> Network:
         hp,
         lambda number: _turn(hp, masks[number], number),
         act="gelu",
-        mixer=lambda number: {"mask": masks[number], **qk_norm(norm)},
+        mixer=lambda number: {"mask": masks[number], "scaled": "queries", **qk_norm(norm)},
         layers={"post_norm": norm, "llama_cpp": {"resid_mid": "sa_out", "ffn_out": "/ffn_post_norm"}},
         pool=pool,
         embedding={"scale": hp.d_model**0.5},

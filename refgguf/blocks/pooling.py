@@ -19,6 +19,7 @@ from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.errors import InputError
 from refgguf.kernels.ops.activation import activation, softcap
 from refgguf.kernels.ops.attention import softmax
+from refgguf.kernels.ops.matmul import linear
 from refgguf.taps import Tap, Word, declare
 
 KINDS = ("none", "mean", "cls", "last", "rank")
@@ -151,7 +152,7 @@ class Pooling:
         steps = []
         reads = self.classifier.reads if self.kind == "rank" else self.kind
         if reads != "none":
-            steps.append(_Step("pooled", FORMULAS[reads], (), lambda x, s: _pooled(x, reads)))
+            steps.append(_Step("pooled", FORMULAS[reads], (), lambda x, s: _pooled(x, reads, s.numerics)))
         if self.kind == "rank":
             return steps + self._classification(self.classifier)
         for name, _ in self.dense:
@@ -176,12 +177,17 @@ class Pooling:
             weights = linear_weights("cls.output")
             steps.append(_Step("class_logits", "x · Wᵀ", weights, lambda x, s: s.linear(x, "cls.output")))
         if head.softmax:
-            steps.append(_Step("class_probs", "softmax over labels", (), lambda x, s: softmax(x)))
+            steps.append(
+                _Step("class_probs", "softmax over labels", (), lambda x, s: softmax(x, order=s.order()))
+            )
         return steps
 
 
-def _pooled(x: np.ndarray, kind: str) -> np.ndarray:
+def _pooled(x: np.ndarray, kind: str, numerics: str) -> np.ndarray:
     """Return (1, d_model)."""
+    if kind == "mean" and numerics == "llama.cpp":  # a product of channels, as rows, with shares of 1 / n
+        shares = np.full((1, len(x)), np.float32(1) / np.float32(len(x)), np.float32)
+        return linear(shares, np.ascontiguousarray(x.T).view(np.uint8), "F32", numerics)
     if kind == "mean":
         return x.mean(axis=0, dtype=np.float64, keepdims=True)
     return x[:1] if kind == "cls" else x[-1:]

@@ -9,7 +9,7 @@ import refgguf
 from refgguf import errors
 from refgguf.embedding import cosine_similarities, normalized
 from refgguf.forward import forward
-from tests.support import made
+from tests.support import c_library, made
 from tests.support.archsuite import nmse
 from tests.support.encoders import ENCODERS, GOLDEN, stream
 from tests.support.tap_graph import changed, descendants, shaken, with_shaken_weight
@@ -42,14 +42,14 @@ def test_the_random_stream_is_frozen():
 
 
 def test_vectors_equal_llama_cpp(case, model):
-    """What the file's own pooling gives is what llama.cpp gives."""
+    """What the file's own pooling gives is what llama.cpp gives, in its own numerics bit for bit."""
     with np.load(GOLDEN) as golden:
         expected = golden[case.name]
     found = model.embed(case.tokens, normalize=-1)
     assert found.dtype == np.float32 and found.shape == expected.shape
     assert nmse(found, expected) < (WITHOUT_TABLE if case.gelu else TOLERANCE)
-    by_table = model.embed(case.tokens, normalize=-1, numerics="llama.cpp")
-    assert nmse(by_table, expected) < (OF_TABLE if case.gelu else TOLERANCE)
+    like = model.embed(case.tokens, normalize=-1, numerics="llama.cpp")
+    assert nmse(like, expected) <= c_library.bound(OF_TABLE if case.gelu else TOLERANCE)
 
 
 def test_poolings_follow_from_the_tokens_vectors(case, model):

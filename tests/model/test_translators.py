@@ -9,6 +9,7 @@ import refgguf
 from refgguf import errors
 from refgguf.blocks.relative import bucket
 from refgguf.forward import encode, forward
+from tests.support import c_library
 from tests.support.archsuite import nmse
 from tests.support.tap_graph import changed, descendants, shaken, with_shaken_weight
 from tests.support.translators import GOLDEN, START, TRANSLATORS
@@ -34,12 +35,15 @@ def test_both_halves_equal_llama_cpp(case, model):
     """What the encoder makes of a text, and what the decoder scores after its start token and a target."""
     with np.load(GOLDEN) as golden:
         encoded, scores = golden[f"{case.name}: encoded"], golden[f"{case.name}: logits"]
-    for numerics, tolerance in (("exact", WITHOUT_TABLE), ("llama.cpp", OF_TABLE)):
-        tolerance = tolerance if case.gelu else TOLERANCE
+    same_bits = c_library.bound(OF_TABLE if case.gelu else TOLERANCE)
+    for numerics, tolerance in (
+        ("exact", WITHOUT_TABLE if case.gelu else TOLERANCE),
+        ("llama.cpp", same_bits),
+    ):
         found = model.embed(case.tokens, "none", normalize=-1, numerics=numerics)
-        assert found.shape == encoded.shape and nmse(found, encoded) < tolerance
+        assert found.shape == encoded.shape and nmse(found, encoded) <= tolerance
         found = model.logits(case.tokens, target=case.target, numerics=numerics)
-        assert found.shape == scores.shape and nmse(found, scores) < tolerance
+        assert found.shape == scores.shape and nmse(found, scores) <= tolerance
 
 
 def test_a_target_in_pieces_gives_the_same_bits(case, model):

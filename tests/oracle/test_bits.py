@@ -1,4 +1,4 @@
-"""In llama.cpp numerics every tensor of a model is llama.cpp's, bit for bit: each operation alone, and all of them added up.
+"""In llama.cpp numerics every tensor of a model is llama.cpp's, bit for bit: each operation alone, and all together.
 
 The suite's models are run in llama.cpp through its evaluation callback; then each of our operations is fed with
 llama.cpp's own tensors, and the model once more runs by itself.
@@ -29,7 +29,7 @@ OPEN = {
     "deepseek4-moe": {"attn_out", "attn_probs", "attn_z", "hc_attn_res", "hc_ffn_res", "indexer.scores"},
     "glm5-next-moe": {"attn_probs", "hc_attn_res", "hc_ffn_res", "indexer.scores"},
     "minimax-01-moe": {"lightning_y"},
-    **dict.fromkeys(("deepseek32-moe", "dots3note-moe", "glm-dsa-moe", "hy_v4-moe"), {"indexer.scores"}),
+    **{f"{name}-moe": {"indexer.scores"} for name in ("deepseek32", "dots3note", "glm-dsa", "hy_v4")},
 }
 # how ggml multiplies depends on how many tokens there are
 FEW_TOKENS = ("qwen2-dense", "gemma4-moe", "mamba2-dense", "deepseek2-moe", "gpt2-dense", "rwkv7-dense")

@@ -24,7 +24,18 @@ pytestmark = [
 LIKE = "llama.cpp"
 WIDTHS = (1, 5, 8, 13, 32, 40, 67, 256)
 # enum ggml_unary_op
-UNARY = {"tanh": 4, "relu": 6, "sigmoid": 7, "gelu": 8, "gelu_quick": 9, "silu": 10, "exponential": 13, "softplus": 15, "gelu_erf": 16}
+UNARY = {"tanh": 4, "relu": 6, "sigmoid": 7, "gelu": 8, "gelu_quick": 9, "silu": 10, "exponential": 13}
+UNARY |= {"softplus": 15, "gelu_erf": 16}
+    "tanh": 4,
+    "relu": 6,
+    "sigmoid": 7,
+    "gelu": 8,
+    "gelu_quick": 9,
+    "silu": 10,
+    "exponential": 13,
+    "softplus": 15,
+    "gelu_erf": 16,
+}
 
 
 @pytest.fixture
@@ -48,7 +59,7 @@ def same(found: np.ndarray, expected: np.ndarray) -> bool:
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", sorted(UNARY))
 def test_activations(native, name, width):
-    """exp by eights and by the C library, tables of GELU: as ggml has them, over the whole range of float32."""
+    """Exp by eights and by the C library, tables of GELU: as ggml has them, over the whole range of float32."""
     x = np.concatenate([numbers(6, width, size=size) for size in (1e-3, 3, 40, 300)])
     functions = {"tanh": lambda x: tanh(x, LIKE), "exponential": lambda x: exponential(x, LIKE)}
     ours = functions.get(name) or activation(name, LIKE)
@@ -69,7 +80,7 @@ def test_norms(native, width):
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_softmax(native, width):
-    """Softmax of a router, whose rows end as they do, and of a padded cache, whose rows are masked beyond the last key."""
+    """Softmax of a router, whose rows end as they do, and of a padded cache, whose rows end in masked keys."""
     x = numbers(7, width)
     assert same(softmax(x, order=GgmlOrder()), native("ggml_soft_max", native.tensor(x)))
     padded = np.full((7, 256), -np.inf, np.float32)

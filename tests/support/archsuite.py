@@ -14,7 +14,6 @@ import numpy as np
 import refgguf
 from refgguf.arch import architectures
 from refgguf.model import Model
-from refgguf.taps import Tap
 from refgguf.trace import Trace
 
 # tensors that llama.cpp names and that are steps inside one of ours: before a bias, a scale, a clamp, a square, a sort

@@ -54,9 +54,10 @@ def test_what_runs_says_what_it_is_made_of(name):
 
 def test_most_models_have_llama_cpp_s_bits():
     """In llama.cpp numerics the logits of nearly all small models are llama.cpp's, bit for bit."""
-    suite = [f for entry in ENTRIES.values() for f in entry.agreement if f.model.endswith(("-dense", "-moe"))]
-    assert len(suite) == 143
-    assert {f.model for f in suite if f.llama_cpp != 0} == FEW_BITS
+    figures = [figures for entry in ENTRIES.values() for figures in entry.agreement]
+    assert len(figures) > 170
+    others = {name for name in (f.model for f in figures) if name.startswith("rwkv6qwen2")}
+    assert {f.model for f in figures if f.llama_cpp != 0} == FEW_BITS | others
 
 
 def test_the_table_tells_what_runs_and_how_closely(capsys):

@@ -26,16 +26,6 @@ WIDTHS = (1, 5, 8, 13, 32, 40, 67, 256)
 # enum ggml_unary_op
 UNARY = {"tanh": 4, "relu": 6, "sigmoid": 7, "gelu": 8, "gelu_quick": 9, "silu": 10, "exponential": 13}
 UNARY |= {"softplus": 15, "gelu_erf": 16}
-    "tanh": 4,
-    "relu": 6,
-    "sigmoid": 7,
-    "gelu": 8,
-    "gelu_quick": 9,
-    "silu": 10,
-    "exponential": 13,
-    "softplus": 15,
-    "gelu_erf": 16,
-}
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@
     j = e^b − 1                             a polynomial of degree five
     e^x = 2^n + 2^n · j                     one FMA; beyond 2^±126 in two factors of 2^±126 and 2^(n ∓ 126)
 
-It lies within 2 units in the last place of e^x. Below −103.97 it gives 0, above 88.38 infinity. The numbers of a row
+It lies within 2 units in the last place of e^x. Below −103.97 it gives 0, above 88.72 infinity. The numbers of a row
 that fill no whole eight go through the C library's expf, there as here, so whoever calls this has to know rows.
 
 Source: constants and order of ggml_v_expf (AVX2 with FMA) in ggml/src/ggml-cpu/vec.h, after Arm's optimized routines.

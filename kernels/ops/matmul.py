@@ -90,7 +90,7 @@ class Matrix:
         elif out.size == 0:
             pass
         elif n > 1 and not alone and self._together:
-            q = convert(x, self.dot.activation).q
+            q = convert(np.ascontiguousarray(x), self.dot.activation).q
             _over_rows(lambda first, end: self.dot.together(self.raw, q, out, first, end), x, self.raw, 4)
         elif n <= FEW_TOKENS:
             self._few(np.ascontiguousarray(x), out)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refgguf.blocks.rwkv import WORDS, mix_tap
+from refgguf.blocks.rwkv import mix_tap, time_mixed_tap
 from refgguf.blocks.rwkv6 import TimeMix6
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.kernels.ops.activation import activation
 from refgguf.kernels.ops.scan import wkv7
-from refgguf.taps import Tap, declare
+from refgguf.taps import Tap
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,7 @@ class GatedLinearMix(TimeMix6):
         yield tap("state", "w k v", "state ← w · state + v · kᵀ")
         yield tap("wkv", "r w k v", f"state · r · {self.d_head**-0.5:.4g}, token after token")
         yield tap("gated", "wkv g", "y · g")
-        yield declare(
-            self.out,
-            inputs=["time_mix_gated"],
-            weights=linear_weights("time_mix_output"),
-            formula="y · Woᵀ",
-            layer=layer,
-            word=WORDS["out"],
-        )
+        yield time_mixed_tap(self.out, layer)
 
     def __call__(self, x: np.ndarray, s: Scope) -> np.ndarray:
         """Mix tokens: (token, d_model) → (token, d_model) float32."""

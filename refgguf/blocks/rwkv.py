@@ -54,6 +54,18 @@ WORDS = {
 }
 
 
+def time_mixed_tap(name: str, layer: int) -> Tap:
+    """Declare what mixing over time adds to the residual stream, under the name that the layer gives it."""
+    return declare(
+        name,
+        inputs=["time_mix_gated"],
+        weights=linear_weights("time_mix_output"),
+        formula="y · Woᵀ",
+        layer=layer,
+        word=WORDS["out"],
+    )
+
+
 def mix_tap(prefix: str, name: str, word: str, layer: int, inputs: str, formula: str, *weights: str) -> Tap:
     """Declare a tap; `inputs` are local names of this block, or full ones behind a slash, or > for the source."""
     names = [i[1:] if i.startswith(">") else i if i.startswith("/") else prefix + i for i in inputs.split()]

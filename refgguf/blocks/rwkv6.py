@@ -17,11 +17,11 @@ import numpy as np
 
 from refgguf.blocks.block import Block
 from refgguf.blocks.memory import Memory
-from refgguf.blocks.rwkv import WORDS, head_norm, mix_tap, new_memory, shift, shift_taps
+from refgguf.blocks.rwkv import head_norm, mix_tap, new_memory, shift, shift_taps, time_mixed_tap
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.kernels.ops.activation import activation, exponential, tanh
 from refgguf.kernels.ops.scan import wkv6
-from refgguf.taps import Tap, declare
+from refgguf.taps import Tap
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,7 @@ class TimeMix6(Block):
         yield tap("wkv", "r w k v", "(state + u · k · vᵀ)ᵀ · r, token after token", "first.weight")
         yield tap("ln", "wkv", "(y − mean) / √(var + ε) · w + b", "ln.weight", "ln.bias")
         yield tap("gated", "ln g", "y · g")
-        yield declare(
-            self.out,
-            inputs=["time_mix_gated"],
-            weights=linear_weights("time_mix_output"),
-            formula="y · Woᵀ",
-            layer=layer,
-            word=WORDS["out"],
-        )
+        yield time_mixed_tap(self.out, layer)
 
     def new_state(self) -> Memory:
         """Return an empty memory."""

@@ -18,13 +18,13 @@ import numpy as np
 
 from refgguf.blocks.block import Block
 from refgguf.blocks.memory import Memory
-from refgguf.blocks.rwkv import WORDS, head_norm, mix_tap, new_memory, shift, shift_taps
+from refgguf.blocks.rwkv import head_norm, mix_tap, new_memory, shift, shift_taps, time_mixed_tap
 from refgguf.blocks.scope import Need, Scope, linear_needs, linear_weights
 from refgguf.kernels.ops.activation import activation, exponential, tanh
 from refgguf.kernels.ops.norm import l2_norm
 from refgguf.kernels.ops.scan import wkv7
 from refgguf.kernels.ops.sums import row_sums
-from refgguf.taps import Tap, declare
+from refgguf.taps import Tap
 
 SLOWEST_DECAY = -0.606531  # −exp(−1/2): RWKV-7 keeps at least exp of this share of a state at each token
 KEY_EPS = 1e-12  # below which a key's length counts as this
@@ -114,14 +114,7 @@ class TimeMix7(Block):
         yield tap("bonus", "r k v", "each head: Σ(r · k · ρ) · v", "r_k.weight")
         gate, factor = (" g", " · g") if self.d_gate else ("", "")
         yield tap("gated", ("ln" if self.normed else "wkv") + " bonus" + gate, "(y + bonus)" + factor)
-        yield declare(
-            self.out,
-            inputs=["time_mix_gated"],
-            weights=linear_weights("time_mix_output"),
-            formula="y · Woᵀ",
-            layer=layer,
-            word=WORDS["out"],
-        )
+        yield time_mixed_tap(self.out, layer)
 
     def new_state(self) -> Memory:
         """Return an empty memory."""

@@ -18,13 +18,6 @@ TOLERANCE, TOLERANCE_OF_TABLE = 1e-10, 1e-7
 LEAST_TAPS = 8  # of two layers
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _oracle_ends():
-    """End llama.cpp's process after the last test."""
-    yield
-    llama_cpp.close()
-
-
 @pytest.fixture(params=ENCODERS, ids=lambda case: case.name)
 def case(request):
     """Each encoder in turn."""

@@ -15,13 +15,6 @@ pytestmark = pytest.mark.oracle
 TOLERANCE, TOLERANCE_OF_TABLE = 1e-10, 1e-7
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _oracle_ends():
-    """End llama.cpp's process after the last test."""
-    yield
-    llama_cpp.close()
-
-
 def tolerance(case) -> float:
     """Return how far we may lie from llama.cpp."""
     return TOLERANCE_OF_TABLE if case.gelu else TOLERANCE

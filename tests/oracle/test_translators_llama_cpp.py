@@ -16,13 +16,6 @@ TOLERANCE, TOLERANCE_OF_TABLE = 1e-10, 1e-7
 LEAST_TAPS = 12  # of a layer of either half, on average
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _oracle_ends():
-    """End llama.cpp's process after the last test."""
-    yield
-    llama_cpp.close()
-
-
 @pytest.mark.parametrize("case", TRANSLATORS, ids=lambda case: case.name)
 def test_taps_of_both_halves_equal_llama_cpp(case, tmp_path):
     """Every tensor that llama.cpp names has the same values under our name, in the encoder and in the decoder."""

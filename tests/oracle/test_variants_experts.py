@@ -15,7 +15,6 @@ from tests.oracle.test_variants_llama_cpp import (
     logits_of_both,
     scaling,
 )
-from tests.support import llama_cpp
 from tests.support.archsuite import nmse
 
 pytestmark = pytest.mark.oracle
@@ -166,13 +165,6 @@ VARIANTS = [
             extra={f"rope_factors_{length}.weight": (4,) for length in ("long", "short")}),
     Variant("plm", "plm", UNFOLDED, absent=TIED),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _oracle_ends():
-    """End llama.cpp's process after the last test."""
-    yield
-    llama_cpp.close()
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)

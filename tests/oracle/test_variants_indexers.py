@@ -7,7 +7,7 @@ import pytest
 
 from tests.oracle.test_variants_experts import CHOICE, DEEPSEEK, LATENT, NORMED, YARN
 from tests.oracle.test_variants_llama_cpp import SLIDING, TOLERANCE, Variant, heads, logits_of_both
-from tests.support import llama_cpp, made
+from tests.support import made
 from tests.support.archsuite import nmse
 
 pytestmark = pytest.mark.oracle
@@ -88,13 +88,6 @@ VARIANTS = [
             extra={f"blk.{n}.attn_output_a.weight": (24, 128) for n in range(3)}, n_tokens=200),
     Variant("qwen4exp, all keys", "qwen4exp", QWEN | {"attention.indexer.top_k": 1000}, extra=QWEN_SHARED),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _oracle_ends():
-    """End llama.cpp's process after the last test."""
-    yield
-    llama_cpp.close()
 
 
 def _tolerance(variant: Variant) -> float:

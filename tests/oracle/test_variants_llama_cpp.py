@@ -244,13 +244,6 @@ def logits_of_both(variant: Variant, folder: Path) -> tuple[np.ndarray, np.ndarr
     return model.logits(tokens), expected
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _oracle_ends():
-    """End llama.cpp's process after the last test."""
-    yield
-    llama_cpp.close()
-
-
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_logits_equal_llama_cpp(variant, tmp_path):
     """A model with what real files have gives llama.cpp's logits, to float32 rounding."""

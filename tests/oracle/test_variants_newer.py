@@ -16,7 +16,6 @@ from tests.oracle.test_variants_llama_cpp import (
     logits_of_both,
     scaling,
 )
-from tests.support import llama_cpp
 from tests.support.archsuite import nmse
 
 pytestmark = pytest.mark.oracle
@@ -85,13 +84,6 @@ VARIANTS = [
             {"block_count": 3, "attention.sliding_window_pattern": [False, True, False], "rope.freq_base": 1e6}
             | {"rope.freq_base_swa": 500.0} | SLIDING | heads(12), gelu=True),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _oracle_ends():
-    """End llama.cpp's process after the last test."""
-    yield
-    llama_cpp.close()
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)

@@ -87,7 +87,7 @@ def test_ending_it_leaves_nothing_behind(trace_file, tmp_path, name):
     folder = tmp_path / "out"
     folder.mkdir()
     for wait in (0.0, 1.0):
-        process = view(trace_file, folder / "steps.gif", "--size", "1600x1000")
+        process = view(trace_file, folder / "steps.gif", "--size", "800x500")
         time.sleep(wait)
         while wait and not os.listdir(folder) and process.poll() is None:
             time.sleep(0.002)  # until it writes

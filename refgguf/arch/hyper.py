@@ -194,7 +194,7 @@ class HyperParameters:
 
     def all_ints(self, name: str) -> list[int]:
         """Return a list of whole numbers, as long as it is."""
-        return self.ints(name, len(self._value(name, ())))
+        return self.ints(name, len(self._value(name, NOTHING)) if self.is_list(name) else 0)
 
     def _for_layers(self, name: str, default: Any, check: Callable[[str, Any], Any]) -> list:
         value = self._value(name, default)

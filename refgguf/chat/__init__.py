@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ def encode_rendered(text: str, tokenizer: Tokenizer) -> list[int]:
 
 
 def _checked(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    if isinstance(messages, str | bytes | Mapping):
+    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
         raise InputError('messages are a list such as [{"role": "user", "content": "Hello"}]')
     checked = []
     for number, message in enumerate(messages, 1):
@@ -183,6 +183,8 @@ def _run(job: dict[str, Any]) -> str:
         given = json.dumps(job | {"limits": limits, "path": sys.path})
     except (TypeError, ValueError) as error:
         raise InputError(f"the messages and variables must be made of what JSON knows: {error}") from None
+    except RecursionError:
+        raise InputError("the messages and variables nest too deeply; no template reads that far") from None
     try:
         done = subprocess.run(
             [sys.executable, "-I", str(_SANDBOX)],

@@ -67,6 +67,10 @@ OWN = {
         for name in ("t5", "t5encoder")
     },
     "chameleon": {"vocab_size": 8200},
+    "graniteswitch": {
+        **{"adapters.count": 2, "adapters.lora_rank": 3, "adapters.router_gain": 9.0},
+        **{"adapters.token_ids_activate": [3, 5], "adapters.token_ids_substitute": [1, 2]},
+    },
     "hy_v4": {"attention.indexer.types": [1, 0]},
     "glm5-next": {"attention.head_count_kv": [1, 0], "rope.dimension_count": 0},
     "deepseek4": {

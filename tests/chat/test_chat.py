@@ -123,6 +123,13 @@ def test_several_templates():
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nests too deeply"),
         ("{{ range(10 ** 9) | list }}", "Range too big"),
         ("{% include 'etc/passwd' %}", "failed"),
+        ("{{ nosuch(1) }}", "uses what it was not given, line 1: 'nosuch' is undefined"),
+        ("{{ nosuch | tojson }}", "failed, line 1: TypeError: .*Undefined is not JSON serializable"),
+        ("{{ messages | tojson(indent=10 ** 9) }}", r"too much (memory|time or memory)"),
+        ("{{ 'a'.ljust(10 ** 10) }}", r"too much (memory|time or memory)"),
+        ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "nests too deeply"),
+        ("{{ raise_exception() }}", "failed, line 1: TypeError"),
+        ("{{ raise_exception('x' * 100000) }}", "refuses these messages: x{300}…"),
     ],
 )
 def test_bad_templates_end_in_one_sentence(template, sentence):
@@ -167,6 +174,30 @@ def test_a_file_without_a_template():
         render(HELLO, metadata("x" * ((1 << 20) + 1)))
 
 
+def nested(depth: int) -> list:
+    """Return an empty list inside as many others."""
+    found: list = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (1, "1"),
+        (None, "None"),
+        (True, "True"),
+        (float("nan"), "nan"),
+        ([{"text": "x"}], "[{'text': 'x'}]"),
+        ("\ud800", "\ud800"),
+    ],
+)
+def test_contents_that_are_no_text_are_the_templates_matter(content, text):
+    """Numbers, nothing, lists of parts and broken text reach the template as they are, and render as it likes."""
+    assert render([{"role": "user", "content": content}], metadata("{{ messages[0].content }}")) == text
+
+
 @pytest.mark.parametrize(
     ("messages", "sentence"),
     [
@@ -175,6 +206,11 @@ def test_a_file_without_a_template():
         ([{"content": "a"}], "message 1 has no role"),
         ([*HELLO, "x"], "message 2 has no role"),
         ([{"role": "user", "content": object()}], "must be made of what JSON knows"),
+        ([{"role": "user", "content": b"bytes"}], "must be made of what JSON knows"),
+        (42, "messages are a list such as"),
+        (None, "messages are a list such as"),
+        ([{"role": None, "content": "a"}], "message 1 has no role"),
+        ([{"role": "user", "content": nested(3000)}], "nest too deeply"),
     ],
 )
 def test_wrong_messages(messages, sentence):

@@ -56,7 +56,7 @@ def quantized(kind: str) -> Path:
 
     mix = plan.mix_of(kind)
     stamp = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()[:12]
-    path = user_cache_folder() / "demo" / f"demo-{mix.name.lower()}-{stamp}.gguf"
+    path = user_cache_folder() / "demo" / stamp / f"demo-{mix.name.lower()}.gguf"
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

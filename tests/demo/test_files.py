@@ -41,7 +41,10 @@ def test_paths_stay_as_they_are(shipped: Path):
 def test_a_type_is_quantized_once(shipped: Path):
     """`demo:q8_0` is made in the cache folder on first use, loads, and is found there the second time."""
     path = files.located("demo:q8_0")
-    assert path.parent == shipped.parent / "cache" / "demo"
+    assert (
+        path.parent.parent == shipped.parent / "cache" / "demo"
+    )  # a folder for each version of the shipped file
+    assert path.name == "demo-q8_0.gguf"
     assert refgguf.load("demo:q8_0").tokenize("a") == refgguf.load("demo").tokenize("a")
     stamp = path.stat().st_mtime_ns
     assert files.located("demo:Q8_0") == path

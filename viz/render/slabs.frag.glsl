@@ -97,10 +97,11 @@ void main() {
     // outline of the box, in pixels of the picture
     vec3 edge = min(v_local, 1.0 - v_local) / max(fwidth(v_local), vec3(1.0e-6)) + 1000.0 * abs(v_normal);
     float near_edge = min(edge.x, min(edge.y, edge.z)) / u_sharpness;
-    colour = mix(colour, u_ink, (1.0 - smoothstep(0.35, 1.15, near_edge)) * 0.5);
+    vec2 span = 1.0 / (max(fwidth(v_local.xy), vec2(1.0e-6)) * u_sharpness);
+    float drawn = 0.5 * smoothstep(1.5, 8.0, min(span.x, span.y));   // or a box of few pixels would be all outline
+    colour = mix(colour, u_ink, (1.0 - smoothstep(0.35, 1.15, near_edge)) * drawn);
 
     // marked rows are framed, a highlighted box glows at its rim, which is thinner where the box is small
-    vec2 span = 1.0 / (max(fwidth(v_local.xy), vec2(1.0e-6)) * u_sharpness);
     float glow = clamp(0.06 * min(span.x, span.y), 1.4, 2.1) * mix(1.0, 9.0, 1.0 - front);
     if (v_style.y > v_style.x) {
         vec2 to_row = abs(at.y - v_style.xy) / (pixel.y * u_sharpness);

@@ -28,7 +28,7 @@ from refgguf.viz.state import ArcChoice, Shown, ShownFile
 
 NEARNESS = 1.2  # how strong the perspective is
 MORE_BITS = 1.5  # the dark end of the bits, over the most that a matrix has
-NAMED_BELOW = 5.0  # world units that a name below a box takes
+NAME = 4.0  # world units that a name below or above a box takes
 AZIMUTHS = range(-46, -22, 4)  # the overview takes the one in which most is seen
 
 
@@ -228,8 +228,10 @@ def camera_at(
     boxes = boxes_of(scene, part)
     points = outline_points(scene.pieces, None if part is None else boxes)
     if part is not None and part.startswith("layer:"):
-        lowest = min(boxes, key=lambda box: box.bottom)  # below which its name is written
-        points = np.concatenate([points, [(lowest.left, lowest.bottom - NAMED_BELOW, lowest.size[2])]])
+        # names are written below the lowest boxes and above the highest
+        low, high = min(boxes, key=lambda box: box.bottom), max(boxes, key=lambda box: box.top)
+        names = [(low.left, low.bottom - NAME, low.size[2]), (high.left, high.top + NAME, high.size[2])]
+        points = np.concatenate([points, names])
     if camera is None:
         angles = [Camera(azimuth, *NAMED["overview"][1:]) for azimuth in AZIMUTHS]
         framed = [frame(c, points, size, overlay) for c in angles]

@@ -45,6 +45,7 @@ STRIP = 0.9  # height of a vector
 GAP, HEAD_GAP = 2.0, 0.3
 LANE = 7.0  # free space between the spine and the matrices
 MOST_HEADS = 64
+MOST_NAMED = 1000  # tensors in layers that all have their names and sizes
 # words of names in the usual order of use, for files whose order is not known
 USUAL = ("gate_inp", "norm", "qkv", "_q", "_k", "_v", "gate", "up", "", "out", "down")
 
@@ -95,7 +96,7 @@ class _Structure:
             x = self._layer(layer, self.layers[layer], x)
             self.edges.append((left - 2.0, x - 4.0))
             self.names.append((f"layer {layer}", left - 0.5))
-            self.named = not self.stage.pieces.boxes
+            self.named = not self.stage.pieces.boxes or sum(map(len, self.layers.values())) <= MOST_NAMED
         x = self._ends(self._in_order(self.after), x)
         self._spine()
         pieces = self.stage.pieces

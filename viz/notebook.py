@@ -25,6 +25,7 @@ from refgguf.viz.inspect import hit_words
 from refgguf.viz.pages import figures_of, head_page, value_page
 from refgguf.viz.places import Place, camera_of, deeper, outer
 from refgguf.viz.render.picture import save_picture
+from refgguf.viz.scene.arcs import read_arcs
 from refgguf.viz.scene.build import Scene, build_scene, camera_at
 from refgguf.viz.scene.camera import parse_camera
 from refgguf.viz.scene.picking import Hit
@@ -69,7 +70,22 @@ class SceneWidget(ipywidgets.VBox):
         self.player.observe(lambda change: self.step_to(change["new"]), "value")
         self._show(build_scene(shown))
         row = ipywidgets.HBox([self.player, self.slider, self.operation])
-        super().__init__([row, ipywidgets.HBox([self.frame, self.page]), self.words])
+        rows = [row, ipywidgets.HBox([self.frame, self.page]), self.words]
+        super().__init__([self._asking(), *rows] if session is not None else rows)
+
+    def _asking(self) -> ipywidgets.HBox:
+        """Return a line to type a prompt into, and a button for the next token."""
+        self.prompt = ipywidgets.Text(
+            self.session.prompt, description="Prompt", continuous_update=False, layout={"width": "640px"}
+        )
+        self.next_button = ipywidgets.Button(description="Next token")
+        self.prompt.observe(lambda change: self._typed(change["new"]), "value")
+        self.next_button.on_click(lambda button: self.generate())
+        return ipywidgets.HBox([self.prompt, self.next_button])
+
+    def _typed(self, text: str) -> None:
+        if text != self.session.prompt:
+            self.run(text)
 
     def _show(self, scene: Scene, *, keep_camera: bool = False) -> None:
         self.scene, self.selected = scene, None
@@ -117,6 +133,41 @@ class SceneWidget(ipywidgets.VBox):
         if tap not in session.model.taps:
             raise InputError(f"there is no tap {tap!r}; the model's taps are in model.taps")
         self._run(session.toggled(Ablation(tap, index, axis)))
+
+    def generate(self, n: int = 1, temperature: float = 0.0) -> None:
+        """Draw tokens one after the other and run on with them.
+
+        Args:
+            n: how many.
+            temperature: at which they are drawn; 0 takes the most likely.
+
+        Raises:
+            InputError: there is no model.
+        """
+        for _ in range(n):
+            session = replace(self._need_session(), temperature=temperature)
+            token = session.next_token(self.scene.shown.trace["logits"][-1])
+            self._run(session.extended(token))
+
+    def arcs(self, which: str | None = "mean") -> None:
+        """Draw attention as arcs between tokens, as the command line names them: "mean", "2", "2.5", "2.5:value".
+
+        Args:
+            which: None for none.
+
+        Raises:
+            InputError: there is no such layer or head.
+        """
+        choice = None if which is None else read_arcs(which)
+        self._show(build_scene(replace(self.scene.shown, arcs=choice)), keep_camera=True)
+
+    def flow(self, by: str | None = "stream") -> None:
+        """Weigh the edges into the residual stream.
+
+        Args:
+            by: "stream" for what they add to its length, "logit" to the best next token's score; None for not at all.
+        """
+        self._show(build_scene(replace(self.scene.shown, flow=by)), keep_camera=True)
 
     def step(self, by: int = 1) -> None:
         """Go on by so many operations."""
@@ -180,9 +231,10 @@ class SceneWidget(ipywidgets.VBox):
         return self.session
 
     def _run(self, session: Session) -> None:
-        scene = build_scene(session.run())
+        scene = build_scene(session.run(), self.scene.scales)  # the same colours as before, to compare with
         self.session = session
         self._show(scene, keep_camera=True)
+        self.prompt.value = session.prompt
         off = f", {len(session.ablations)} switched off" if session.ablations else ""
         self.words.value = f"next token: {html.escape(scene.shown.facts.outcome)}{off}"
 

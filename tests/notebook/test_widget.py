@@ -144,3 +144,27 @@ def test_traces_and_weights_are_shown_too(model):
     weights = widget(model, width=300, height=200)
     assert weights.picture().size == (300, 200)
     assert "blk.0.ffn_up.weight" in {b.plane.tap for b in weights.scene.pieces.boxes}
+
+
+def test_generating_on(widget):
+    """The most likely tokens are appended one after the other; at a temperature they are drawn."""
+    best = int(np.argmax(widget.scene.shown.trace["logits"][-1]))
+    widget.next_button.click()
+    assert widget.session.ids == [1, 2, 3, best]
+    widget.generate(2, temperature=1.5)
+    assert len(widget.session.ids) == 6
+    assert widget.session.temperature == 1.5
+    assert len(widget.scene.shown.trace.tokens) == 6
+
+
+def test_arcs_and_flow(widget):
+    """Attention as arcs and weighted edges, by the names that the command line has for them."""
+    widget.arcs("1.0")
+    assert widget.scene.arcs.arcs
+    assert {arc.layer for arc in widget.scene.arcs.arcs} == {1}
+    widget.arcs(None)
+    assert not widget.scene.arcs.arcs
+    widget.flow("logit")
+    assert widget.scene.flow.routes
+    with pytest.raises(InputError, match="--arcs"):
+        widget.arcs("9.9")

@@ -21,6 +21,7 @@ from refgguf.viz.app.live import Live
 from refgguf.viz.app.timeline import Timeline
 
 SMALLEST = 300, 220  # pixels of the canvas
+MOST_LIVE = 0.45  # of the side's height that the distribution takes at first
 HINT = (
     "<b>Every box is a real tensor, every line a real flow.</b><br>"
     "Drag to turn, wheel to come closer, double click to go into a layer, a head, a cell.<br>"
@@ -42,10 +43,10 @@ class Panels(QMainWindow):
         self.inspector, self.timeline, self.live = Inspector(), Timeline(), Live()
         right = Qt.DockWidgetArea.RightDockWidgetArea
         self.live_dock = self._dock("Next token", self.live, right)
-        inspector = self._dock("Inspector", self.inspector, right)
+        self.inspector_dock = self._dock("Inspector", self.inspector, right)
         self.timeline_dock = self._dock("Timeline", self.timeline, Qt.DockWidgetArea.BottomDockWidgetArea)
         self.timeline_dock.setTitleBarWidget(QWidget())  # what it is, one sees; the room is for the scene
-        self.resizeDocks([self.live_dock, inspector], [WIDTH + 24] * 2, Qt.Orientation.Horizontal)
+        self.resizeDocks([self.live_dock, self.inspector_dock], [WIDTH + 24] * 2, Qt.Orientation.Horizontal)
         self.canvas.native.setMinimumSize(*SMALLEST)
         for dock in (self.live_dock, self.timeline_dock):  # nothing has run yet
             dock.hide()
@@ -87,6 +88,16 @@ class Panels(QMainWindow):
         self.off_action = self.running[-1]
         bar.addWidget(self.search)
         self.addToolBar(bar)
+
+    def show_live(self, on: bool) -> None:
+        """Show the next token's distribution, or not; at first as high as it needs to be, but not half of the side."""
+        before = self.live_dock.isVisible()
+        self.live_dock.setVisible(on)
+        if on and not before:
+            side = self.height() - self.timeline_dock.sizeHint().height() - 80
+            wanted = min(self.live.sizeHint().height() + 30, int(MOST_LIVE * side))
+            docks = [self.live_dock, self.inspector_dock]
+            self.resizeDocks(docks, [wanted, side - wanted], Qt.Orientation.Vertical)
 
     def offer_names(self, names: list[str]) -> None:
         """Let the search box complete names."""

@@ -115,7 +115,7 @@ class ViewerWindow(Looking):
         self.place = before if like else Place()
         run = isinstance(shown, Shown)
         self.timeline_dock.setVisible(run)
-        self.live_dock.setVisible(self._logits() is not None)
+        self.show_live(self._logits() is not None)
         self.layout().activate()  # the canvas has its size before the scene is framed for it
         self.view.show_scene(result.scene, keep_camera=same)
         self._dress(shown.theme)

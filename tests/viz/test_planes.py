@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from refgguf.viz.scene.planes import ABSENT, ExpertCut, cut, pool
+from refgguf.viz.scene.planes import ABSENT, ExpertCut, cut, pool, side_by_side
 
 
 def test_pooling_takes_the_value_farthest_from_zero_with_its_sign():
@@ -85,3 +85,16 @@ def test_an_experts_cut_pools_the_tokens_that_came_to_it():
     cells = plane.pooled(2, 2)
     assert np.array_equal(cells[0], [-16, -14])
     assert (cells[1] == ABSENT).all()
+
+
+def test_matrices_of_heads_stand_side_by_side():
+    """Each column of a head's matrix is a column of the plane, and every place leads back into the tensor."""
+    values = np.arange(2 * 3 * 5, dtype=np.float32).reshape(2, 3, 5)
+    plane = side_by_side("state", ("head", "d_value", "d_key"), values)
+    assert plane.shape == (3, 10)
+    assert plane.axes == ("d_value", "head·d_key")
+    for row in range(3):
+        for col in range(10):
+            assert plane.value(row, col) == values[plane.index(row, col)]
+    np.testing.assert_array_equal(plane.pooled(1, 5)[:, 1], values[1].max(axis=1))
+    np.testing.assert_array_equal(plane.part(slice(1, 2), slice(4, 6))[0], [values[0, 1, 4], values[1, 1, 0]])

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from refgguf.viz.scene.anatomy import local
+from refgguf.viz.scene.mixers import scale_inside
 from refgguf.viz.scene.planes import Plane
 
 Point = tuple[float, float, float]
@@ -52,8 +54,8 @@ class Box:
                 return "error"
             bits = getattr(self.plane, "uniform", False)
             return f"{'bits' if bits else 'vectors' if self.plane.shape[0] == 1 else 'weights'} {self.kind}"
-        if self.role == "state" and self.kind == "qkv":
-            return "inner"
+        if self.role == "state":
+            return scale_inside(local(self.plane.tap), self.kind)
         return "values" if self.role in ("v", "z") else SCALE_OF.get(self.kind, self.kind)
 
     @property

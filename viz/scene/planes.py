@@ -120,6 +120,57 @@ def cut(
 
 
 @dataclass(frozen=True, eq=False)
+class HeadsCut:
+    """A matrix for each head, such as a state, side by side: the columns run through head after head.
+
+    Attributes:
+        tap: name of the tensor (head, rows, columns).
+        axes: dimension words of rows and columns.
+        values: (rows, head · columns).
+        n_cols: columns of one head.
+    """
+
+    tap: str
+    axes: tuple[str, str]
+    values: np.ndarray
+    n_cols: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.values.shape
+
+    def pooled(self, row_step: int, col_step: int) -> np.ndarray:
+        """Return float32 cells, each of row_step x col_step values (fewer at the far edges)."""
+        return pool(self.values, row_step, col_step)
+
+    def part(self, rows: slice, cols: slice) -> np.ndarray:
+        """Return the values of some rows and columns."""
+        return self.values[rows, cols]
+
+    def value(self, row: int, col: int) -> float | None:
+        """Return one value."""
+        return float(self.values[row, col])
+
+    def index(self, row: int, col: int) -> tuple[int, int, int]:
+        """Return (head, row, column) of that value in the tensor."""
+        return col // self.n_cols, row, col % self.n_cols
+
+
+def side_by_side(tap: str, axes: Sequence[str], values: np.ndarray) -> HeadsCut:
+    """Lay the matrices of all heads side by side.
+
+    Args:
+        tap: name of the tensor.
+        axes: its dimension words, such as ("head", "d_value", "d_key").
+        values: the tensor.
+    """
+    _, rows, cols = values.shape
+    flat = np.ascontiguousarray(values.transpose(1, 0, 2)).reshape(rows, -1)
+    return HeadsCut(tap, (axes[1], f"{axes[0]}·{axes[2]}"), flat, cols)
+
+
+@dataclass(frozen=True, eq=False)
 class ExpertCut:
     """One expert's neurons for every token; rows of tokens that went elsewhere are absent.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from refgguf.taps import Tap
 from refgguf.viz.scene.anatomy import local
-from refgguf.viz.scene.planes import cut
+from refgguf.viz.scene.planes import Plane, cut, side_by_side
 from refgguf.viz.scene.stage import MIDDLE, THIN, Stage
 
 BESIDE = 8.0  # room for tubes at the left of a column
@@ -17,6 +17,12 @@ WIDEST, NARROWEST = 26.0, 1.6
 PER_COLUMN = 5
 LETTER = 1.6
 BEHIND = -0.5  # depth at which tubes pass columns in between
+
+
+def _plane(name: str, tap: Tap, values: np.ndarray) -> Plane:
+    """Cut a tensor: rows are tokens; of a state that has a matrix for each head they are the matrices' rows."""
+    by_head = len(tap.axes) == 3 and tap.axes[0] != "token"
+    return side_by_side(name, tap.axes, values) if by_head else cut(name, tap.axes, values)
 
 
 class StatesZone:
@@ -48,14 +54,15 @@ class StatesZone:
         self.stage, self.bottom = stage, bottom
         self.boxes: list[int] = []
         self.columns: list[float] = []  # left sides
-        widths = [float(np.prod(values[n].shape[1:])) * stage.units.channel for n in names]
+        planes = [_plane(name, taps[name], values[name]) for name in names]
+        widths = [plane.shape[1] * stage.units.channel for plane in planes]
         self.left = self.right = x + BESIDE
         for place, (name, width) in enumerate(zip(names, widths, strict=True)):
             row = place % PER_COLUMN
             if row == 0:
                 self.columns.append(self.right if place == 0 else self.right + BESIDE)
             y = bottom + row * (height + GAP)
-            plane = cut(name, taps[name].axes, values[name])
+            plane = planes[place]
             size = (min(max(width, NARROWEST), WIDEST), height)
             left = self.columns[-1]
             kind = "state" if taps[name].kind == "state" else "qkv"

@@ -1,0 +1,88 @@
+"""Inside recurrent mixers, each kind of tensor has a scale of its own: nothing is blank or saturated for another's sake."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refgguf.viz.facts import shown_of_model
+from refgguf.viz.scene.anatomy import anatomy_of, local
+from refgguf.viz.scene.build import build_scene
+from refgguf.viz.scene.mixers import ALIKE, REST, scale_inside
+from refgguf.viz.scene.overlay import NAMES
+from tests.support import archsuite
+
+MIXED = [
+    "falcon-h1-dense",
+    "jamba-dense",
+    "kimi-linear-moe",
+    "lfm2-dense",
+    "mamba-dense",
+    "mamba2-dense",
+    "minimax-01-moe",
+    "plamo2-dense",
+    "qwen3next-moe",
+    "qwen4exp-moe",
+    "rwkv6-dense",
+    "rwkv7-dense",
+]
+
+
+@pytest.fixture(scope="module", params=[name for name in MIXED if name in archsuite.names(that_run=True)])
+def scene(request, tmp_path_factory):
+    """A scene of a small model with recurrent mixers, for six tokens."""
+    path = tmp_path_factory.mktemp("mixer") / "model.gguf"
+    model = archsuite.Case(request.param, path).model
+    yield build_scene(shown_of_model(model, model.trace([1, 5, 9, 7, 11, 30])))
+    path.unlink()
+
+
+@pytest.mark.testdata
+def test_every_tensor_inside_a_mixer_has_a_kind(scene):
+    """None falls back on the scale for what nobody knows, and the legend names each scale."""
+    inside = [box for box in scene.pieces.boxes if box.role == "state"]
+    assert inside
+    for box in inside:
+        assert box.scale in ALIKE, box.plane.tap
+        assert box.scale in NAMES
+
+
+@pytest.mark.testdata
+def test_no_tensor_inside_a_mixer_is_saturated(scene):
+    """Of no tensor lies more than one value in ten beyond its scale; scales with negative values are symmetric."""
+    for box in scene.pieces.boxes:
+        if box.role == "state":
+            scale = scene.scale(box)
+            values = scene.shown.trace[box.plane.tap]
+            assert (np.abs(values) > scale.high).mean() <= 0.1, box.plane.tap
+            assert scale.low in (-scale.high, 0.0)
+            assert scale.low or scale.minimum >= 0
+
+
+@pytest.mark.testdata
+def test_what_lies_beyond_a_scale_is_counted(scene):
+    """Every value outside a scale is in the number that the legend gives."""
+    for name in ALIKE:
+        taps = {b.plane.tap for b in scene.pieces.boxes if b.role == "state" and b.scale == name}
+        if taps:
+            scale = scene.scales[name]
+            values = np.concatenate([scene.shown.trace[t].reshape(-1) for t in taps])
+            assert scale.n_beyond == int(((values < scale.low) | (values > scale.high)).sum())
+            assert scale.n_values == values.size
+
+
+def test_other_names_are_read_by_their_kind():
+    """An unknown state has the scale of states, an unknown tensor beside it that of the rest."""
+    assert scale_inside("some_state", "state") == "state"
+    assert scale_inside("some_gate", "qkv") == REST
+    assert local("blk.3.ssm_delta") == "ssm_delta"
+
+
+@pytest.mark.testdata
+def test_every_architecture_is_covered(tmp_path):
+    """No model of the suite has a tensor inside a mixer without a kind."""
+    for name in MIXED:
+        case = archsuite.Case(name, tmp_path / "model.gguf")
+        for layer in anatomy_of(case.model.taps).layers:
+            for tap in layer.others:
+                assert scale_inside(local(tap), case.model.taps[tap].kind) in ALIKE, tap

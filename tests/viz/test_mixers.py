@@ -1,4 +1,4 @@
-"""Inside recurrent mixers, each kind of tensor has a scale of its own: nothing is blank or saturated for another's sake."""
+"""Inside recurrent mixers, each kind of tensor has a scale of its own: none is blank or saturated for another."""
 
 from __future__ import annotations
 

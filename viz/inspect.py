@@ -11,6 +11,7 @@ from refgguf.trace import TracedTensor
 from refgguf.viz.error_figures import block_error, pair_at
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.errors import ErrorPlane
+from refgguf.viz.scene.parts import Box, pressed_words
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.state import ShownFile
 
@@ -108,11 +109,18 @@ def hit_words(scene: Scene, hit: Hit) -> str:
         if isinstance(box.plane, ErrorPlane):
             value = error_words(box.plane, hit)
         place = ", ".join(str(i) for i in hit.index or ())
-        return f"{tensor.name}   {' × '.join(f'{n:,}' for n in tensor.shape)}   {tensor.type}   [{place}]   =   {value}"
+        shape = " × ".join(f"{n:,}" for n in tensor.shape)
+        return f"{tensor.name}   {shape}   {tensor.type}   [{place}]   =   {value}{_scale_words(box)}"
     tensor = scene.shown.trace.tensor(box.plane.tap)
     if hit.index is None:
         return f"{tensor.name}, {box.title}: not computed, the token went to other experts"
-    return f"{tensor.name}   {place_words(tensor, hit.index, scene.shown.trace.token_texts)}   =   {hit.value:.6g}"
+    place = place_words(tensor, hit.index, scene.shown.trace.token_texts)
+    return f"{tensor.name}   {place}   =   {hit.value:.6g}{_scale_words(box)}"
+
+
+def _scale_words(box: Box) -> str:
+    words = pressed_words(box.pressed)
+    return f"   ({words})" if words else ""
 
 
 def error_words(plane: ErrorPlane, hit: Hit) -> str:

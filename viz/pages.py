@@ -15,6 +15,7 @@ from refgguf.viz.inspect import Statistics, names_of, place_words, shape_words, 
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.errors import ErrorPlane
 from refgguf.viz.scene.overlay import number
+from refgguf.viz.scene.parts import pressed_words
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.scene.predictions import percent, quoted
 from refgguf.viz.state import ShownFile
@@ -49,14 +50,14 @@ def head_page(scene: Scene, hit: Hit) -> str:
     """Return name, shape, meaning and origin of the tensor that was hit."""
     box = scene.pieces.boxes[hit.box]
     if isinstance(scene.shown, ShownFile):
-        return _weight_head(scene.shown, box.plane.tap)
+        return _weight_head(scene.shown, box.plane.tap) + _line("drawn", pressed_words(box.pressed))
     tensor = scene.shown.trace.tensor(box.plane.tap)
     names = [(vocabulary, f"<code>{html.escape(name)}</code>") for vocabulary, name in names_of(tensor)]
     return (
         f"<h3 style='margin:0'>{html.escape(box.title or tensor.name)}</h3><p>{html.escape(tensor.meaning)}</p>"
         f"{_table(names)}<p><b>{html.escape(shape_words(tensor))}</b></p>"
         f"{_line('how', tensor.formula)}{_line('from', ', '.join(tensor.inputs))}"
-        f"{_line('with', ', '.join(tensor.weights))}"
+        f"{_line('with', ', '.join(tensor.weights))}{_line('drawn', pressed_words(box.pressed))}"
     )
 
 

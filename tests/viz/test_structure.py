@@ -9,8 +9,10 @@ import pytest
 
 import refgguf
 from refgguf.viz.facts import shown_of_file
-from refgguf.viz.scene.build import build_scene, look_at
-from refgguf.viz.scene.picking import Picker
+from refgguf.viz.inspect import hit_words
+from refgguf.viz.pages import head_page
+from refgguf.viz.scene.build import build_scene, look_at, notes_on
+from refgguf.viz.scene.picking import Hit, Picker
 from refgguf.viz.scene.planes import ABSENT
 from refgguf.viz.scene.weight_graph import weight_sources
 from tests.support.gguf_bytes import GGUFBytes
@@ -183,3 +185,21 @@ def test_a_7b_file_is_laid_out_at_once(tmp_path):
     # about 0.6 s on a slow machine; the first frame must come within 3 s
     assert time.process_time() - start < 6
     assert len(scene.pieces.boxes) == 32 * (32 + 8 + 8 + 6) + 3
+
+
+def test_what_is_not_to_scale_says_so(tmp_path):
+    """A vocabulary longer than fits is drawn lower: label, legend, hover and inspector say by how much."""
+    builder = GGUFBytes().key("general.architecture", "string", "newest")
+    builder.tensor("token_embd.weight", "F32", (4000, 16)).tensor("blk.0.attn_q.weight", "F32", (16, 16))
+    scene = build_scene(shown_of_file(refgguf.open(builder.write(tmp_path / "wide.gguf")), colour="values"))
+    boxes = {box.plane.tap: box for box in scene.pieces.boxes}
+    tall, true = boxes["token_embd.weight"], boxes["blk.0.attn_q.weight"]
+    assert true.pressed == pytest.approx((1.0, 1.0))
+    down = 4000 * (true.size[1] / 16) / tall.size[1]
+    assert tall.pressed == pytest.approx((1.0, down))
+    words = f"not to scale: all rows in 1/{down:,.0f} of their height"
+    assert any(label.text == words for label in scene.pieces.labels)
+    assert any(words in note for note in notes_on(scene, 1))
+    hit = Hit(scene.pieces.boxes.index(tall), 0, 0, (0, 0), 1.0, (0.0, 0.0, 0.0))
+    assert words in hit_words(scene, hit)
+    assert words in head_page(scene, hit)

@@ -18,7 +18,7 @@ from refgguf.viz.scene.framing import fit, outline_points
 from refgguf.viz.scene.layout import lay_out
 from refgguf.viz.scene.meshes import EMPTY, Mesh, mesh_of
 from refgguf.viz.scene.overlay import MARGIN, Overlay, make_overlay
-from refgguf.viz.scene.parts import Box, Pieces
+from refgguf.viz.scene.parts import Box, Pieces, pressed_words
 from refgguf.viz.scene.planes import ABSENT
 from refgguf.viz.scene.predictions import outcome_of
 from refgguf.viz.scene.scales import CELLS, Scale, bits_scale, kept, scale_of
@@ -320,8 +320,9 @@ def notes_on(scene: Scene, most: int) -> list[str]:
             "a cell that stands for many weights is the root mean square of their errors.",
         ]
     if any(box.scale.startswith("bits") for box in boxes):
-        return ["Colour: bits for each weight. Boxes have their matrices' true shapes."]
+        return [f"Colour: bits for each weight. {_shape_words(boxes)}"]
     notes = ["Every cell is one number."]
+    shapes = [_shape_words(boxes)] if isinstance(scene.shown, ShownFile) else []
     if most > 1:
         notes = [
             f"A cell is one number; without a grid it stands for up to {most:,}: the one farthest from zero."
@@ -334,5 +335,18 @@ def notes_on(scene: Scene, most: int) -> list[str]:
         notes.append("Grey rows: the token went to other experts.")
     if isinstance(scene.shown, Shown) and scene.shown.lens is not None:
         notes.append("Above the stream: the next token if the model ended there (logit lens).")
-    notes += [note for note in (scene.arcs.note, scene.flow.note) if note]
+    notes += shapes + [note for note in (scene.arcs.note, scene.flow.note) if note]
     return notes
+
+
+def _shape_words(boxes: Sequence[Box]) -> str:
+    """Say whether boxes have their matrices' true shapes, and which is farthest from it."""
+    if not boxes:
+        return ""
+    least = max(boxes, key=lambda box: max(box.pressed))
+    words = pressed_words(least.pressed)
+    return (
+        f"Boxes have their matrices' true shapes, but {least.plane.tap} is {words}."
+        if words
+        else "Boxes have their matrices' true shapes."
+    )

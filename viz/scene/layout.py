@@ -18,7 +18,7 @@ from refgguf.viz.scene.graph import drawn_sources
 from refgguf.viz.scene.head_shape import head_shape
 from refgguf.viz.scene.heads import HeadsZone
 from refgguf.viz.scene.neurons import BEFORE, NeuronsZone
-from refgguf.viz.scene.parts import Pieces
+from refgguf.viz.scene.parts import Pieces, pressed_words
 from refgguf.viz.scene.planes import cut
 from refgguf.viz.scene.predictions import best_tokens, percent, place_predictions, quoted
 from refgguf.viz.scene.shelves import shelve
@@ -323,8 +323,9 @@ class _Layout:
         x = start + 8.0
         plane = cut(name, self.taps[name].axes, values)
         box = self.stage.box(
-            plane, "logits", "logits", x=x, y=-self.height / 2, size=(width, self.height), title="logits"
-        )
+            plane, "logits", "logits", x=x, y=-self.height / 2, size=(width, self.height), title="logits",
+            pressed=(values.shape[1] * self.units.channel / width, 1.0),
+        )  # fmt: skip
         if before is not None:
             line = [(self.stage[before].right, 0), (x - 0.15, 0)]
             self.stage.connect([(before, box)], line, radius=THICK, start="residual", end="logits")
@@ -333,6 +334,9 @@ class _Layout:
         self.stage.text("logits", middle, self.height / 2 + 1.6, letter * 1.25, tone="logits", bold=True)
         size = f"{values.shape[1]:,} words of the vocabulary"
         self.stage.text(size, middle, -self.height / 2 - letter * 1.1, letter * 0.7)
+        self.stage.text(
+            pressed_words(self.stage[box].pressed), middle, -self.height / 2 - letter * 2, letter * 0.7
+        )
         self.current = box
         right = place_predictions(self.stage, self.shown, values, x + width + 4.0)
         self.card_edges.append((start + 4.0, right + 2.0))

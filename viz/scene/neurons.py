@@ -123,8 +123,9 @@ class NeuronsZone:
         plane = cut(name, ("token", "d_ff"), values)
         size = (width, self.height)
         box = self.stage.box(
-            plane, "ffn", "neurons", x=left, y=y, size=size, layer=self.layer.layer, title=title
-        )
+            plane, "ffn", "neurons", x=left, y=y, size=size, layer=self.layer.layer, title=title,
+            pressed=(values.shape[1] * self.stage.units.channel / width, 1.0),
+        )  # fmt: skip
         self.dense.append(box)
         text = f"{title} · {values.shape[1]:,} neurons" if self.named and not self.experts else title
         lower = y - letter * 1.3 - (RAIL if self.experts else 0.0)
@@ -185,6 +186,7 @@ class NeuronsZone:
                     layer=self.layer.layer,
                     head=expert,
                     title=title,
+                    pressed=(plane.shape[1] * self.stage.units.channel / size[0], self.height / size[1]),
                 )
             )
         letter = min(1.5, size[0] * 0.3)

@@ -18,6 +18,7 @@ Point = tuple[float, float, float]
 RIGHT: Point = (1.0, 0.0, 0.0)
 UP: Point = (0.0, 1.0, 0.0)
 DEPTH = 1.5  # thickness of a box
+LEAST_PRESSED = 1.05  # what is less than this much smaller than to scale is as good as to scale
 # kinds that are read against the scale of another
 SCALE_OF = {"embedding": "residual", "norm": "residual"}
 
@@ -35,6 +36,7 @@ class Box:
         origin: its lower, left, back corner.
         size: width, height, thickness.
         title: what people call it.
+        pressed: how many times narrower and lower it is than to the scale of everything else; 1 where it is to scale.
     """
 
     plane: Plane
@@ -45,6 +47,7 @@ class Box:
     origin: Point
     size: Point
     title: str = ""
+    pressed: tuple[float, float] = (1.0, 1.0)
 
     @property
     def scale(self) -> str:
@@ -83,6 +86,21 @@ class Box:
         """Its centre."""
         (x, y, z), (width, height, depth) = self.origin, self.size
         return x + width / 2, y + height / 2, z + depth / 2
+
+
+def pressed_words(pressed: tuple[float, float]) -> str:
+    """Say that a box is not to scale, such as "not to scale: all rows in 1/12 of their height"; "" if it is."""
+    across, down = pressed
+    parts = [
+        f"all {what} in 1/{_rounded(by)} of their {side}"
+        for by, what, side in ((down, "rows", "height"), (across, "columns", "width"))
+        if by >= LEAST_PRESSED
+    ]
+    return f"not to scale: {', '.join(parts)}" if parts else ""
+
+
+def _rounded(number: float) -> str:
+    return f"{number:,.0f}" if number >= 9.95 else f"{number:.2g}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,10 +48,11 @@ class Stage:
         layer: int | None = None,
         head: int | None = None,
         title: str = "",
+        pressed: tuple[float, float] = (1.0, 1.0),
     ) -> int:
         """Put a box in place by its lower left corner; returns its number."""
         depth = self.units.depth
-        box = Box(plane, kind, role, layer, head, (x, y, 0.0), (*size, depth), title)
+        box = Box(plane, kind, role, layer, head, (x, y, 0.0), (*size, depth), title, pressed)
         self.pieces.boxes.append(box)
         number = len(self.pieces.boxes) - 1
         self.by_tap.setdefault(plane.tap, []).append(number)
@@ -110,8 +111,10 @@ class Stage:
             self.pieces.routes.append(Route(line, 0.0, self[a].kind, self[b].kind, ((a, b),), arrow=False))
 
     def text(self, text: str, x: float, y: float, height: float, *, z: float | None = None, **style) -> None:
-        """Write a label upright, in the plane of the boxes' front faces unless z says otherwise."""
-        self.pieces.labels.append(Label(text, (x, y, self.units.depth if z is None else z), height, **style))
+        """Write a label upright, in the plane of the boxes' front faces unless z says otherwise; nothing if empty."""
+        if text:
+            at = x, y, self.units.depth if z is None else z
+            self.pieces.labels.append(Label(text, at, height, **style))
 
     def node(self, x: float, y: float = 0.0) -> None:
         """Put a disc on the spine where something is added."""

@@ -67,8 +67,11 @@ class StatesZone:
             left = self.columns[-1]
             kind = "state" if taps[name].kind == "state" else "qkv"
             self.boxes.append(
-                stage.box(plane, kind, "state", x=left, y=y, size=size, layer=layer, title=taps[name].meaning)
-            )
+                stage.box(
+                    plane, kind, "state", x=left, y=y, size=size, layer=layer, title=taps[name].meaning,
+                    pressed=(width / size[0], 1.0),
+                )
+            )  # fmt: skip
             stage.text(local(name), left, y + height + 0.6, LETTER, align="left", tone=kind, bold=True)
             self.right = max(self.right, left + size[0])
         self.bus_out = self.right + 4.0

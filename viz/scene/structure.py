@@ -16,7 +16,7 @@ from refgguf.gguf.roles import layer_of, role_of
 from refgguf.tensor import Tensor
 from refgguf.viz.scene.errors import ErrorPlane
 from refgguf.viz.scene.floor import lay_floor
-from refgguf.viz.scene.parts import Pieces
+from refgguf.viz.scene.parts import Pieces, pressed_words
 from refgguf.viz.scene.shelves import shelve
 from refgguf.viz.scene.stage import MIDDLE, THICK, THIN, Stage
 from refgguf.viz.scene.units import Units
@@ -109,13 +109,22 @@ class _Structure:
         return max(cols * self.unit, THINNEST), max(min(rows * self.unit, TALLEST), THINNEST)
 
     def _box(
-        self, tensor: Tensor, first: int, rows: int, x: float, y: float, size, head: int | None = None
+        self,
+        tensor: Tensor,
+        first: int,
+        rows: int,
+        x: float,
+        y: float,
+        size,
+        head: int | None = None,
+        pressed: tuple[float, float] = (1.0, 1.0),
     ) -> int:
         plane = self._plane(tensor, first, rows)
         role = role_of(tensor.name)
         number = self.stage.box(
             plane, KINDS.get(role, "residual"), f"weight {role}", x=x, y=y, size=size,
             layer=layer_of(tensor.name), head=head, title=tensor.name,
+            pressed=pressed,
         )  # fmt: skip
         self.boxes.setdefault(tensor.name, []).append(number)
         return number
@@ -132,6 +141,7 @@ class _Structure:
         if len(tensor.shape) > 2:
             return self._stack(tensor, x, edge, up)
         width, height = self._size(tensor.n_rows, tensor.d_in)
+        pressed = 1.0, max(tensor.n_rows * self.unit / height, 1.0)
         parts = self._heads(tensor)
         rows = tensor.n_rows // parts
         gap = min(HEAD_GAP, 0.2 * height / parts) if parts > 1 else 0.0
@@ -140,7 +150,7 @@ class _Structure:
             from_top = i * (each + gap)
             y = (edge + height if up else edge) - from_top - each
             head = i if parts > 1 else None
-            self._box(tensor, i * rows, rows, x, y, (width, each), head)
+            self._box(tensor, i * rows, rows, x, y, (width, each), head, pressed)
         self._caption(tensor, x, edge, width, up)
         return width
 
@@ -158,7 +168,8 @@ class _Structure:
             column, line = i % columns, i // columns
             top = edge + lines * (height + gap) - gap if up else edge
             y = top - line * (height + gap) - height
-            self._box(tensor, i * rows, rows, x + column * (width + gap), y, (width, height), head=i)
+            left = x + column * (width + gap)
+            self._box(tensor, i * rows, rows, left, y, (width, height), i, (1 / shrink, 1 / shrink))
         total = columns * (width + gap) - gap
         self._caption(tensor, x, edge, total, up)
         return total
@@ -182,6 +193,10 @@ class _Structure:
         if self.named:
             size = " × ".join(f"{n:,}" for n in tensor.shape) + f"  {tensor.type}"
             self.stage.text(size, x, y + (letter if up else -letter), letter * 0.72, align="left")
+            words = pressed_words(self.stage[numbers[0]].pressed)
+            if words:
+                beyond = letter * 1.85
+                self.stage.text(words, x, y + (beyond if up else -beyond), letter * 0.72, align="left")
 
     def _layer(self, layer: int, tensors: Sequence[Tensor], x: float) -> float:
         vectors = [t for t in tensors if t.n_rows == 1]

@@ -31,7 +31,10 @@ def shown_of_model(model: Model, trace: Trace, prompt: str = "", **options) -> S
         options: layers, token, marked, theme of `Shown`.
     """
     details = (*shape_words(trace, model.taps), *file_words(model.file), *_numerics_word(trace))
-    name = model.name
+    name, source = model.name, trace.model.get("source")
+    if source is not None:  # of two texts the one that is read, and the one that is written
+        read = prompt or " ".join(model.token_text(int(i)) for i in source).strip()
+        prompt = f"{read} → {joined(trace)}"
     return Shown(
         trace,
         Facts(name, details, prompt or joined(trace)),
@@ -56,7 +59,10 @@ def shape_words(trace: Trace, taps: Mapping[str, Tap]) -> tuple[str, ...]:
     anatomy = anatomy_of(taps, traced=trace.names)
     words = [str(trace.model["architecture"])] if trace.model.get("architecture") else []
     layers = trace.model.get("n_layers") or len(anatomy.layers)
-    words.append(_counted(layers, "layer"))
+    if anatomy.encoder:
+        words.append(f"{len(anatomy.encoder.layers)} + {_counted(len(anatomy.layers), 'layer')}")
+    else:
+        words.append(_counted(layers, "layer"))
     heads = [h for layer in anatomy.layers for h in layer.heads]
     if heads:
         n_heads = trace.tensor(heads[0].pattern).values.shape[0]

@@ -38,6 +38,8 @@ class Session:
         temperature: of the next token that is drawn.
         seed: of the random numbers that it is drawn with.
         options: layers, token, marked, theme of `Shown`.
+        target: what a decoder has written of the text that `ids` is, without its start token; None where there is one
+            text.
     """
 
     model: Model
@@ -47,6 +49,7 @@ class Session:
     temperature: float = 0.0
     seed: int = 0
     options: dict = field(default_factory=dict)
+    target: list[int] | None = None
 
     def run(self, progress: Progress | None = None, cancelled: threading.Event | None = None) -> Shown:
         """Run the tokens and return what to show of them.
@@ -59,7 +62,7 @@ class Session:
             CancelledError: it was cancelled.
         """
         with self._watched(progress, cancelled), self.model.hooks(Zeroes(self.model, self.ablations).hooks()):
-            trace = self.model.trace(self.ids, taps="all")
+            trace = self.model.trace(self.ids, taps="all", target=self.target)
         return shown_of_model(self.model, trace, self.prompt, **self.options)
 
     def whole_logits(
@@ -67,7 +70,7 @@ class Session:
     ) -> np.ndarray:
         """Return the scores (token, vocab) that the model gives with nothing switched off; as `run` otherwise."""
         with self._watched(progress, cancelled):
-            return self.model.logits(self.ids)
+            return self.model.logits(self.ids, target=self.target)
 
     def _watched(self, progress: Progress | None, cancelled: threading.Event | None):
         ends = [name for name in self.model.taps if name.endswith(".resid_post")]
@@ -82,7 +85,8 @@ class Session:
 
     def with_text(self, text: str) -> Session:
         """Return a session that runs another text."""
-        return replace(self, ids=self.model.tokenize(text), prompt=text)
+        target = None if self.target is None else []
+        return replace(self, ids=self.model.tokenize(text), prompt=text, target=target)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return the probabilities (vocab,) that the next token is drawn from, at the session's temperature.
@@ -95,11 +99,14 @@ class Session:
     def next_token(self, logits: np.ndarray) -> int:
         """Draw the next token from the last token's scores, at the session's temperature."""
         weights = self.probabilities(logits)
-        random = np.random.default_rng((self.seed, len(self.ids)))
+        random = np.random.default_rng((self.seed, len(self.ids) + len(self.target or ())))
         return int(random.choice(len(weights), p=weights))
 
     def extended(self, token: int) -> Session:
         """Return a session with one more token."""
+        if self.target is not None:
+            options = {**self.options, "token": -1, "marked": False}
+            return replace(self, target=[*self.target, token], options=options)
         return self.with_ids([*self.ids, token])
 
     def with_ids(self, ids: Sequence[int]) -> Session:

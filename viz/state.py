@@ -94,6 +94,12 @@ class Shown:
         return self.taps or self.trace.taps
 
     @property
+    def source_texts(self) -> list[str]:
+        """Texts of the tokens that an encoder has read; none where there is one text."""
+        ids = self.trace.model.get("source") or ()
+        return [self.text_of(int(i)) if self.text_of else f"#{i}" for i in ids]
+
+    @property
     def token_index(self) -> int:
         """The position whose predictions are shown, counted from the first token."""
         return self.token % len(self.trace.tokens)

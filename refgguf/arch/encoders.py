@@ -19,6 +19,7 @@ from refgguf.blocks.network import Network
 from refgguf.blocks.rope import Rope
 
 LOCAL_BASE = 10000.0  # frequency base of layers with a window, where the file does not say
+MERGED_NAMES = NAMES | {"ffn_out": ""}  # nor a name to what comes of gates and inputs from one matrix
 # llama.cpp's names of gated activation functions, which are those of the unit or of the function alone
 HIDDEN_ACTS = {
     "gelu": "gelu", "geglu": "gelu", "silu": "silu", "swish": "silu", "swiglu": "silu", "reglu": "relu",
@@ -40,7 +41,10 @@ def eurobert(hp: HyperParameters) -> Network:
 def neo_bert(hp: HyperParameters) -> Network:
     """Build it."""
     names = {"embed": "inp_embd"}
-    return encoder(hp, "interleaved", gate="merged", norm_tensor="enc.output_norm", llama_cpp=names)
+    layers = {"llama_cpp": MERGED_NAMES | {"attn_norm": ""}}
+    return encoder(
+        hp, "interleaved", gate="merged", norm_tensor="enc.output_norm", layers=layers, llama_cpp=names
+    )
 
 
 @architecture("llama-embed", blocks="RMSNorm · RoPE · grouped-query attention · SwiGLU or experts · pooling")
@@ -85,7 +89,7 @@ def modern_bert(hp: HyperParameters) -> Network:
     def build(number: int):
         mixer = attention(hp, number, rope=_turn(hp, masks[number], number), mask=masks[number])
         ffn = feed_forward(hp, number, HIDDEN_ACTS.get(act, "gelu"), gate="merged")
-        built = layer(hp, mixer, ffn, norm, llama_cpp=NAMES)
+        built = layer(hp, mixer, ffn, norm, llama_cpp=MERGED_NAMES)
         bare = number == 0 and not hp.has("blk.0.attn_norm.weight")
         return replace(built, mixer=replace(built.mixer, norm=None)) if bare else built
 

@@ -11,7 +11,7 @@ import click
 
 import refgguf
 from refgguf.cli import options
-from refgguf.cli.view_request import Request, read_ranges, unrunnable
+from refgguf.cli.view_request import Request, read_ranges, unrunnable, written
 from refgguf.errors import InputError, ModelError
 from refgguf.viz.state import FLOWS, THEMES
 
@@ -182,8 +182,10 @@ def opening_of(request: Request) -> Callable[[Callable[[str], None]], Opened]:
             model, ids = request.loaded()
         except ModelError as error:
             return Opened(shown=request.tensors(), remark=unrunnable(error))
-        look = request.look(len(ids), {t.layer for t in model.taps.values()})
-        return Opened(session=Session(model, ids, request.prompt.text or "", options=look))
+        target = written(model, ids)
+        n_tokens = len(ids) if target is None else 1 + len(target)
+        look = request.look(n_tokens, {t.layer for t in model.taps.values()})
+        return Opened(session=Session(model, ids, request.prompt.text or "", target=target, options=look))
 
     return opening
 

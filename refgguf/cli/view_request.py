@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TRACES = (".safetensors", ".npz")
 SHORT = 64  # tokens that always fit
 MOST_BYTES = 6e9  # of traced tensors
+MOST_WRITTEN = 12  # tokens that a decoder writes before it is looked at
 MOST_DECODED = 20_000_000  # weights that are decoded without being asked for
 
 
@@ -111,13 +112,15 @@ class Request:
         from refgguf.viz.contributions import stream_taps
         from refgguf.viz.scene.anatomy import anatomy_of
 
-        look = self.look(len(ids), {t.layer for t in model.taps.values()})
+        target = written(model, ids)
+        n_tokens = len(ids) if target is None else 1 + len(target)
+        look = self.look(n_tokens, {t.layer for t in model.taps.values()})
         needed = set(anatomy_of(model.taps, look["layers"]).needed())
         if self.flow:
             needed.update(stream_taps(model.taps))
         names = [name for name in model.taps if name in needed]
         check_memory(model, names, ids)
-        trace = trace_with_progress(model, ids, names)
+        trace = trace_with_progress(model, ids, names, target)
         return facts.shown_of_model(model, trace, self.prompt.text or "", **look)
 
     def file(self) -> ShownFile:
@@ -154,6 +157,13 @@ class Request:
                 f"--reference {self.reference}: no tensor has the name and shape of one of {self.model}"
             )
         return other
+
+
+def written(model: Model, ids: Sequence[int]) -> list[int] | None:
+    """Return the likeliest tokens that a decoder writes of what an encoder reads; None where there is one text."""
+    if model.network.encoder is None:
+        return None
+    return [step.token for step in model.generate(ids, MOST_WRITTEN, temperature=0)]
 
 
 def unrunnable(error: ModelError) -> str:

@@ -19,6 +19,7 @@ from types import ModuleType
 import numpy as np
 
 from refgguf.engines.matching import Node, matched
+from refgguf.engines.provenance import Provenance, origins_wanted
 from refgguf.errors import EngineError
 from refgguf.model import Model
 from refgguf.taps import Tap
@@ -135,20 +136,41 @@ def _evaluate(model: Model, texts: list[list[int]]) -> list[dict[str, list[Node]
         operation.argtypes, operation.restype = [ctypes.c_int], ctypes.c_char_p
         shown: list[dict[str, list[Node]]] = []
         wanted = {tap.llama_cpp for tap in model.taps.values() if tap.llama_cpp}
+        unnamed = origins_wanted(model.taps)
+        origins: list[Provenance] = []  # one for each graph that runs
+        told: dict[int, str] = {}  # taps of tensors without a name, by address
 
         @lib.ggml_backend_sched_eval_callback
         def look(pointer: int, ask: bool, data: int) -> bool:
-            tensor = ctypes.cast(pointer, ctypes.POINTER(_Tensor)).contents
-            name = tensor.name.decode("utf-8", "replace")
-            if name in wanted:
-                if ask:
-                    return True
+            tensor = _at(pointer)
+            name = _name(tensor)
+            if not shown:
+                return False
+            if len(origins) < len(shown):
+                origins.append(Provenance(unnamed, model.file.tensors))
+                told.clear()
+            if ask:
+                sources = [(p, _name(_at(p))) for p in tensor.src if p]
+                tap = origins[-1].name_of(pointer, name, sources)
+                if tap is not None:
+                    told[pointer] = tap
+                return name in wanted or tap is not None
+            name = told.get(pointer, name)
+            if name in wanted or pointer in told:
                 node = Node(operation(tensor.op).decode(), _copied(tensor))
                 shown[-1].setdefault(name, []).append(node)
-            return not ask
+            return True
 
         _run(lib, model, texts, look, shown)
     return shown
+
+
+def _at(pointer: int) -> _Tensor:
+    return ctypes.cast(pointer, ctypes.POINTER(_Tensor)).contents
+
+
+def _name(tensor: _Tensor) -> str:
+    return tensor.name.decode("utf-8", "replace")
 
 
 def _copied(tensor: _Tensor) -> np.ndarray:

@@ -42,8 +42,9 @@ def matched(
     """
     sharing: dict[str, list[Tap]] = {}
     for tap in taps:
-        if tap.llama_cpp in nodes and tap.name in shapes:
-            sharing.setdefault(tap.llama_cpp, []).append(tap)
+        name = tap.llama_cpp or tap.name  # those without a name there were told by where they come from
+        if name in nodes and tap.name in shapes:
+            sharing.setdefault(name, []).append(tap)
     values = {}
     for name, owners in sharing.items():
         for tap, found in _assigned(owners, shapes, nodes[name]):

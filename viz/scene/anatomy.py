@@ -7,12 +7,13 @@ fits no other role is drawn as a plain slab.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from refgguf.taps import STACK, Tap
 from refgguf.viz.scene.graph import nearest_of
 
-SPINE = ("resid_pre", "resid_mid", "resid_post")
+SPINE = ("resid_pre", "resid_attn", "resid_mid", "resid_post")
+ENCODER = "enc."  # what the names of an encoder's taps begin with, where a decoder writes another text
 PATTERN_AXES = ("head", "query", "key")
 
 
@@ -75,18 +76,22 @@ class Anatomy:
         embeddings: what tokens start as; the first is the head of the spine, the others are added to it.
         layers: in order.
         logits: scores of the next token, or None.
-        ends: what an encoder makes of the whole text: the pooled vector, scores of classes.
+        ends: what an encoder makes of the whole text: the pooled vector, scores of classes; of one that a decoder
+            attends to, the vectors of its tokens.
+        encoder: what reads the text, where this is a decoder that writes another.
     """
 
     embeddings: tuple[str, ...]
     layers: tuple[LayerAnatomy, ...]
     logits: str | None
     ends: tuple[str, ...] = ()
+    encoder: Anatomy | None = None
 
     def drawn(self) -> tuple[str, ...]:
         """Return the names of all taps that are drawn."""
         names = [*self.embeddings, *(n for layer in self.layers for n in layer.names())]
-        return (*names, *self.ends) if self.logits is None else (*names, *self.ends, self.logits)
+        own = (*names, *self.ends) if self.logits is None else (*names, *self.ends, self.logits)
+        return (*self.encoder.drawn(), *own) if self.encoder else own
 
     def needed(self) -> tuple[str, ...]:
         """Return the names of all taps whose values the picture needs."""
@@ -103,7 +108,33 @@ def anatomy_of(
         layers: numbers of the layers to draw; all if None.
         traced: names of the taps that have values; all if None.
     """
-    taps = {n: t for n, t in taps.items() if "source" not in t.axes}  # of two texts, the one that is written
+    read, written = two_stacks(taps)
+    if read:
+        encoder = _of_stack(read, layers, traced)
+        return replace(_of_stack(written, layers, traced), encoder=encoder if encoder.drawn() else None)
+    return _of_stack({n: t for n, t in taps.items() if "source" not in t.axes}, layers, traced)
+
+
+def two_stacks(taps: Mapping[str, Tap]) -> tuple[dict[str, Tap], dict[str, Tap]]:
+    """Return the taps of what reads a text, and of what writes another; none and all where there is one text.
+
+    Positions of the text that is read are the encoder's own tokens, and what the decoder's cross attention calls keys.
+    """
+    read = {n: replace(t, axes=_as_tokens(t.axes)) for n, t in taps.items() if n.startswith(ENCODER)}
+    return read, {
+        n: replace(t, axes=_as_tokens(t.axes)) if read else t for n, t in taps.items() if n not in read
+    }
+
+
+def _as_tokens(axes: tuple[str, ...]) -> tuple[str, ...]:
+    if axes[:1] == ("head",) and axes[-1] == "source":
+        return PATTERN_AXES
+    return tuple("token" if axis == "source" else axis for axis in axes)
+
+
+def _of_stack(
+    taps: Mapping[str, Tap], layers: Collection[int] | None, traced: Collection[str] | None
+) -> Anatomy:
     have = {n: t for n, t in taps.items() if traced is None or n in traced}
     by_layer: dict[int, dict[str, Tap]] = {}
     for name, tap in have.items():
@@ -112,6 +143,8 @@ def anatomy_of(
     embeddings = tuple(n for n, t in have.items() if t.kind == "embedding" and t.layer is None)
     embeddings = tuple(n for n in embeddings if not any(n in taps[m].inputs for m in embeddings))
     ends = tuple(n for n, t in have.items() if t.layer is None and t.axes[:1] == ("text",))
+    if not ends and all(n.startswith(ENCODER) for n in taps):
+        ends = tuple(n for n in have if local(n) == "final_norm")
     logits = [n for n, t in have.items() if t.kind == "logits" and t.layer is None and n not in ends]
     known = set(embeddings)
     found = []
@@ -159,7 +192,9 @@ def _is_copy(tap: Tap, known: Collection[str]) -> bool:
 
 def _heads(own: Mapping[str, Tap], taps: Mapping[str, Tap]) -> Iterator[Heads]:
     patterns = [n for n, t in own.items() if t.kind == "attention" and t.axes == PATTERN_AXES]
-    patterns = [n for n in patterns if not any(feeds(taps, n, m) for m in patterns if m != n)]
+    stream = [n for n, t in own.items() if t.kind == "residual"]  # what comes after it is another attention
+    before = {m: nearest_of(taps, m, [*patterns, *stream]) for m in patterns}
+    patterns = [n for n in patterns if not any(n in before[m] for m in patterns)]
     qkv = [n for n, t in own.items() if t.kind == "qkv" and len(t.axes) == 3]
     for pattern in patterns:
         before = nearest_of(taps, pattern, qkv)

@@ -21,6 +21,7 @@ from refgguf.viz.scene.parts import Box, Label, Pieces
 from refgguf.viz.scene.predictions import percent
 from refgguf.viz.state import ArcChoice, Shown
 
+TAKEN_FROM = ("spine", "embedding", "pooled")
 LEAST = 0.02  # shares below this are not drawn; the legend says what they add up to
 MOST_FOR_EACH = 12  # arcs into one token
 POINTS = 22
@@ -127,18 +128,20 @@ def arcs_of(pieces: Pieces, shown: Shown, choice: ArcChoice | None, theme: Theme
             raise InputError(f"there is no head {choice.head} in layer {choice.layer}; it has {len(pattern)}")
         values = _values(shown, boxes[value]) if choice.by_value and value is not None else None
         mass = taken(pattern, values, choice.head)
-        if mass.shape != (len(shown.trace.tokens),) * 2:
+        rows = boxes[target].plane.shape[0], boxes[source].plane.shape[0]
+        if mass.shape != rows:
             continue  # a pattern over other things than the tokens that are drawn
         mass = np.where(np.isfinite(mass), mass, 0.0)
         share = mass / max(mass.max(initial=0.0), 1e-300) if choice.by_value else mass
-        queries = [shown.token_index] if shown.marked else range(len(share))
+        encodes = boxes[target].plane.axes[0] == "source"  # of two texts a token of the other one is chosen
+        queries = [shown.token_index] if shown.marked and not encodes else range(len(share))
         drawn = _strongest(share, queries)
         total += float(share[list(queries)].sum())
         left_out += float(share[list(queries)].sum() - share[drawn].sum())
         layer = boxes[target].layer
         start = _beside(pieces, boxes[source], boxes[target])
         for query, key in zip(*np.nonzero(drawn), strict=True):
-            line = _line(start, boxes[target], int(key), int(query), len(share), share[query, key])
+            line = _line(start, boxes[target], int(key), int(query), rows, share[query, key])
             strength = float(min(share[query, key], 1.0))
             arcs.append(
                 Arc(layer, source, target, int(key), int(query), float(share[query, key]), strength, line)
@@ -161,20 +164,25 @@ def _layers(pieces: Pieces, choice: ArcChoice) -> Iterator[tuple[list[int], int 
     into: dict[int, list[int]] = {}
     for a, b in pairs:
         into.setdefault(b, []).append(a)
-    by_layer: dict[int, list[int]] = {}
+    by_tap: dict[
+        str, list[int]
+    ] = {}  # a decoder's layer has two: over its own text and over the one that is read
     for number, box in enumerate(boxes):
         if box.role == "pattern":
-            by_layer.setdefault(box.layer, []).append(number)
-    if choice.layer is not None and choice.layer not in by_layer:
+            by_tap.setdefault(box.plane.tap, []).append(number)
+    layer_of = {tap: boxes[numbers[0]].layer for tap, numbers in by_tap.items()}
+    if choice.layer is not None and choice.layer not in layer_of.values():
         raise InputError(f"--arcs: layer {choice.layer} has no attention that is shown")
-    for layer, patterns in sorted(by_layer.items()):
-        if choice.layer not in (None, layer):
+    for tap, patterns in by_tap.items():
+        if choice.layer not in (None, layer_of[tap]):
             continue
         mixed = [b for a, b in pairs if a in patterns and boxes[b].role == "z"]
-        heads = [i for i, box in enumerate(boxes) if box.layer == layer and box.role in ("q", "k", "v")]
-        before = [a for i in heads for a in into.get(i, ()) if boxes[a].role in ("spine", "embedding")]
+        ends = {*patterns, *mixed}
+        heads = {a for a, b in pairs if b in ends and boxes[a].role in ("q", "k", "v")}
+        read = sorted(heads, key=lambda i: "kvq".index(boxes[i].role))  # keys tell which text is taken from
+        before = [a for i in read for a in into.get(i, ()) if boxes[a].role in TAKEN_FROM]
         after = [b for a, b in pairs if a in (mixed or patterns) and boxes[b].role == "spine"]
-        value = next((i for i in heads if boxes[i].role == "v"), None)
+        value = next((i for i in read if boxes[i].role == "v"), None)
         if before and after:
             yield patterns, value, before[0], after[0]
 
@@ -203,11 +211,11 @@ def _beside(pieces: Pieces, source: Box, target: Box) -> Box:
     return replace(source, origin=(left - source.size[0] - AWAY, target.bottom, source.origin[2]))
 
 
-def _line(source: Box, target: Box, key: int, query: int, n: int, share: float) -> np.ndarray:
+def _line(source: Box, target: Box, key: int, query: int, rows: tuple[int, int], share: float) -> np.ndarray:
     """Return the way from one token's row to another's, in front of the boxes: the stronger, the nearer."""
     z = source.size[2] * 0.75 + 1.2 * float(min(share, 1.0))
-    start = source.right + AWAY, source.top - (key + 0.5) * source.size[1] / n, z
-    end = target.left - AWAY, target.top - (query + 0.5) * target.size[1] / n, z
+    start = source.right + AWAY, source.top - (key + 0.5) * source.size[1] / rows[1], z
+    end = target.left - AWAY, target.top - (query + 0.5) * target.size[1] / rows[0], z
     reach = 0.45 * (end[0] - start[0])
     return bezier(start, (start[0] + reach, *start[1:]), (end[0] - reach, *end[1:]), end, n=POINTS)
 
@@ -226,9 +234,10 @@ def _mesh(arcs: Sequence[Arc], pieces: Pieces, theme: Theme, shown: Shown) -> Me
 
 def _names(boxes: Sequence[Box], found: Sequence[tuple], shown: Shown) -> Iterator[Label]:
     """Yield the tokens' names beside the rows of the boxes at both ends."""
-    texts = [t.strip() or "␣" for t in shown.trace.token_texts]
+    written, read = ([t.strip() or "␣" for t in x] for x in (shown.trace.token_texts, shown.source_texts))
     for _, _, source, target in found:
         for box, right in ((boxes[source], False), (boxes[target], True)):
+            texts = read if box.plane.axes[0] == "source" else written
             row = box.size[1] / len(texts)
             size = min(row * 0.8, 1.6)
             if box.role == "embedding":

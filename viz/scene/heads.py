@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from refgguf.taps import Tap
 from refgguf.viz.scene.anatomy import Heads
 from refgguf.viz.scene.head_shape import head_count, head_shape
 from refgguf.viz.scene.head_tubes import drain, feed
@@ -68,6 +69,7 @@ class HeadsZone:
         stage: where to put them.
         heads: their taps.
         values: the tensors by tap name.
+        taps: every tap by name.
         layer: number of the layer.
         x: left side, tubes included.
         bottom: lower side.
@@ -81,6 +83,7 @@ class HeadsZone:
         stage: Stage,
         heads: Heads,
         values: Mapping[str, np.ndarray],
+        taps: Mapping[str, Tap],
         layer: int,
         *,
         x: float,
@@ -89,7 +92,7 @@ class HeadsZone:
         rows: Sequence[str],
         named: bool,
     ):
-        self.names = rows
+        self.names, self.taps = rows, taps
         self.stage, self.heads, self.values, self.layer = stage, heads, values, layer
         self.shape = head_shape(heads, values, stage.units)
         self.bottom, self.named = bottom, named
@@ -125,17 +128,22 @@ class HeadsZone:
         kind = "attention" if role == "pattern" else "qkv"
         values = self.values[name]
         if values.ndim == 2:  # shared by all heads
-            plane = cut(name, ("token", "rank"), values, transpose=transpose)
+            plane = cut(name, self.taps[name].axes, values, transpose=transpose)
         else:
-            plane = cut(name, self._axes(role), values, {axis: head}, transpose=transpose)
+            plane = cut(name, self.taps[name].axes, values, {axis: head}, transpose=transpose)
         return self.stage.box(
             plane, kind, role, x=x, y=y, size=size, layer=self.layer, head=head, title=f"{title} {head}"
         )
 
-    def _axes(self, role: str) -> tuple[str, str, str]:
-        if role == "pattern":
-            return "head", "query", "key"
-        return "token", "head" if role in "qz" else "kv_head", "d_head"
+    @property
+    def title(self) -> str:
+        """What is written below the patterns."""
+        return (
+            "cross attention"
+            if "source" in self.taps[self.heads.pattern].axes[2:]
+            and ("query" in self.taps[self.heads.pattern].axes)
+            else "attention"
+        )
 
     def _group(self, group: int, column: Column, top: float) -> Group:
         placed = Group(top)
@@ -230,7 +238,7 @@ class HeadsZone:
             x_pattern = column.left + (shape.q + stage.units.gap if shape.q else 0)
             names = [
                 ("Q", column.left, shape.q, "qkv"),
-                ("attention", x_pattern, shape.pattern[0], "attention"),
+                (self.title, x_pattern, shape.pattern[0], "attention"),
             ]
             names.append(("Z", x_pattern + shape.pattern[0] + stage.units.gap, shape.z, "qkv"))
             for text, x, width, kind in names:

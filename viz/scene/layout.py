@@ -8,36 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import log
 
 import numpy as np
 
-from refgguf.viz.scene.anatomy import Anatomy, LayerAnatomy, anatomy_of, local
+from refgguf.viz.scene.anatomy import ENCODER, Anatomy, LayerAnatomy, anatomy_of, local
 from refgguf.viz.scene.floor import lay_floor
 from refgguf.viz.scene.graph import drawn_sources
-from refgguf.viz.scene.head_shape import head_shape
 from refgguf.viz.scene.heads import HeadsZone
+from refgguf.viz.scene.measuring import columns_of, units_of
 from refgguf.viz.scene.neurons import BEFORE, NeuronsZone
 from refgguf.viz.scene.parts import Pieces, pressed_words
 from refgguf.viz.scene.planes import cut
 from refgguf.viz.scene.predictions import best_tokens, percent, place_predictions, quoted
+from refgguf.viz.scene.reading import hand_over
 from refgguf.viz.scene.shelves import shelve
 from refgguf.viz.scene.stage import THICK, Stage
 from refgguf.viz.scene.states import StatesZone
-from refgguf.viz.scene.units import Units, units_for
 from refgguf.viz.state import Shown
 
 ABOVE, BELOW = 7.0, 5.5  # free space between the spine and what stands above and below it
 LEAVE = 1.2  # how far behind a box tubes leave the spine
+BETWEEN = 40.0  # from an encoder to the decoder, with room for its tokens' names
 SKIP = 26.0  # room for layers that are not shown
 NODE_GAP = 4.2  # from a disc to the next box on the spine
-# width of the whole model over its height that the number of columns of heads aims at
-ASPECT = 3.6
 WIDEST_LOGITS = 46.0
 
 EMBEDDING_TITLES = {"pos_embed": "positions"}
 SPINE_TITLES = {
     "resid_pre": "residual stream",
+    "resid_attn": "after attention",
     "resid_mid": "after attention",
     "resid_post": "after feed-forward",
 }
@@ -61,32 +60,57 @@ class _Layout:
         self.values = {tensor.name: tensor.values for tensor in shown.trace.tensors}
         self.taps = shown.graph
         self.anatomy = anatomy_of(self.taps, shown.layers, self.values)
-        units = _units(self.anatomy, self.values)
-        self.n_tokens = len(shown.trace.tokens)
-        self.height = self.n_tokens * units.token
-        self.columns, tall = _columns(self.anatomy, self.values, units, self.height)
-        self.units = replace(units, letter=min(max((tall + 3 * self.height) * 0.022, 1.8), 9.0))
+        units = units_of(self.anatomy, self.values)
+        rows = max(len(texts) for texts in (shown.trace.token_texts, shown.source_texts))
+        self.columns, tall = columns_of(self.anatomy, self.values, units, rows * units.token)
+        self.units = replace(units, letter=min(max((tall + 3 * rows * units.token) * 0.022, 1.8), 9.0))
         self.stage = Stage(self.units, drawn_sources(self.taps, self.anatomy.drawn()))
         self.current: int | None = None  # the box that the spine has reached
         self.below = -1e9  # how far right the tubes below the spine reach
-        self.layer_before = -1
-        self.named = True  # the first layer names its parts, the others look the same
         self.card_edges: list[tuple[float, float]] = []
         self.floor_names: list[tuple[str, float]] = []
         self.cuts: list[float] = []  # where a deep model may go on on the next shelf
 
     def run(self) -> Pieces:
-        self._embeddings()
-        for layer in self.anatomy.layers:
-            self._layer(layer)
-        for name in self.anatomy.ends:
-            self._end(name)
+        encoded = None
+        if self.anatomy.encoder:
+            encoded = self._read(self.anatomy.encoder)
+            self._begin(self.shown.trace.token_texts, self._right() + BETWEEN, "decoder ")
+            self.cuts.append(self.start - BETWEEN / 2)
+        else:
+            self._begin(self.shown.trace.token_texts, 0.0)
+        self._stack(self.anatomy)
         if self.anatomy.logits:
             self._logits(self.anatomy.logits)
+        if encoded is not None:
+            hand_over(self.stage, encoded)
         pieces = self.stage.finish()
         spare = 0.0 if self.units.fine else 2 * self.units.letter
         lay_floor(pieces, self.card_edges, self.floor_names, self.units.letter, spare)
         return shelve(pieces, self.cuts)
+
+    def _begin(self, texts: Sequence[str], start: float, stack: str = "") -> None:
+        """Begin a stream of its own, with a row for each of these tokens."""
+        self.texts, self.start, self.stack = texts, start, stack
+        self.n_tokens = len(texts)
+        self.height = self.n_tokens * self.units.token
+        self.current = None
+        self.layer_before = -1
+        self.named = True  # the first layer names its parts, the others look the same
+
+    def _read(self, encoder: Anatomy) -> int:
+        """Put the encoder in place; returns the box of what it makes of its text."""
+        self._begin(self.shown.source_texts, 0.0, "encoder ")
+        self._stack(encoder)
+        return self.current
+
+    def _stack(self, anatomy: Anatomy) -> None:
+        self.stacked = anatomy
+        self._embeddings()
+        for layer in anatomy.layers:
+            self._layer(layer)
+        for name in anatomy.ends:
+            self._end(name)
 
     # ---- the spine
 
@@ -114,9 +138,9 @@ class _Layout:
         return self.current
 
     def _embeddings(self) -> None:
-        for number, name in enumerate(self.anatomy.embeddings):
+        for number, name in enumerate(self.stacked.embeddings):
             if number == 0:
-                box = self.stage[self._spine_box(name, 0.0, role="embedding")]
+                box = self.stage[self._spine_box(name, self.start, role="embedding")]
                 self._token_names(box.left)
                 letter = self.units.letter
                 self.stage.text(
@@ -126,7 +150,7 @@ class _Layout:
                 self.stage.text(size, box.middle[0], box.bottom - letter * 1.1, letter * 0.7)
             else:
                 self._added_embedding(name, number)
-        self.card_edges.append((-9.0, self._right() + 1.5))
+        self.card_edges.append((self.start - 9.0, self._right() + 1.5))
         self.below = self._right() - 1.0
 
     def _added_embedding(self, name: str, number: int) -> None:
@@ -154,15 +178,15 @@ class _Layout:
         size = min(self.units.letter * 0.8, max(row * 0.95, 1.3))
         step = max(1, int(np.ceil(size * 1.02 / row)))
         for token in range(0, self.n_tokens, step):
-            text = readable(self.shown.trace.token_texts[token])
+            text = readable(self.texts[token])
             y = self.height / 2 - (token + 0.5) * row - size * 0.34
-            chosen = self.shown.marked and token == self.shown.token_index
+            chosen = self.shown.marked and token == self.shown.token_index and self.stacked is self.anatomy
             self.stage.text(
                 text, x - 0.8, y, size, align="right", tone="ink" if chosen else "muted", bold=chosen
             )
 
     def _right(self) -> float:
-        return self.stage[self.current].right if self.current is not None else 0.0
+        return self.stage[self.current].right if self.current is not None else self.start
 
     # ---- a layer
 
@@ -175,11 +199,11 @@ class _Layout:
         spine = list(layer.spine)
         if spine and local(spine[0]) == "resid_pre":
             start = self._entering(spine.pop(0), start)
-        zones = self._mixers(layer), self._neurons(layer)
+        zones = [*self._mixers(layer), self._neurons(layer)]
         for name in spine:
             self._step(name, [zone for zone, targets in zones if name in targets])
         self.card_edges.append((start + 3.0, self._right() + 1.5))
-        self.floor_names.append((f"layer {layer.layer}", start + 4.4))
+        self.floor_names.append((f"{self.stack}layer {layer.layer}", start + 4.4))
         self.named = False
 
     def _skipped(self, first: int, last: int) -> float:
@@ -213,14 +237,15 @@ class _Layout:
         return self._right()
 
     def _mixers(self, layer: LayerAnatomy):
-        """Return what stands above the spine: something to call with x, and the names of the boxes it is added into."""
-        parts = []
-        if layer.heads:
-            parts += [(self._heads, heads) for heads in layer.heads]
+        """Return what stands above the spine: things to call, each with the names of the boxes it is added into."""
+        parts = [(self._heads, heads, list(heads.names())) for heads in layer.heads]
         if layer.others:
-            parts.append((self._states, layer.others))
-        names = [n for heads in layer.heads for n in heads.names()] + list(layer.others)
-        return (lambda: [place(layer, part) for place, part in parts]), self._targets(names, layer)
+            parts.append((self._states, layer.others, list(layer.others)))
+        together = self._targets([n for _, _, names in parts for n in names], layer)
+        return [
+            (lambda place=place, part=part: [place(layer, part)], self._targets(names, layer) or together)
+            for place, part, names in parts
+        ]
 
     def _neurons(self, layer: LayerAnatomy):
         names = [*layer.neurons, *layer.experts, *([layer.router] if layer.router else [])]
@@ -234,8 +259,8 @@ class _Layout:
         source = self.current
         x = self._right()
         placed = []
+        self.right_most = x
         for zone in zones:
-            self.right_most = x
             for part in zone():
                 part.feed(source, x + LEAVE)
                 placed.append(part)
@@ -249,8 +274,8 @@ class _Layout:
 
     def _lens(self, name: str, number: int) -> None:
         """Write above the stream which token it would predict if it went no further."""
-        if self.shown.lens is None:
-            return
+        if self.shown.lens is None or self.stacked is not self.anatomy:
+            return  # an encoder predicts no token
         token = self.shown.token_index
         best = best_tokens(self.shown.lens(self.values[name][token : token + 1])[0], 1)
         if best:
@@ -263,9 +288,9 @@ class _Layout:
     def _heads(self, layer: LayerAnatomy, heads):
         bottom = self.height / 2 + ABOVE
         zone = HeadsZone(
-            self.stage, heads, self.values, layer.layer,
+            self.stage, heads, self.values, self.taps, layer.layer,
             x=self.right_most + 2.0, bottom=bottom, columns=self.columns,
-            rows=[readable(t) for t in self.shown.trace.token_texts], named=self.named,
+            rows=[readable(t) for t in self.texts], named=self.named,
         )  # fmt: skip
         self.right_most = zone.bus_out
         return zone
@@ -293,7 +318,8 @@ class _Layout:
     def _end(self, name: str) -> None:
         """Put what an encoder makes of the whole text behind the stream: a vector, or scores of classes."""
         values, start, letter = self.values[name], self._right() + 4.0, self.units.letter
-        height = min(self.height * 0.3, 5.0)
+        whole = len(values) == self.n_tokens  # a vector for each token
+        height = self.height if whole else min(self.height * 0.3, 5.0)
         width = max(values.shape[1] * self.units.channel, 5.0)
         before, tap = self.current, self.taps[name]
         plane = cut(name, tap.axes, values)
@@ -305,7 +331,13 @@ class _Layout:
             line = [(self.stage[before].right, 0), (x - 0.15, 0)]
             self.stage.connect([(before, box)], line, radius=THICK, start="residual")
         self.stage.text(
-            name.replace("_", " "), x, height / 2 + 1.2, letter, tone="ink", bold=True, align="left"
+            "encoded text" if whole else name.replace("_", " "),
+            x,
+            height / 2 + 1.2,
+            letter,
+            tone="ink",
+            bold=True,
+            align="left",
         )
         size = f"{values.shape[1]:,} {tap.axes[-1].replace('d_model', 'channels').replace('label', 'labels')}"
         self.stage.text(size, x, -height / 2 - letter, letter * 0.7, align="left")
@@ -313,7 +345,8 @@ class _Layout:
         self.card_edges.append((start, x + width + 2.0))
 
     def _logits(self, name: str) -> None:
-        last = max((t.layer for t in self.taps.values() if t.layer is not None), default=-1)
+        own = [t for n, t in self.taps.items() if not n.startswith(ENCODER)]
+        last = max((t.layer for t in own if t.layer is not None), default=-1)
         start = self._right()
         if self.layer_before < last:
             start = self._skipped(self.layer_before + 1, last)
@@ -340,41 +373,6 @@ class _Layout:
         self.current = box
         right = place_predictions(self.stage, self.shown, values, x + width + 4.0)
         self.card_edges.append((start + 4.0, right + 2.0))
-
-
-def _units(anatomy: Anatomy, values) -> Units:
-    shapes = {name: values[name].shape for name in anatomy.drawn()}
-    layers = anatomy.layers
-    heads = [h for layer in layers for h in layer.heads]
-    stream = [*anatomy.embeddings, *(n for layer in layers for n in layer.spine)]
-    widths = [shapes[n][-1] for h in heads for n in (h.q, h.k, h.v, h.z) if n]
-    return units_for(
-        n_tokens=shapes[stream[0]][0],
-        d_model=shapes[stream[0]][1],
-        d_ff=max((shapes[n][-1] for layer in layers for n in layer.neurons), default=1),
-        d_head=max(widths, default=1),
-        n_heads=max((shapes[h.pattern][0] for h in heads), default=1),
-        n_layers=len(layers),
-        n_keys=max((shapes[h.pattern][2] for h in heads), default=None),
-    )
-
-
-def _columns(anatomy: Anatomy, values, units: Units, height: float) -> tuple[int, float]:
-    """Choose how many columns of heads bring the whole model closest to the wanted shape; also returns their height."""
-    heads = [h for layer in anatomy.layers for h in layer.heads]
-    if not heads:
-        return 1, 0.0
-    shapes = [head_shape(h, values, units) for h in heads]
-    largest = max(shapes, key=lambda s: s.n_heads)
-    d_model = values[(anatomy.embeddings + anatomy.layers[0].spine)[0]].shape[1]
-    rest = 2 * d_model * units.channel + 45.0
-
-    def misfit(columns: int) -> float:
-        width, tall = largest.zone(units, columns)
-        return abs(log((len(anatomy.layers) * (width + rest) + 60.0) / (tall + 3 * height + 30.0) / ASPECT))
-
-    best = min(range(1, min(largest.n_groups, 8) + 1), key=misfit)
-    return best, largest.zone(units, best)[1]
 
 
 def readable(text: str) -> str:

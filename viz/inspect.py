@@ -13,6 +13,7 @@ from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.errors import ErrorPlane
 from refgguf.viz.scene.parts import Box, pressed_words
 from refgguf.viz.scene.picking import Hit
+from refgguf.viz.scene.planes import ChosenCut
 from refgguf.viz.state import ShownFile
 
 N_BINS = 48
@@ -115,7 +116,9 @@ def hit_words(scene: Scene, hit: Hit) -> str:
     if hit.index is None:
         return f"{tensor.name}, {box.title}: not computed, the token went to other experts"
     place = place_words(tensor, hit.index, scene.shown.trace.token_texts)
-    return f"{tensor.name}   {place}   =   {hit.value:.6g}{_scale_words(box)}"
+    left_out = isinstance(box.plane, ChosenCut) and box.plane.left_out[hit.row, hit.col]
+    chosen = ", not chosen by the indexer" if left_out else ""
+    return f"{tensor.name}   {place}   =   {hit.value:.6g}{chosen}{_scale_words(box)}"
 
 
 def _scale_words(box: Box) -> str:

@@ -19,13 +19,17 @@ PATTERN_AXES = ("head", "query", "key")
 
 @dataclass(frozen=True)
 class Heads:
-    """The taps of one multi-head attention; any but the pattern may be missing."""
+    """The taps of one multi-head attention; any but the pattern may be missing.
+
+    The mask says which keys each query may take from, where an indexer chooses them; it is shown in the pattern.
+    """
 
     pattern: str
     q: str | None = None
     k: str | None = None
     v: str | None = None
     z: str | None = None
+    mask: str | None = None
 
     def names(self) -> Iterator[str]:
         """Iterate over the taps that exist."""
@@ -95,7 +99,9 @@ class Anatomy:
 
     def needed(self) -> tuple[str, ...]:
         """Return the names of all taps whose values the picture needs."""
-        return self.drawn() + tuple(layer.topk for layer in self.layers if layer.topk and layer.experts)
+        masks = dict.fromkeys(h.mask for layer in self.layers for h in layer.heads if h.mask)
+        topk = (layer.topk for layer in self.layers if layer.topk and layer.experts)
+        return (*self.drawn(), *topk, *masks)
 
 
 def anatomy_of(
@@ -203,7 +209,14 @@ def _heads(own: Mapping[str, Tap], taps: Mapping[str, Tap]) -> Iterator[Heads]:
         z = next((n for n in qkv if pattern in nearest_of(taps, n, (*patterns, *qkv))), None)
         before_z = nearest_of(taps, z, [n for n, t in own.items() if t.kind == "qkv"]) if z else ()
         v = next((n for n in before_z if n not in (q, k)), None)  # may be shared by all heads: (token, rank)
-        yield Heads(pattern, q, k, v, z)
+        yield Heads(pattern, q, k, v, z, _mask(taps, pattern))
+
+
+def _mask(taps: Mapping[str, Tap], pattern: str) -> str | None:
+    """Return the tap that says which keys were chosen for a pattern; it may belong to an earlier layer."""
+    scores = [i for i in taps[pattern].inputs if i in taps]
+    near = [i for name in (pattern, *scores) for i in taps[name].inputs if i in taps]
+    return next((i for i in near if i.endswith("mask") and taps[i].axes[-2:] == PATTERN_AXES[1:]), None)
 
 
 def _experts(own: Mapping[str, Tap], taps: Mapping[str, Tap]) -> tuple[str | None, tuple[str, ...]]:

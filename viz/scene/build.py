@@ -19,7 +19,7 @@ from refgguf.viz.scene.layout import lay_out
 from refgguf.viz.scene.meshes import EMPTY, Mesh, mesh_of
 from refgguf.viz.scene.overlay import MARGIN, Overlay, make_overlay
 from refgguf.viz.scene.parts import Box, Pieces, pressed_words
-from refgguf.viz.scene.planes import ABSENT
+from refgguf.viz.scene.planes import ABSENT, ChosenCut
 from refgguf.viz.scene.predictions import outcome_of
 from refgguf.viz.scene.scales import CELLS, Scale, bits_scale, kept, scale_of
 from refgguf.viz.scene.shadows import Shadows, shadows_of
@@ -333,6 +333,8 @@ def notes_on(scene: Scene, most: int) -> list[str]:
         )
     if any(box.role == "expert" for box in boxes):
         notes.append("Grey rows: the token went to other experts.")
+    if any(isinstance(box.plane, ChosenCut) for box in boxes):
+        notes.append("Grey cells of a pattern: earlier tokens that the indexer did not choose.")
     if isinstance(scene.shown, Shown) and scene.shown.lens is not None:
         notes.append("Above the stream: the next token if the model ended there (logit lens).")
     notes += shapes + [note for note in (scene.arcs.note, scene.flow.note) if note]

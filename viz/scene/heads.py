@@ -23,7 +23,7 @@ from refgguf.taps import Tap
 from refgguf.viz.scene.anatomy import Heads
 from refgguf.viz.scene.head_shape import head_count, head_shape
 from refgguf.viz.scene.head_tubes import drain, feed
-from refgguf.viz.scene.planes import cut
+from refgguf.viz.scene.planes import chosen_cut, cut
 from refgguf.viz.scene.stage import THIN, Stage
 
 LETTER = 1.4  # size of the names of heads
@@ -131,6 +131,10 @@ class HeadsZone:
             plane = cut(name, self.taps[name].axes, values, transpose=transpose)
         else:
             plane = cut(name, self.taps[name].axes, values, {axis: head}, transpose=transpose)
+        mask = self.values.get(self.heads.mask) if role == "pattern" and self.heads.mask else None
+        if mask is not None:
+            own = mask if mask.ndim == 2 else mask[head * len(mask) // len(values)]
+            plane = chosen_cut(plane, own)
         return self.stage.box(
             plane, kind, role, x=x, y=y, size=size, layer=self.layer, head=head, title=f"{title} {head}"
         )

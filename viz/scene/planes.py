@@ -85,6 +85,40 @@ class Cut:
         return tuple(next(free) if at is None else at for at in self.fixed)
 
 
+@dataclass(frozen=True, eq=False)
+class ChosenCut(Cut):
+    """A pattern of which an indexer chose the keys: what it left out is shown as not computed, not as zero.
+
+    Attributes:
+        left_out: (query, key) bool: keys before the query that were not chosen.
+    """
+
+    left_out: np.ndarray | None = None
+
+    def pooled(self, row_step: int, col_step: int) -> np.ndarray:
+        """Return float32 cells; ABSENT where all keys of the group that lie before their queries were left out."""
+        cells = pool(self.values, row_step, col_step)
+        seen = np.tri(*self.shape, dtype=bool)
+        out = pool(self.left_out.astype(np.float32), row_step, col_step) > 0
+        kept = pool((seen & ~self.left_out).astype(np.float32), row_step, col_step) > 0
+        return np.where(out & ~kept, ABSENT, cells)
+
+    part = None  # of patterns everything is at hand
+
+
+def chosen_cut(plane: Cut, mask: np.ndarray) -> ChosenCut:
+    """Return a pattern's cut with the keys that an indexer left out.
+
+    Args:
+        plane: (query, key) probabilities of one head.
+        mask: (query, key), 0 where a key was not chosen.
+    """
+    left_out = np.tri(*plane.shape, dtype=bool) & (mask == 0)
+    return ChosenCut(
+        plane.tap, plane.axes, plane.values, plane.fixed, plane.transposed, plane.merged, left_out
+    )
+
+
 def cut(
     tap: str,
     axes: Sequence[str],

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from refgguf.errors import InputError, TokenizerError
+from refgguf.errors import InputError, TokenizerError, TruncatedFileError
 
 if TYPE_CHECKING:
     from refgguf.model import Model
@@ -188,11 +188,26 @@ model_argument = click.argument("model", metavar="MODEL", type=ModelName())
 prompt_options = _prompt_options(required=True)
 optional_prompt_options = _prompt_options(required=False)
 
-partial_option = click.option(
-    "--partial",
-    is_flag=True,
-    help="Accept a file of which only the beginning is there, such as a download that was stopped early.",
-)
+
+def partial_option(function: Callable) -> Callable:
+    """Add the option --partial, and speak of it where a file turns out to be cut short."""
+
+    @click.option(
+        "--partial",
+        is_flag=True,
+        help="Accept a file of which only the beginning is there, such as a download that was stopped early.",
+    )
+    @functools.wraps(function)
+    def wrapper(*args: Any, partial: bool, **rest: Any):
+        try:
+            return function(*args, partial=partial, **rest)
+        except TruncatedFileError as error:
+            if partial:
+                raise
+            raise InputError(f"{error}, or look at what is there with --partial") from error
+
+    return wrapper
+
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for programs to read; infinities and NaN are strings."

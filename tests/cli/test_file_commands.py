@@ -307,6 +307,18 @@ def test_a_bad_file_is_one_line_and_exit_2(command: str, path: str, tmp_path: Pa
     assert "is a folder" in run(capsys, command, str(tmp_path), code=2)
 
 
+@pytest.mark.parametrize("command", ["info", "tensors", "metadata", "verify", "block"])
+def test_a_file_cut_short_may_be_looked_at(command: str, path: str, tmp_path: Path, capsys):
+    """What is missing is said together with the option that shows the rest, and that option works."""
+    short = tmp_path / "short.gguf"
+    short.write_bytes(Path(path).read_bytes()[:-200])
+    words = [command, str(short), *(["token_embd.weight"] if command == "block" else [])]
+    message = run(capsys, *words, code=2)
+    assert message.endswith("fetch it again, or look at what is there with --partial\n")
+    if command != "verify":  # which says that the tensor cannot be decoded
+        run(capsys, *words, "--partial")
+
+
 def test_wrong_requests_are_one_line_and_exit_2(path: str, capsys):
     """Unknown keys, types and layers are named, with what there is."""
     assert "the nearest are llama.block_count" in run(capsys, "metadata", path, "llama.blockcount", code=2)

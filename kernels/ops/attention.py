@@ -21,6 +21,7 @@ import numpy as np
 
 from refgguf.kernels.jit import kernel, parallel_rows
 from refgguf.kernels.ops import attention_like_ggml as like_ggml
+from refgguf.kernels.ops.matmul import linear
 from refgguf.kernels.simd import fma
 
 
@@ -137,15 +138,23 @@ def attention_scores(
     first, last = np.ascontiguousarray(first, np.int64), np.ascontiguousarray(last, np.int64)
     work, scale = max(1, n_tokens * n_keys * query.shape[2]), float(scale)
 
+    if order is not None and order.together and n_heads == 1 and query.shape[2] % 8 == 0:
+        # the queries of a single head lie in one piece, which ggml multiplies as it does a matrix of weights
+        rows = n_keys + (-n_keys % 4 if order.padded else 0)
+        weights = np.zeros((rows, query.shape[2]), np.float32)
+        weights[:n_keys] = key[0, :n_keys]
+        products = linear(query[:, 0], weights.view(np.uint8), "F32", "llama.cpp")[:, :n_keys]
+        keys = np.arange(n_keys)
+        seen = (keys >= first[:, None]) & (keys <= last[:, None])
+        out[0] = np.where(seen, products * np.float32(scale), np.float32(-np.inf))
+        return out
+
     def run(a: int, b: int) -> None:
         if order is None:
             _scores(query, key, first, last, scale, a, b, out)
         else:
-            like_ggml.scores(query, key, first, last, np.float32(scale), by_eights, a, b, out)
+            like_ggml.scores(query, key, first, last, np.float32(scale), a, b, out)
 
-    # the queries of a single head lie in one piece, which ggml multiplies as it does a matrix of weights
-    whole = query.shape[2] % 8 == 0 and (order is None or order.padded or n_keys % 4 == 0)
-    by_eights = order is not None and order.together and n_heads == 1 and whole
     parallel_rows(run, n_heads, at_least=1 + 200_000 // work)
     return out
 
@@ -253,8 +262,10 @@ def attention_mix(probs: np.ndarray, value: np.ndarray, order: GgmlOrder | None 
         else:
             like_ggml.mix(probs, value, n_sums, n_summed, a, b, out)
 
-    n_sums, n_summed = (0, 0) if order is None else _running_sums(n_keys, value.shape[2], order)
+    n_sums, n_summed = (0, n_keys) if order is None else _running_sums(n_keys, value.shape[2], order)
     parallel_rows(run, n_heads, at_least=1 + 200_000 // work)
+    if n_summed < n_keys:
+        like_ggml.add_rest(probs, np.repeat(value, n_heads // len(value), axis=0), n_summed, out)
     return out
 
 

@@ -20,10 +20,11 @@ import math
 import numpy as np
 
 from refgguf.kernels.dots.floats import f32_rest, pairwise_sum
+from refgguf.kernels.dots.tiles import fma_plain
 from refgguf.kernels.exponential import exp_lanes
 from refgguf.kernels.jit import inline, kernel
 from refgguf.kernels.lanes import half_of, load_f32x8, load_f32x16, store
-from refgguf.kernels.simd import fma, tree_sum, zero_f32x8, zero_f32x16
+from refgguf.kernels.simd import fma, tree_sum, zero_f32x16
 
 
 @inline
@@ -43,8 +44,8 @@ def dot(a, at, b, there, d):
 
 
 @kernel
-def scores(query, key, first, last, scale, by_eights, h0, h1, out):
-    """Write heads h0 … h1 − 1 of what `attention_scores` returns; by_eights: as several tokens meet a matrix."""
+def scores(query, key, first, last, scale, h0, h1, out):
+    """Write heads h0 … h1 − 1 of what `attention_scores` returns."""
     n_tokens, n_heads, d = query.shape
     n_kv_heads, capacity, _ = key.shape
     per_group = n_heads // n_kv_heads
@@ -52,17 +53,9 @@ def scores(query, key, first, last, scale, by_eights, h0, h1, out):
     for h in range(h0, h1):
         for t in range(n_tokens):
             at = (t * n_heads + h) * d
-            for n in range(out.shape[2]):
-                if n < first[t] or n > last[t]:
-                    out[h, t, n] = -np.inf
-                    continue
+            out[h, t, :] = -np.inf
+            for n in range(max(0, first[t]), min(last[t] + 1, out.shape[2])):
                 there = (h // per_group * capacity + n) * d
-                if by_eights:
-                    sums = zero_f32x8()
-                    for i in range(0, d, 8):
-                        sums = fma(load_f32x8(k, there + i), load_f32x8(q, at + i), sums)
-                    out[h, t, n] = tree_sum(sums) * scale
-                    continue
                 out[h, t, n] = dot(k, there, q, at, d) * scale
 
 
@@ -111,38 +104,34 @@ def softmax(x, r0, r1, sinks, rows_per_head, padded, out):
 
 @kernel
 def mix(probs, value, n_sums, n_summed, h0, h1, out):
-    """Write heads h0 … h1 − 1 of what `attention_mix` returns; the first n_summed keys go into n_sums running sums."""
-    n_heads, n_tokens, n_keys = probs.shape
+    """Write heads h0 … h1 − 1 of what `attention_mix` returns for the first n_summed keys, in n_sums running sums."""
+    n_heads, n_tokens, _ = probs.shape
     per_group = n_heads // value.shape[0]
     d = value.shape[2]
-    sums = np.empty((n_sums, d), np.float32)
+    sums = np.empty(n_sums * d, np.float32)
+    near = 1 if n_sums == 32 else 2
     for h in range(h0, h1):
-        g = h // per_group
         for t in range(n_tokens):
             sums[:] = np.float32(0)
             for k in range(n_summed):
-                p, row = probs[h, t, k], k % n_sums
+                p, row = probs[h, t, k], value[h // per_group, k]
                 if p != 0:
+                    some = sums[k % n_sums * d : k % n_sums * d + d]
                     for i in range(d):
-                        sums[row, i] = fma(p, value[g, k, i], sums[row, i])
-            if n_sums == 32:
-                for row in range(8):
-                    for i in range(d):
-                        even = sums[row, i] + sums[row + 16, i]
-                        sums[row, i] = even + (sums[row + 8, i] + sums[row + 24, i])
-                for row in range(4):
-                    for i in range(d):
-                        sums[row, i] = sums[row, i] + sums[row + 4, i]
-                for i in range(d):
-                    out[t, h, i] = (sums[0, i] + sums[1, i]) + (sums[2, i] + sums[3, i])
-            else:
-                for row in range(4):
-                    for i in range(d):
-                        sums[row, i] = sums[row, i] + sums[row + 4, i]
-                for i in range(d):
-                    out[t, h, i] = (sums[0, i] + sums[2, i]) + (sums[1, i] + sums[3, i])
-            for k in range(n_summed, n_keys):
-                left = n_summed + (n_keys - n_summed) // 4 * 4 - k + 3
-                p = probs[h, t, k]
-                for i in range(d):
-                    out[t, h, i] = f32_rest(p, value[g, k, i], left, out[t, h, i])
+                        some[i] = fma(p, row[i], some[i])
+            left = n_sums * d
+            while left > 4 * d:
+                left //= 2
+                for i in range(left):
+                    sums[i] += sums[left + i]
+            for i in range(d):
+                out[t, h, i] = (sums[i] + sums[near * d + i]) + (sums[(3 - near) * d + i] + sums[3 * d + i])
+
+
+def add_rest(probs: np.ndarray, value: np.ndarray, n_summed: int, out: np.ndarray) -> None:
+    """Add the keys from n_summed on, one by one, each head of `probs` with its own (head, key, d_head) of `value`."""
+    n_keys = probs.shape[2]
+    for k in range(n_summed, n_keys):
+        p, v = probs[:, :, k].T[:, :, None], value[:, k][None]
+        fused = k >= n_summed + (n_keys - n_summed) // 4 * 4
+        out[:] = fma_plain(p, v, out) if fused else out + p * v

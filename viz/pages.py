@@ -11,6 +11,7 @@ import numpy as np
 from refgguf.errors import RefggufError
 from refgguf.trace import TracedTensor
 from refgguf.viz.error_figures import block_error, error_figures, pair_at
+from refgguf.viz.explain import weight_meaning
 from refgguf.viz.inspect import Statistics, names_of, place_words, shape_words, statistics
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.errors import ErrorPlane
@@ -139,7 +140,8 @@ def _weight_head(shown: ShownFile, name: str) -> str:
     used = [t for t in shown.taps.values() if tensor.name in t.weights]
     names = [(word, f"<code>{html.escape(n)}</code>") for t in used[:1] for word, n in names_of(t)]
     return (
-        f"<h3 style='margin:0'>{html.escape(tensor.name)}</h3><p><b>{shape}</b><br>"
+        f"<h3 style='margin:0'>{html.escape(tensor.name)}</h3>"
+        f"<p>{html.escape(weight_meaning(tensor.name, shown.taps))}</p><p><b>{shape}</b><br>"
         f"{html.escape(tensor.type)}, {bits}{tensor.nbytes:,} bytes, at byte {tensor.offset:,} of the file</p>"
         f"{_line('makes', ', '.join(t.name for t in used))}"
         f"{_table(names) if len(names) > 1 else ''}{_line('how', used[0].formula if used else '')}"

@@ -49,6 +49,7 @@ class LayerAnatomy:
         topk: (token, slot) numbers of the chosen experts; not drawn, but needed to tell the experts apart.
         experts: (token, slot, d_ff) activations of the chosen experts.
         others: what else is worth a slab: recurrent states and their like.
+        beside: the streams that leave the layer beside the one that is drawn; not drawn, but needed to predict from.
     """
 
     layer: int
@@ -59,6 +60,7 @@ class LayerAnatomy:
     topk: str | None
     experts: tuple[str, ...]
     others: tuple[str, ...]
+    beside: str | None = None
 
     def names(self) -> Iterator[str]:
         """Iterate over the taps that are drawn."""
@@ -101,7 +103,8 @@ class Anatomy:
         """Return the names of all taps whose values the picture needs."""
         masks = dict.fromkeys(h.mask for layer in self.layers for h in layer.heads if h.mask)
         topk = (layer.topk for layer in self.layers if layer.topk and layer.experts)
-        return (*self.drawn(), *topk, *masks)
+        beside = (layer.beside for layer in self.layers if layer.beside)
+        return (*self.drawn(), *topk, *masks, *beside)
 
 
 def anatomy_of(
@@ -175,7 +178,9 @@ def _layer(
     final = [n for n in ffn if not any(feeds(taps, n, m) for m in ffn if m != n)]
     neurons = tuple(n for n in final if own[n].axes == ("token", "d_ff"))
     others = tuple(n for n in own if n not in taken and _stands_alone(own[n], taken, taps))
-    return LayerAnatomy(layer, spine, heads, neurons, router, topk, experts, others)
+    one = spine and own[spine[-1]].axes == ("token", "d_model")
+    beside = next((n for n, t in own.items() if one and local(n) == "streams" and len(t.axes) == 3), None)
+    return LayerAnatomy(layer, spine, heads, neurons, router, topk, experts, others, beside)
 
 
 def _stands_alone(tap: Tap, taken: Collection[str], taps: Mapping[str, Tap]) -> bool:

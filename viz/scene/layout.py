@@ -277,7 +277,13 @@ class _Layout:
         if self.shown.lens is None or self.stacked is not self.anatomy:
             return  # an encoder predicts no token
         token = self.shown.token_index
-        best = best_tokens(self.shown.lens(self.values[name][token : token + 1])[0], 1)
+        stream = self.values[name][token : token + 1]
+        beside = next((layer.beside for layer in self.anatomy.layers if name in layer.spine), None)
+        if beside:  # predictions are made of all streams together
+            if beside not in self.values:
+                return
+            stream = np.concatenate([stream[:, None], self.values[beside][token : token + 1]], axis=1)
+        best = best_tokens(self.shown.lens(stream)[0], 1)
         if best:
             box, letter = self.stage[number], self.units.letter * 1.05
             text = quoted(self.shown.text_of(best[0][0])) if self.shown.text_of else f"#{best[0][0]}"

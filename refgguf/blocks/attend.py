@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # scores of a long prompt are computed in slices of queries no larger than this, unless they are tapped
 SCORES_BYTES = 32 << 20
+# gathering the chosen keys of a query costs about as much as meeting so many times as many with one head
+GATHERING = 4
 
 
 class Attend(Block):
@@ -67,12 +69,15 @@ class Attend(Block):
         early, late = self._scales(order)
         q = q if early == 1 else q * np.float32(early)
         scale = self.scale if early == late == 1 else 1.0
-        scores = attention_scores(q, s.state.keys, n_keys, first, last, scale, order)
+        some = None if chosen is None else chosen[..., start : start + len(q), :]
+        if some is not None and pays(some, self.n_heads, order):
+            scores = scores_of_chosen(q, s.state.keys, some, first, last, scale, order)
+        else:
+            scores = attention_scores(q, s.state.keys, n_keys, first, last, scale, order)
         if self.softcap:
             scores = softcap(scores, self.softcap, late)
         scores = self._placed(scores, positions, s)  # (head, query, key)
-        if chosen is not None:
-            some = chosen[..., start : start + len(q), :]
+        if some is not None:
             some = some if some.ndim == 2 else np.repeat(some, self.n_heads // len(some), axis=0)
             scores = np.where(some != 0, scores, np.float32(-np.inf))
         scores = s.tap("attn_scores", scores)
@@ -91,3 +96,57 @@ class Attend(Block):
         if not self.alibi:
             return scores
         return at_distance(scores, positions, alibi_slopes(self.n_heads, self.alibi), s.order())
+
+
+def pays(chosen: np.ndarray, n_heads: int, order: GgmlOrder | None) -> bool:
+    """Say whether it is quicker to gather the keys that each query has chosen than to meet all and mask some.
+
+    Args:
+        chosen: (query, key), or (kv_head, query, key), not 0 where a key is chosen.
+        n_heads: heads that meet them.
+        order: as in `attention_scores`; ggml's for several tokens and one head depends on how many keys there are.
+    """
+    most = int(np.count_nonzero(chosen, axis=-1).max(initial=0))
+    together = n_heads if chosen.ndim == 2 else n_heads // len(chosen)
+    return (together > 1 or order is None) and GATHERING * most <= chosen.shape[-1]
+
+
+def scores_of_chosen(
+    q: np.ndarray,
+    keys: np.ndarray,
+    chosen: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    scale: float,
+    order: GgmlOrder | None,
+) -> np.ndarray:
+    """Return what `attention_scores` does where keys are chosen, and minus infinity elsewhere.
+
+    Args:
+        q: (query, head, d_head) float32.
+        keys: (kv_head, capacity, d_head) float32.
+        chosen: as for `pays`.
+        first: (query,) integers, the first key that each query may see.
+        last: (query,) integers, the last one.
+        scale: multiplies each product.
+        order: as in `attention_scores`.
+
+    Returns:
+        (head, query, key) float32; each product is that of `attention_scores`, bit for bit.
+    """
+    n_queries, n_heads, _ = q.shape
+    groups = chosen[None] if chosen.ndim == 2 else chosen  # of heads that choose together
+    scores = np.full((n_heads, n_queries, chosen.shape[-1]), -np.inf, np.float32)
+    per_group, kv_per_group = n_heads // len(groups), len(keys) // len(groups)
+    for group, mask in enumerate(groups):
+        heads = slice(group * per_group, (group + 1) * per_group)
+        own = keys[group * kv_per_group : (group + 1) * kv_per_group]
+        for query in range(n_queries):
+            picked = np.flatnonzero(mask[query])
+            picked = picked[(picked >= first[query]) & (picked <= last[query])]
+            if picked.size:
+                ends = np.zeros(1, np.int64), np.array([picked.size - 1])
+                few, gathered = q[query : query + 1, heads], np.ascontiguousarray(own[:, picked])
+                found = attention_scores(few, gathered, picked.size, *ends, scale, order)
+                scores[heads, query, picked] = found[:, 0]
+    return scores

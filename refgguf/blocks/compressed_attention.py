@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from refgguf.blocks.attend import pays, scores_of_chosen
 from refgguf.blocks.block import Block
 from refgguf.blocks.compressed_indexer import CompressedIndexer
 from refgguf.blocks.compressor import Compressor
@@ -206,7 +207,10 @@ class CompressedAttention(Block):
             probs = s.tap("attn_probs", softmax(scores, sinks))  # (head, query, key)
             return attention_mix(probs, keys[None])
         none, end = np.zeros_like(positions), (positions + 1) // self.compressor.d_block - 1
-        compressed = attention_scores(q, blocks[None], len(blocks), none, end, scale)
+        if chosen is not None and pays(chosen, self.n_heads, None):
+            compressed = scores_of_chosen(q, blocks[None], chosen, none, end, scale, None)
+        else:
+            compressed = attention_scores(q, blocks[None], len(blocks), none, end, scale)
         if chosen is not None:
             compressed = np.where(chosen != 0, compressed, np.float32(-np.inf))
         compressed = s.tap("attn_scores_comp", compressed)  # (head, query, block)

@@ -11,6 +11,7 @@ from functools import cache
 
 import numpy as np
 
+from refgguf.kernels import simd
 from refgguf.kernels.ops import activation
 from refgguf.kernels.ops.rope import RopeScaling, rope_angles
 
@@ -37,3 +38,8 @@ def as_recorded() -> bool:
 def bound(otherwise: float) -> float:
     """Return the largest error of what has llama.cpp's bits: none, with another C library this one."""
     return 0.0 if as_recorded() else otherwise
+
+
+def ggml_adds_up_so() -> bool:
+    """Say whether this machine's ggml has the order that llama.cpp numerics follow: with AVX2 and FMA, not AVX-512."""
+    return as_recorded() and simd.cpu_has("avx2", "fma") and not simd.cpu_has("avx512f")

@@ -171,7 +171,7 @@ def neurons_of(
     """
     chosen = _chosen(taps, share.tap)
     down = _result(taps, share.tap)
-    if share.slot is None or chosen not in trace.names:
+    if share.slot is None or down is None or chosen not in trace.names:
         return None
     act = next((i for i in taps[down].inputs if taps[i].axes[-1] == "d_ff"), None)
     matrix = next(

@@ -10,7 +10,7 @@ import numpy as np
 from PySide6.QtCore import QThread, Signal
 
 from refgguf.errors import RefggufError
-from refgguf.viz.scene.build import Scene, build_scene
+from refgguf.viz.scene.build import Scene, build_scene, with_token
 from refgguf.viz.scene.scales import Scale
 from refgguf.viz.session import CancelledError, Session
 from refgguf.viz.state import Shown, ShownFile
@@ -197,6 +197,8 @@ def _more(then: Callable[[], tuple[Shown | ShownFile, str]], begin: Begin | None
 
 def changed(scene: Scene, result: Result, **changes) -> Callable[[Work], Result]:
     """Return the work of showing the same run with something changed about how it is shown."""
+    if isinstance(scene.shown, Shown) and set(changes) == {"token", "marked"}:
+        return lambda at: replace(result, scene=with_token(scene, **changes), then=None)
     shown = replace(scene.shown, **changes)
     like = scene.scales if isinstance(shown, Shown) else None
     return show(shown, result.session, result.whole, result.remark, like, result.begin)

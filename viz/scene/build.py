@@ -113,6 +113,19 @@ def build_scene(shown: Shown | ShownFile, like: Mapping[str, Scale] | None = Non
     return with_flow(with_arcs(scene, shown.arcs), shown.flow)
 
 
+def with_token(scene: Scene, token: int, marked: bool) -> Scene:
+    """Return a scene of a trace that shows what is predicted after another token.
+
+    Words and weighed edges are made anew; boxes stand where they stood, so that their scales, shadows and plain edges
+    stay.
+    """
+    shown = replace(scene.shown, token=token, marked=marked)
+    pieces = lay_out(shown)
+    shown = replace(shown, facts=replace(shown.facts, outcome=outcome_of(shown)))
+    found = with_arcs(replace(scene, shown=shown, pieces=pieces), shown.arcs)
+    return found if shown.flow is None else with_flow(found, shown.flow)
+
+
 def with_flow(scene: Scene, flow: str | None) -> Scene:
     """Return a scene of a trace whose edges into the stream are weighed otherwise, everything else as it is.
 

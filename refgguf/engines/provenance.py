@@ -38,7 +38,7 @@ def origins_wanted(taps: Mapping[str, Tap]) -> dict[Origin, str]:
 
     Args:
         taps: every tap by canonical name, in order of execution. Only sums and norms on the stream are told so: what
-            else has no name is a step inside one of llama.cpp's operations.
+            else has no name is a step inside one of llama.cpp's operations, or one of several on the way to streams.
     """
     known: dict[str, Origin] = {}
     found: dict[Origin, str] = {}
@@ -51,7 +51,7 @@ def origins_wanted(taps: Mapping[str, Tap]) -> dict[Origin, str]:
             own |= known.get(source, Origin())
         known[name] = own
         copies = len(tap.inputs) == 1 and not tap.weights
-        if tap.kind == "residual" and own.named and not copies:
+        if tap.kind == "residual" and "stream" not in tap.axes and own.named and not copies:
             found.setdefault(own, name)
     return found
 

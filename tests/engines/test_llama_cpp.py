@@ -76,7 +76,9 @@ def test_a_wrong_weight_is_found_where_it_is(capture, suite_file):
     name = next(n for n in broken.file.tensors if n.startswith("blk.1.ffn_up"))
     weights = broken._with(None)
     linear = weights.linear
-    weights.linear = lambda x, n, e=None: linear(x, n, e) * (1.01 if n == name else 1)
+    weights.linear = lambda x, n, *rest, **switches: (
+        linear(x, n, *rest, **switches) * (1.01 if n == name else 1)
+    )
     wrong = [operation.name for operation in compare_operations(broken, theirs) if not operation.agrees]
     assert wrong == [tap.name for tap in broken.taps.values() if name in tap.weights]
 

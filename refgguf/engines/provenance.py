@@ -40,6 +40,8 @@ def origins_wanted(taps: Mapping[str, Tap]) -> dict[Origin, str]:
         taps: every tap by canonical name, in order of execution. Only sums and norms on the stream are told so: what
             else has no name is a step inside one of llama.cpp's operations, or one of several on the way to streams.
     """
+    if any("stream" in tap.axes for tap in taps.values()):
+        return {}  # the steps of mixing streams have no name there either, and the same origin
     known: dict[str, Origin] = {}
     found: dict[Origin, str] = {}
     for name, tap in taps.items():

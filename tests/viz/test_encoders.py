@@ -35,3 +35,15 @@ def test_what_a_text_becomes_is_drawn(tmp_path, case):
             assert (
                 box.plane.value(0, 3 % box.plane.shape[1]) == trace[box.plane.tap][0, 3 % box.plane.shape[1]]
             )
+
+
+@pytest.mark.parametrize("case", [e for e in ENCODERS if e.architecture == "t5encoder"], ids=lambda e: e.name)
+def test_an_encoder_alone_is_one_stream(tmp_path, case):
+    """T5's encoder without a decoder is drawn as any encoder is: one stream that begins with the embedding."""
+    model = refgguf.load(case.write(tmp_path))
+    anatomy = anatomy_of(model.taps)
+    assert anatomy.encoder is None
+    assert anatomy.embeddings == ("embed",)
+    boxes = build_scene(shown_of_model(model, model.trace(case.tokens[:6]))).pieces.boxes
+    assert {b.plane.tap for b in boxes} == set(anatomy.drawn())
+    assert {b.plane.shape[0] for b in boxes if b.role == "spine"} == {6}

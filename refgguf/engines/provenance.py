@@ -43,7 +43,7 @@ def origins_wanted(taps: Mapping[str, Tap]) -> dict[Origin, str]:
     if any("stream" in tap.axes for tap in taps.values()):
         return {}  # the steps of mixing streams have no name there either, and the same origin
     known: dict[str, Origin] = {}
-    found: dict[Origin, str] = {}
+    first: dict[Origin, Tap] = {}
     for name, tap in taps.items():
         if tap.llama_cpp:
             known[name] = Origin(frozenset((tap.llama_cpp,)))
@@ -53,9 +53,9 @@ def origins_wanted(taps: Mapping[str, Tap]) -> dict[Origin, str]:
             own |= known.get(source, Origin())
         known[name] = own
         copies = len(tap.inputs) == 1 and not tap.weights
-        if tap.kind == "residual" and "stream" not in tap.axes and own.named and not copies:
-            found.setdefault(own, name)
-    return found
+        if own.named and not copies:
+            first.setdefault(own, tap)  # a tensor that is computed later cannot be told from this one
+    return {own: tap.name for own, tap in first.items() if tap.kind == "residual"}
 
 
 @dataclass

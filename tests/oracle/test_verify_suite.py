@@ -11,8 +11,8 @@ from tests.support import llama_cpp
 from tests.support.verified import fixtures, of_suite, suite_model
 
 pytestmark = pytest.mark.oracle
-# llama.cpp gives few tensors of recurrent layers a name
-LEAST_SHARE = 0.15
+# llama.cpp gives few tensors of recurrent layers a name: 11 of 79 in RWKV-7
+LEAST_SHARE = 0.13
 
 
 @pytest.mark.testdata

@@ -227,9 +227,11 @@ class Attention(Attend):
             formula=f"{formula}; each token sees {self.mask.formula}{which}",
             layer=layer,
         )
+        meaning = None if self.mask.causal else "attention pattern: how much each token takes from each one"
         yield declare(
             "attn_probs",
             inputs=["attn_scores"],
+            meaning=meaning,
             weights=["attn_sinks.weight"] if self.sinks else [],
             formula="softmax over keys" + (" and the head's sink" if self.sinks else ""),
             layer=layer,

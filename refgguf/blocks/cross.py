@@ -64,6 +64,7 @@ class CrossAttention(Attention):
                 formula=tap.formula.replace(
                     "each token sees all tokens", "each token sees all of the other text"
                 ),
+                meaning=tap.meaning.replace("takes from each one", "takes from each of the other text"),
                 transformer_lens=None,
             )
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from refgguf.viz.scene.build import Scene, boxes_of, camera_at
-from refgguf.viz.scene.camera import CLOSE, Camera, aim
+from refgguf.viz.scene.camera import CLOSE, Camera, aim, box_corners
 from refgguf.viz.scene.framing import fit, outline_points
 from refgguf.viz.scene.picking import Hit
 
 LEVELS = ("overview", "layer", "head", "box", "cell")
 CELLS_AROUND = 7  # cells to each side of the one that is looked at
+SEEN = 26.0  # pixels, in each direction, below which what happens in a box is too small to be watched
 BESIDE = (0.14, 0.12, 0.86, 0.76)  # part of the picture that a box fills: title and legend lie below
 HEAD_ROLES = ("q", "k", "v", "pattern", "z")
 
@@ -112,6 +114,53 @@ def around_cell(scene: Scene, place: Place) -> np.ndarray:
     reach = min(reach, 0.4 * max(box.size[:2]))  # closer than the box itself, even if that has few cells
     front = box.origin[2] + box.size[2]
     return np.array([(x + i * reach, y + j * reach, front) for i in (-1, 1) for j in (-1, 1)])
+
+
+def seen_size(scene: Scene, numbers: Iterable[int], camera: Camera, size: tuple[int, int]) -> float:
+    """Return how large the largest of some boxes appears: the shorter side of what of it lies within the picture.
+
+    A box that is flat by itself, such as a norm's one row, counts by its longer side.
+
+    Args:
+        scene: the scene.
+        numbers: the boxes.
+        camera: from where it is seen.
+        size: width and height of the picture in pixels.
+    """
+    best = 0.0
+    for number in numbers:
+        box = scene.pieces.boxes[number]
+        low = np.array(box.origin)
+        seen = camera.project(box_corners(low, low + np.array(box.size)), size)
+        if (seen[:, 2] <= 0).any():
+            continue  # the eye is inside of it, or it lies behind
+        ends = np.clip([seen[:, :2].min(axis=0), seen[:, :2].max(axis=0)], 0.0, size)
+        wide, tall = ends[1] - ends[0]
+        flat = max(box.size[:2]) > 4 * min(box.size[:2])
+        best = max(best, float(max(wide, tall) if flat and min(wide, tall) > 0 else min(wide, tall)))
+    return best
+
+
+def place_to_watch(
+    scene: Scene, numbers: Iterable[int], camera: Camera, size: tuple[int, int]
+) -> Place | None:
+    """Return where to go so that some boxes of one layer can be watched; None where they can be from the camera.
+
+    Args:
+        scene: the scene.
+        numbers: the boxes.
+        camera: from where the scene is seen now.
+        size: width and height of the picture in pixels.
+    """
+    numbers = sorted(numbers)
+    if seen_size(scene, numbers, camera, size) >= SEEN:
+        return None
+    layer = scene.pieces.boxes[numbers[0]].layer
+    wide = Place() if layer is None else Place("layer", layer)
+    if seen_size(scene, numbers, camera_of(scene, wide, size), size) >= SEEN:
+        return wide
+    middle = numbers[len(numbers) // 2]
+    return Place("box", layer, scene.pieces.boxes[middle].head, middle)
 
 
 def place_words(scene: Scene, place: Place) -> str:

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refgguf.viz.scene import colours
+from refgguf.viz.scene.overlay import BENT, NAMES, make_overlay
 from refgguf.viz.scene.planes import ABSENT
 from refgguf.viz.scene.scales import Scale, round_up, scale_of
+from refgguf.viz.state import Facts
 
 KINDS = sorted(colours.LIGHT.maps)
 SIGNED = Scale("residual", -2.0, 2.0)
@@ -187,3 +189,29 @@ def test_what_lies_beyond_a_scale_has_colours_of_its_own(theme, kind):
     assert np.linalg.norm(table[colours.ABOVE] - table[colours.N_GRADIENT - 1]) > 0.05
     if signed:
         assert np.linalg.norm(table[colours.BELOW] - table[0]) > 0.05
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (1400, 900)])
+def test_bent_scales_are_marked_and_the_mark_is_explained(size):
+    """Bent scales have a star behind their names, others none, whether or not all their numbers have room."""
+    stream = scale_of("residual", growing_stream())
+    even = scale_of("ffn", [np.linspace(-1, 1, 9, dtype=np.float32)])
+    scales = {"residual": stream, "ffn": even}
+    for notes, star in (([BENT], " *"), ([], "")):
+        words = [label.text for label in make_overlay(Facts("a model"), scales, notes, size).labels]
+        assert NAMES["residual"] + star in words
+        assert NAMES["ffn"] in words
+        assert (BENT in words) == bool(star)
+
+
+def test_a_small_picture_marks_nothing_that_it_does_not_explain():
+    """Where there is room for one note only, a star without its note is left out."""
+    scales = {"residual": scale_of("residual", growing_stream())}
+    words = [
+        label.text
+        for label in make_overlay(
+            Facts("a model"), scales, ["Every cell is one number.", BENT], (900, 600)
+        ).labels
+    ]
+    assert BENT not in words
+    assert NAMES["residual"] in words

@@ -191,3 +191,27 @@ def test_what_a_query_takes_from():
     assert [t.value for t in found] == [float(row[k]) for k in best]
     assert [t.name for t in attended(pattern, (0, 0, 0), trace.token_texts)] == ["<s>"]
     assert attended(trace.tensor("embed"), (0, 0), trace.token_texts) == []
+
+
+def test_a_screen_that_does_not_answer_is_waited_for_aloud(monkeypatch, capsys):
+    """Whoever waits is told what for, then that no answer came; a screen that answers at once is not spoken of."""
+    pytest.importorskip("PySide6")
+    from refgguf.viz.app import launch
+
+    let_go = threading.Event()
+    monkeypatch.setattr(launch, "SILENT", 0.05)
+    monkeypatch.setattr(launch, "PATIENCE", 0.2)
+    monkeypatch.setattr(launch.ctypes, "CDLL", lambda name: None)
+    monkeypatch.setenv("DISPLAY", ":77")
+    monkeypatch.setattr(launch, "_answers", lambda xcb: let_go.wait(20))
+    with pytest.raises(NoDisplayError, match="has not answered"):
+        launch._check_x11()
+    let_go.set()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "waiting up to 0.2 seconds for the screen :77" in said
+    monkeypatch.setattr(launch, "_answers", lambda xcb: True)
+    monkeypatch.setattr(launch, "SILENT", 20)
+    monkeypatch.setattr(launch, "PATIENCE", 30)
+    launch._check_x11()
+    assert capsys.readouterr().err == ""

@@ -166,6 +166,8 @@ def test_a_model_that_cannot_be_run(application, spin, errors, tmp_path, monkeyp
         window = opened(spin, asked(path, text))
         assert spin(lambda w=window: "cannot be run" in w.statusBar().currentMessage(), 30)
         assert "perceptron" in window.statusBar().currentMessage()
+        window.statusBar().clearMessage()  # as soon as the mouse moves; the inspector goes on saying it
+        assert "perceptron" in window.inspector.head.text()
         assert window.session is None
         window.find("blk.0.ffn_up.weight")
         window.close()

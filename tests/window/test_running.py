@@ -7,6 +7,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+import refgguf
+from refgguf.viz.places import SEEN, seen_size
+from refgguf.viz.session import Session
+from tests.support.models import FAMILIES
 from tests.window.hand import drag, hand, key, mouse, place_of
 
 pytestmark = [
@@ -231,3 +235,60 @@ def test_the_strip_of_operations(window, spin):
     assert steps[number].words in window.timeline.words.text()
     window.timeline.back_button.click()
     assert strip.value() == len(steps) - 2
+
+
+@pytest.fixture
+def deep_window(application, spin, errors, tmp_path, monkeypatch):
+    """A window on a model of 40 layers, most of them too small to be watched from where all are seen."""
+    from refgguf.viz.app.window import ViewerWindow
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    model = refgguf.load(FAMILIES["llama"](n_layers=40).write(tmp_path / "deep.gguf"))
+    window = ViewerWindow(session=Session(model, [1, 2, 3]))
+    window.resize(900, 640)
+    window.show()
+    assert spin(lambda: window.scene is not None and window.view.renderer is not None, 120)
+    yield window
+    window.close()
+    spin(seconds=0.1)
+
+
+def test_playing_goes_where_it_can_be_watched(deep_window, spin):
+    """While far layers play the camera goes to them and can be told to stay; stepping by hand never moves it."""
+    window, view = deep_window, deep_window.view
+    steps, size = window.timeline.steps, window.canvas.pixels()
+    number = next(i for i, step in enumerate(steps) if step.layer == 30 and step.kind == "attention")
+    assert seen_size(window.scene, steps[number].boxes, view.camera, size) < SEEN
+    window.timeline.go_to(number)
+    spin(seconds=0.3)
+    assert view.camera == view.home
+    window.timeline.go_to(number - 1)
+    key(window, "Y")
+    key(window, "Space")
+    key(window, "Space")
+    assert window.timeline.slider.value() == number
+    assert view.bound_for == view.home
+    key(window, "Y")
+    window.timeline.go_to(number - 1)
+    key(window, "Space")
+    key(window, "Space")
+    assert spin(lambda: view._flight is None and view.camera != view.home, 10)
+    assert window.place.layer == 30
+    near = seen_size(window.scene, steps[number].boxes, view.camera, size)
+    assert near >= SEEN or window.place.level == "box"
+    assert near > 2 * seen_size(window.scene, steps[number].boxes, view.home, size)
+
+
+def test_playing_stays_where_everything_is_seen(window, spin):
+    """What can be watched from where one stands is watched from there."""
+    steps, size = window.timeline.steps, window.canvas.pixels()
+    large = [
+        i for i, step in enumerate(steps)
+        if seen_size(window.scene, step.boxes, window.view.camera, size) >= SEEN
+    ]  # fmt: skip
+    assert large
+    window.timeline.go_to(large[0] - 1)
+    key(window, "Space")
+    key(window, "Space")
+    assert window.timeline.slider.value() == large[0]
+    assert window.view.bound_for == window.view.home

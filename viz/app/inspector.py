@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import numpy as np
 from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QImage, QPainter, QPen
@@ -118,6 +120,7 @@ class Inspector(QScrollArea):
 
     Attributes:
         weights: the file's tensors by name, for the sums behind values.
+        remark: what is to be said of all that is shown, such as why it cannot be run.
     """
 
     pointed = Signal(object)
@@ -142,6 +145,7 @@ class Inspector(QScrollArea):
         layout.addStretch(1)
         self.setWidget(inside)
         self.weights: dict = {}
+        self.remark = ""
         self._shown: tuple[Scene, int] | None = None
         self._step = (1, 1)
         self.picture.pointed.connect(lambda row, col: self.pointed.emit(self._hit(row, col)))
@@ -156,7 +160,8 @@ class Inspector(QScrollArea):
     def clear(self, scene: Scene | None = None) -> None:
         """Tell what the scene shows, and how to begin."""
         self._shown = None
-        self.head.setText((scene_page(scene) if scene is not None else "") + BEGIN)
+        why = f"<p><b>{escape(self.remark)}</b></p>" if self.remark else ""
+        self.head.setText((scene_page(scene) + why if scene is not None else "") + BEGIN)
         self.value.clear()
         self.figures.clear()
         self.picture.hide()

@@ -16,6 +16,7 @@ Row = tuple[tuple[object, ...], str, str, Action]
 
 STEPPING: tuple[Row, ...] = (
     ((" ",), "Space", "play or pause the forward pass", lambda w: w.timeline.toggle()),
+    (("y",), "Y", "go along with what plays where it is too small, or stay", lambda w: w.toggle_following()),
     ((Qt.Key.Key_Right,), "→", "next operation", lambda w: w.timeline.step(1)),
     ((Qt.Key.Key_Left,), "←", "operation before", lambda w: w.timeline.step(-1)),
     ((Qt.Key.Key_Home,), "Home", "no operation: everything as it is", lambda w: w.timeline.go_to(-1)),

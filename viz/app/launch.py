@@ -29,6 +29,7 @@ PACKAGES = (
 )
 INSTEAD = "draw a picture with --save picture.png"
 PATIENCE = 60  # seconds for a screen to answer: it may be far away, or its machine busy
+SILENT = 3  # seconds of that after which the user is told what is waited for
 # what Qt does without a platform's libraries or screen is to end the process, so it is tried in another one
 PROBE = "from PySide6.QtWidgets import QApplication; QApplication([])"
 
@@ -82,12 +83,24 @@ def _check_x11() -> None:
     found: list[bool] = []
     thread = threading.Thread(target=lambda: found.append(_answers(xcb)), daemon=True)
     thread.start()
-    thread.join(PATIENCE)
     screen = os.environ.get("DISPLAY", "")
+    thread.join(SILENT)
+    if not found:
+        _say_waiting(f"the screen {screen}")
+    thread.join(PATIENCE - SILENT)
     if not found:
         raise NoDisplayError(f"the screen {screen} has not answered for {PATIENCE} seconds; {INSTEAD}")
     if not found[0]:
         raise NoDisplayError(f"the screen {screen} cannot be reached; {INSTEAD}")
+
+
+def _say_waiting(screen: str) -> None:
+    """Tell whoever started the window what keeps it."""
+    print(
+        f"waiting up to {PATIENCE} seconds for {screen} to answer; Ctrl-C ends this",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _answers(xcb: ctypes.CDLL) -> bool:
@@ -103,12 +116,17 @@ def _answers(xcb: ctypes.CDLL) -> bool:
 
 def _check_by_trying() -> None:
     """Let another process open a Qt application, on Wayland or whatever the user has chosen."""
+    talk = threading.Timer(SILENT, lambda: _say_waiting("the screen"))
+    talk.daemon = True
+    talk.start()
     try:
         probe = subprocess.run(
             [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PATIENCE, check=False
         )
     except subprocess.TimeoutExpired:
         raise NoDisplayError(f"the screen has not answered for {PATIENCE} seconds; {INSTEAD}") from None
+    finally:
+        talk.cancel()
     if probe.returncode:
         if "could not connect" in probe.stderr:
             raise NoDisplayError(f"the screen cannot be reached; {INSTEAD}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from refgguf.errors import RefggufError
 from refgguf.viz.app.running import Running
 from refgguf.viz.finding import find_name, remark_on
-from refgguf.viz.places import Place, camera_of, outer, place_words
+from refgguf.viz.places import Place, camera_of, outer, place_to_watch, place_words
 from refgguf.viz.scene.build import camera_at
 from refgguf.viz.scene.camera import NAMED, Camera
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.settings import Settings
+from refgguf.viz.steps import Step
 
 
 class Looking(Running):
@@ -50,6 +51,22 @@ class Looking(Running):
             self.place = place
             self.view.look(camera_of(self.scene, place, self.canvas.pixels()))
             self.statusBar().showMessage(place_words(self.scene, place))
+
+    def follow(self, step: Step) -> None:
+        """Go where an operation that is played can be watched, unless it can be from here or a hand moves the eye."""
+        if self.scene is None or self.view.held_by_hand or not self.timeline.following:
+            return
+        place = place_to_watch(self.scene, step.boxes, self.view.bound_for, self.canvas.pixels())
+        if place is not None:
+            self.go_to(place)
+
+    def toggle_following(self) -> None:
+        """Let the camera go along with what is played, or stay where it is."""
+        self.timeline.follow_button.toggle()
+        stays = "" if self.timeline.following else "not "
+        self.statusBar().showMessage(
+            f"while playing, the camera does {stays}go along with operations too small to see"
+        )
 
     def go_out(self) -> None:
         """Go one level back."""

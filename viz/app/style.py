@@ -52,5 +52,5 @@ def sheet_of(theme: Theme) -> str:
         #keys {{ background: {card} }}
         QToolButton {{ background: {card}; color: {ink}; border: 1px solid {rim}; border-radius: 4px }}
         QToolButton {{ padding: 3px 8px; min-width: 14px }}
-        QToolButton:hover {{ border-color: {accent} }}
+        QToolButton:hover, QToolButton:checked {{ border-color: {accent} }}
     """

@@ -58,9 +58,13 @@ class Timeline(QWidget):
         for button, by, words in ((self.back_button, -1, "before (←)"), (self.on_button, 1, "next (→)")):
             button.setToolTip(f"Operation {words}")
             button.clicked.connect(lambda _=False, by=by: self.step(by))
+        self.follow_button = QToolButton(text="◎", checkable=True, checked=True)
+        self.follow_button.setToolTip(
+            "While playing, go where an operation is too small to be seen from here (Y)"
+        )
         row = QHBoxLayout()
         row.setSpacing(4)
-        for button in (self.back_button, self.play_button, self.on_button):
+        for button in (self.back_button, self.play_button, self.on_button, self.follow_button):
             row.addWidget(button)
         row.addWidget(self.slider, 3)
         row.addWidget(self.words, 2)
@@ -71,7 +75,8 @@ class Timeline(QWidget):
         self.timer = QTimer(interval=BEAT)
         self.timer.timeout.connect(self._play_on)
         # the window's keys must not be eaten by the widgets that the mouse has touched last
-        for widget in (self.tokens, self.back_button, self.play_button, self.on_button):
+        buttons = (self.back_button, self.play_button, self.on_button, self.follow_button)
+        for widget in (self.tokens, *buttons):
             widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
 
     @property
@@ -79,6 +84,16 @@ class Timeline(QWidget):
         """The operation that is shown, or None."""
         number = self.slider.value()
         return self.steps[number] if 0 <= number < len(self.steps) else None
+
+    @property
+    def playing(self) -> bool:
+        """Whether operation after operation is shown by itself."""
+        return self.timer.isActive()
+
+    @property
+    def following(self) -> bool:
+        """Whether the camera goes along with what is played."""
+        return self.follow_button.isChecked()
 
     def show_run(self, token_texts: Sequence[str], chosen: int, steps: list[Step], at: int = -1) -> None:
         """Show the tokens and operations of a run, and stay at one of them."""

@@ -14,10 +14,9 @@ from refgguf.viz.render.offscreen import draw_tiles
 from refgguf.viz.render.renderer import Renderer
 from refgguf.viz.scene import controls
 from refgguf.viz.scene.atlas import Atlas, build_atlas, detail_for
-from refgguf.viz.scene.build import Scene, look_from
+from refgguf.viz.scene.build import Scene, look_from, overlay_of
 from refgguf.viz.scene.camera import Camera
 from refgguf.viz.scene.colours import theme_of
-from refgguf.viz.scene.overlay import make_overlay
 from refgguf.viz.scene.picking import Hit, Picker
 
 STILL = 140  # milliseconds without movement after which values are pooled anew for what is seen
@@ -122,6 +121,16 @@ class View:
         self.surface.wait("still", STILL, self._refine)
         self.surface.redraw()
 
+    @property
+    def bound_for(self) -> Camera | None:
+        """The camera at the end of a flight; the camera itself when there is none."""
+        return self.camera if self._flight is None else self._flight[1]
+
+    @property
+    def held_by_hand(self) -> bool:
+        """Whether the mouse or a key moves the camera now."""
+        return self._pressed is not None or bool(self.held)
+
     def look(self, camera: Camera, *, fly: bool = True) -> None:
         """Look from another camera, flying there."""
         if fly and self.camera is not None:
@@ -193,8 +202,7 @@ class View:
             self.camera = self.home
         if self.renderer is not None and not self._stale:
             self.surface.make_current()
-            overlay = make_overlay(self.scene.shown.facts, self.scene.scales, [], size)
-            self.renderer.set_size(size, overlay)
+            self.renderer.set_size(size, overlay_of(self.scene, self.renderer.look.atlas, size))
             self.renderer.set_camera(self.camera)
         self.surface.wait("still", STILL, self._refine)
         self.surface.redraw()
@@ -266,6 +274,8 @@ class View:
             return  # another scene is shown meanwhile
         self.surface.make_current()
         self.renderer.set_atlas(atlas)
+        size = self.surface.pixels()
+        self.renderer.set_size(size, overlay_of(scene, atlas, size))  # it says what a cell stands for
         self._apply_focus()
         self.surface.redraw()
 

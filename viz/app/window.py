@@ -123,6 +123,7 @@ class ViewerWindow(Looking):
         texts = shown.trace.token_texts if run else []
         self.timeline.show_run(texts, shown.token_index if run else 0, steps, step)
         self.inspector.weights = dict(self.session.model.file.tensors) if self.session else {}
+        self.inspector.remark = result.remark
         self._select(None if kept is None else hit_at(result.scene.pieces.boxes, kept))
         if step >= 0:
             self._show_step(step)
@@ -192,6 +193,8 @@ class ViewerWindow(Looking):
             return
         step = self.timeline.steps[number]
         self.view.set_focus(set(step.boxes), set(step.routes), set(step.inputs))
+        if self.timeline.playing:
+            self.follow(step)
         # the picture comes first, and a key that is held does not wait for pages that nobody can read
         self.canvas.wait("page", PAGE, lambda: self._explain(step))
 

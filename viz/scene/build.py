@@ -17,7 +17,7 @@ from refgguf.viz.scene.flow import FADED, Flow, flow_of
 from refgguf.viz.scene.framing import fit, outline_points
 from refgguf.viz.scene.layout import lay_out
 from refgguf.viz.scene.meshes import EMPTY, Mesh, mesh_of
-from refgguf.viz.scene.overlay import MARGIN, Overlay, make_overlay
+from refgguf.viz.scene.overlay import BENT, MARGIN, Overlay, make_overlay
 from refgguf.viz.scene.parts import Box, Pieces, pressed_words
 from refgguf.viz.scene.planes import ABSENT, ChosenCut
 from refgguf.viz.scene.predictions import outcome_of
@@ -220,9 +220,13 @@ def look_from(scene: Scene, size: tuple[int, int], camera: Camera, part: str | N
     """
     everything = scene.pieces.boxes
     atlas = build_atlas(everything, *detail_for(everything, camera, size))
+    return Look(scene, size, camera, atlas, overlay_of(scene, atlas, size, part))
+
+
+def overlay_of(scene: Scene, atlas: Atlas, size: tuple[int, int], part: str | None = None) -> Overlay:
+    """Write title, legend and notes for a picture whose cells are pooled as in an atlas; the rest as `look_from`."""
     notes = notes_on(scene, int(atlas.steps.prod(axis=1).max(initial=1)))
-    overlay = make_overlay(scene.shown.facts, scene.scales, notes, size, part_words(part))
-    return Look(scene, size, camera, atlas, overlay)
+    return make_overlay(scene.shown.facts, scene.scales, notes, size, part_words(part))
 
 
 def camera_at(
@@ -341,9 +345,7 @@ def notes_on(scene: Scene, most: int) -> list[str]:
             f"A cell is one number; without a grid it stands for up to {most:,}: the one farthest from zero."
         ]
     if any(scale.knee for scale in scene.scales.values()):
-        notes.append(
-            "A scale with five numbers is bent: even near zero, each further step of colour a factor."
-        )
+        notes.append(BENT)
     if any(box.role == "expert" for box in boxes):
         notes.append("Grey rows: the token went to other experts.")
     if any(isinstance(box.plane, ChosenCut) for box in boxes):

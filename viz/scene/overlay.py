@@ -51,6 +51,7 @@ NAMES = {
     "vectors ffn": "ffn vectors",
     "vectors state": "state vectors",
 }
+BENT = "Scales marked * are bent: even near zero, each further step of colour a factor."
 STEPS = 25  # cells of a legend bar
 MARGIN = 44.0
 TITLE_WIDTH = 620.0
@@ -89,6 +90,7 @@ class Pen:
     Attributes:
         small: the picture is too small for words in proportion to it: they are larger, and fewer.
         pitch: from one legend bar to the next, in pixels.
+        starred: whether bent scales are marked, which a note then explains.
     """
 
     def __init__(self, size: tuple[int, int]):
@@ -99,6 +101,7 @@ class Pen:
         self.pitch = (NARROW if self.small else PITCH) * self.scale
         self.gap = (PITCH - BAR) * self.scale * (0.6 if self.small else 1.0)
         self.margin = MARGIN * self.scale
+        self.starred = False
         self.overlay = Overlay()
 
     def text(self, text: str, x: float, y: float, height: float, **style) -> None:
@@ -134,6 +137,7 @@ def make_overlay(
     """
     pen = Pen(size)
     notes = notes[:1] if pen.small else notes
+    pen.starred = BENT in notes
     if place is None:
         _corner(pen, facts, scales, notes)
     else:
@@ -263,7 +267,8 @@ def legend(pen: Pen, name: str, scale: Scale, x: float, y: float) -> None:
     """Draw one scale: the gradient, what lies beyond it, its numbers."""
     s = pen.scale
     width, height, cap, apart = pen.pitch - pen.gap, 13.0 * s, CAP * s, 3 * s
-    pen.text(NAMES[name], x, y + 24 * s, 15.5, align="left", tone="ink")
+    star = " *" if pen.starred and scale.knee else ""
+    pen.text(NAMES[name] + star, x, y + 24 * s, 15.5, align="left", tone="ink")
     values = scale.unbend(np.linspace(*scale.ends, STEPS if scale.signed else STEPS - 1))
     values[[0, -1]] = scale.low, scale.high
     pen.bar(values, name, scale.kind, x, y, width, height)

@@ -11,6 +11,7 @@ from refgguf.taps import Tap
 from refgguf.trace import Trace
 from refgguf.viz.contributions import reader_of
 from refgguf.viz.scene.anatomy import anatomy_of
+from refgguf.viz.scene.overlay import scaled
 from refgguf.viz.state import Facts, Shown, ShownFile
 
 if TYPE_CHECKING:
@@ -106,14 +107,6 @@ def joined(trace: Trace) -> str:
         texts.pop(0)
     separate = all(t.startswith("#") for t in texts)
     return (" " if separate else "").join(texts).strip()
-
-
-def scaled(number: int) -> str:
-    """Write a count in three digits: 293 K, 1.24 B."""
-    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if number >= 0.9995 * size:
-            return f"{number / size:.3g} {unit}"
-    return str(number)
 
 
 def _counted(number: object, word: str) -> str:

@@ -30,13 +30,12 @@ from refgguf.viz.scene.build import Scene, build_scene, camera_at
 from refgguf.viz.scene.camera import parse_camera
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.session import Session
-from refgguf.viz.state import THEMES, Shown, ShownFile
+from refgguf.viz.state import COLOURINGS, MOST_DECODED, THEMES, Shown, ShownFile
 from refgguf.viz.steps import around, steps_of
 
-MOST_DECODED = 20_000_000  # weights that are decoded without being asked for
 HELP = (
     "drag turns · Shift drag moves · wheel comes closer · click inspects, with Ctrl switches off · double click goes "
-    "deeper, beside everything back · ← → step · W A S D Q E fly · O overview · L light or dark"
+    "deeper, beside everything back · ← → step · W A S D Q E fly · O overview · K colours of weights · L light or dark"
 )
 
 
@@ -288,6 +287,7 @@ class SceneWidget(ipywidgets.VBox):
             "o": lambda: self._go_to(Place()),
             "z": self._toggle_selected,
             "l": self._other_theme,
+            "k": self._other_colour,
         }
         actions.get(key, lambda: None)()
 
@@ -295,6 +295,11 @@ class SceneWidget(ipywidgets.VBox):
         shown = self.scene.shown
         other = THEMES[(THEMES.index(shown.theme) + 1) % len(THEMES)]
         self._show(build_scene(replace(shown, theme=other)), keep_camera=True)
+
+    def _other_colour(self) -> None:
+        shown = self.scene.shown
+        if isinstance(shown, ShownFile):
+            self._show(build_scene(replace(shown, colour=shown.next_colour)), keep_camera=True)
 
 
 def widget(
@@ -304,6 +309,7 @@ def widget(
     width: int = 960,
     height: int = 600,
     theme: str = "light",
+    colour: str | None = None,
 ) -> SceneWidget:
     """Show a model, a trace or a file in a notebook.
 
@@ -313,9 +319,10 @@ def widget(
         width: of the picture, in the browser's pixels.
         height: likewise.
         theme: "light" or "dark".
+        colour: of a file's weights: "values", "bits", "type" or "parameters"; if None values if few, else bits.
 
     Raises:
-        InputError: a prompt for what cannot run one.
+        InputError: a prompt for what cannot run one, or a colouring that there is not.
         NoGLError: there is no OpenGL to draw with.
     """
     if isinstance(what, Model) and len(prompt):
@@ -328,5 +335,7 @@ def widget(
     if isinstance(what, Trace):
         return SceneWidget(shown_of_trace(what, theme=theme), None, width, height)
     file, taps = (what.file, what.taps) if isinstance(what, Model) else (what, {})
-    colour = "values" if file.n_values <= MOST_DECODED else "bits"
+    colour = colour or ("values" if file.n_values <= MOST_DECODED else "bits")
+    if colour not in COLOURINGS:
+        raise InputError(f"colour {colour!r} is none of {', '.join(COLOURINGS)}")
     return SceneWidget(shown_of_file(file, taps, colour=colour, theme=theme), None, width, height)

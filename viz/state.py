@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 THEMES = ("light", "dark")
 FLOWS = ("stream", "logit")
+# what the colours of a file's weights may say: all but the values without decoding anything
+COLOURINGS = ("values", "bits", "type", "parameters")
+MOST_DECODED = 20_000_000  # weights that are decoded without being asked for
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class ShownFile:
         facts: the title.
         taps: every tap of the model, for edges; empty if it cannot be run.
         layers: numbers of the layers to show; all if None.
-        colour: what colours say: "bits" per weight, or decoded "values".
+        colour: one of COLOURINGS: decoded "values", "bits" per weight, tensor "type", or "parameters" in each box.
         theme: one of THEMES.
         n_heads: query heads by layer.
         n_kv_heads: key/value heads by layer.
@@ -130,6 +133,13 @@ class ShownFile:
     n_heads: tuple[int, ...] = ()
     n_kv_heads: tuple[int, ...] = ()
     reference: GGUFFile | None = None
+
+    @property
+    def next_colour(self) -> str:
+        """The colouring that follows on the present one; values only where decoding them takes no time."""
+        offered = [c for c in COLOURINGS if c != "values" or self.file.n_values <= MOST_DECODED]
+        at = offered.index(self.colour) if self.colour in offered else -1
+        return offered[(at + 1) % len(offered)]
 
     def heads(self, part: str, layer: int | None) -> int:
         """Return how many heads a matrix such as "attn_q" holds, 1 if it holds none."""

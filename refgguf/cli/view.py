@@ -13,7 +13,7 @@ import refgguf
 from refgguf.cli import options
 from refgguf.cli.view_request import Request, read_ranges, unrunnable, written
 from refgguf.errors import InputError, ModelError
-from refgguf.viz.state import FLOWS, THEMES
+from refgguf.viz.state import COLOURINGS, FLOWS, THEMES
 
 if TYPE_CHECKING:
     from refgguf.viz.app.jobs import Opened
@@ -31,7 +31,7 @@ MOST_PIXELS = 100_000_000
         'refgguf view model.gguf -p "Once upon a time" --save head.png --camera head:3.0 --size 1200x900',
         'refgguf view model.gguf -p "Once upon a time" --save first.png --layers 0-3 --theme dark',
         "refgguf view trace.safetensors --save picture.png --camera front",
-        "refgguf view model.gguf --save structure.png",
+        "refgguf view model.gguf --save structure.png --colour type",
         'refgguf view model.gguf -p "Once upon a time"',
     )
 )
@@ -74,10 +74,11 @@ MOST_PIXELS = 100_000_000
 )
 @click.option(
     "--colour",
-    type=click.Choice(("auto", "values", "bits")),
+    type=click.Choice(("auto", *COLOURINGS)),
     default="auto",
     show_default=True,
-    help="Without a prompt: colour weights by their values or by their bits; auto takes values for small files.",
+    help="Without a prompt: colour weights by their values, bits, tensor type, or the number of parameters in a box; "
+    "auto takes values for small files, else bits.",
 )
 @click.option(
     "--arcs",

@@ -13,6 +13,7 @@ from refgguf.cli import options
 from refgguf.cli.trace import trace_with_progress
 from refgguf.errors import InputError, ModelError
 from refgguf.gguf.roles import layer_of
+from refgguf.viz.state import MOST_DECODED
 
 if TYPE_CHECKING:
     from refgguf.gguf.reader import GGUFFile
@@ -23,7 +24,6 @@ TRACES = (".safetensors", ".npz")
 SHORT = 64  # tokens that always fit
 MOST_BYTES = 6e9  # of traced tensors
 MOST_WRITTEN = 12  # tokens that a decoder writes before it is looked at
-MOST_DECODED = 20_000_000  # weights that are decoded without being asked for
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Request:
         layers: numbers of the layers to show; None for all.
         token: position whose predictions are shown and whose row is marked; None for the last, unmarked.
         theme: "light" or "dark".
-        colour: of weights: "auto", "values" or "bits".
+        colour: of weights: "auto" or one of `viz.state.COLOURINGS`.
         numerics: with which the prompt runs.
         arcs: which attention is drawn as arcs; None for none.
         flow: what edges into the stream are weighed by; None for not at all.
@@ -67,6 +67,10 @@ class Request:
         """
         if self.reference is not None and (self.is_trace or self.prompt.given):
             raise InputError("--reference compares weights; leave the prompt away, and give a GGUF file")
+        if self.reference is not None and self.colour in ("type", "parameters"):
+            raise InputError(
+                f"--reference colours weights by their errors; leave --colour {self.colour} away"
+            )
 
     def load(self) -> Shown | ShownFile:
         """Run the prompt, or read the trace, or open the file, and say what to show of it."""

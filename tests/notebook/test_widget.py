@@ -168,3 +168,15 @@ def test_arcs_and_flow(widget):
     assert widget.scene.flow.routes
     with pytest.raises(InputError, match="--arcs"):
         widget.arcs("9.9")
+
+
+def test_choosing_what_colours_say(model):
+    """A colouring is chosen when the widget is made, and key K goes on from there; one that is none is refused."""
+    from refgguf.viz.notebook import widget
+
+    made = widget(model.file, colour="type", width=SIZE[0], height=SIZE[1])
+    assert all(name.startswith("type ") for name in made.scene.scales)
+    send(made, "key_down", key="k")
+    assert made.scene.shown.colour == "parameters"
+    with pytest.raises(InputError, match="none of values, bits, type, parameters"):
+        widget(model.file, colour="mood")

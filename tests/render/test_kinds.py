@@ -64,17 +64,19 @@ def test_every_kind_of_thing_in_a_run(model):
     assert_true(scene, lambda box, index: scene.shown.trace[box.plane.tap][index])
 
 
-@pytest.mark.parametrize("colour", ["values", "bits"])
+@pytest.mark.parametrize("colour", ["values", "bits", "parameters"])
 def test_every_kind_of_weight(model, colour):
-    """Matrices of each role, experts and vectors too: the decoded weight, or the bits that it takes."""
+    """Matrices of each role, experts and vectors too: the decoded weight, its bits, or how many are in the box."""
     file = model[1].file
     scene = build_scene(shown_of_file(file, model[1].taps, colour=colour))
     cached = cache(lambda name: file[name].dequantize())
 
     def value(box, index):
+        if colour == "parameters":
+            return box.plane.n_rows * box.plane.tensor.shape[-1]
         return box.plane.tensor.bits_per_value if colour == "bits" else cached(box.plane.tap)[index]
 
-    assert_true(scene, value)
+    assert_true(scene, value, least=4 if colour != "parameters" else 3)
 
 
 def test_errors_of_quantization():

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import refgguf
 from refgguf.trace import Trace
+from refgguf.viz.facts import shown_of_file
 from refgguf.viz.render import offscreen
 from refgguf.viz.scene import colours
 from refgguf.viz.scene.build import Look, build_scene, look_at, with_arcs
@@ -16,6 +18,7 @@ from refgguf.viz.scene.framing import outline_points
 from refgguf.viz.scene.parts import Label
 from refgguf.viz.state import ArcChoice
 from tests.support.scenes import SHAPES, shown, tiny_scene, tiny_trace
+from tests.support.sparse_file import llama_7b
 
 pytestmark = pytest.mark.render
 SIZES = [(64, 64), (1280, 300), (300, 900)]
@@ -238,3 +241,26 @@ def test_words_are_readable_from_every_side(azimuth):
     assert foot.max() > head.max() + (head.max() - head.min())
     # seen at an angle the stem leans, but a mirrored L would stick out to the left
     assert foot.max() - head.max() > abs(head.min() - foot.min())
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_boxes_wear_the_colour_beside_their_types_name(theme, tmp_path):
+    """The pixel in the middle of each box is that of the legend's bar of its tensor's type, read off the same picture."""
+    file = refgguf.open(llama_7b(tmp_path / "7b.gguf", n_layers=1))
+    look = look_from(build_scene(shown_of_file(file, colour="type", theme=theme)), "front")
+    picture = offscreen.render(look, samples=1).astype(int)
+    bars: dict[str, np.ndarray] = {}
+    for bar in look.overlay.boxes:
+        x, y = bar.origin[0] + bar.size[0] / 2, look.size[1] - bar.origin[1] - bar.size[1] / 2
+        bars.setdefault(bar.scale, picture[int(y), int(x)])
+    assert len({tuple(colour) for colour in bars.values()}) == 3
+    compared = set()
+    for box in look.scene.pieces.boxes:
+        ends = np.array([box.origin, (box.right, box.top, box.origin[2])]) + (0, 0, box.size[2])
+        seen = look.camera.project(ends, look.size)
+        if np.abs(seen[1] - seen[0])[:2].min() > LEAST:
+            x, y = seen[:, :2].mean(axis=0).astype(int)
+            kind = file[box.plane.tap].type
+            assert np.abs(picture[y, x] - bars[f"type {kind}"]).max() <= 1, box.plane.tap
+            compared.add(kind)
+    assert compared >= {"Q4_K", "Q6_K"}

@@ -69,12 +69,21 @@ def test_the_real_model_is_drawn(tmp_path):
     assert colours(out) > 5000
 
 
-@pytest.mark.parametrize("colour", ["auto", "values", "bits"])
+@pytest.mark.parametrize("colour", ["auto", "values", "bits", "type", "parameters"])
 def test_without_a_prompt_the_file_is_drawn(model_file, tmp_path, colour):
     """Nothing is run; the weights are the picture."""
     out = tmp_path / "out.png"
     assert call(["view", model_file, "--save", str(out), "--size", "640x360", "--colour", colour]) == 0
     assert colours(out) > 300
+
+
+def test_a_reference_has_colours_of_its_own(model_file, tmp_path, capsys):
+    """With a reference, colours are errors: asking for types is a mistake, said in one line."""
+    out = str(tmp_path / "out.png")
+    assert call(["view", model_file, "--save", out, "--reference", model_file, "--colour", "type"]) == 2
+    said = capsys.readouterr().err
+    assert "--colour type" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["out.jpg", "out.webp", "out.PNG"])

@@ -7,7 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+import refgguf
 from refgguf.viz.inspect import place_words
+from tests.support.models import FAMILIES
 from tests.window.hand import hand, key, mouse, place_of, press, seen
 
 pytestmark = [
@@ -110,6 +112,29 @@ def test_changing_the_theme(window, spin):
         assert panel.palette().text().color().lightness() > 180
         assert panel.palette().windowText().color().lightness() > 180
     assert seen(window)[5, 5].max() < 40
+
+
+def test_choosing_what_colours_say(window, spin, tmp_path):
+    """Key K goes round values, bits, types, numbers of weights; of a run it says why there is nothing to choose."""
+    from refgguf.viz.app.window import ViewerWindow
+    from refgguf.viz.facts import shown_of_file
+
+    key(window, "K")
+    assert "what was computed" in window.statusBar().currentMessage()
+    file = refgguf.open(FAMILIES["llama"]().write(tmp_path / "file.gguf"))
+    other = ViewerWindow(shown_of_file(file, colour="values"))
+    other.resize(900, 640)
+    other.show()
+    assert spin(lambda: other.scene is not None and other.view.renderer is not None, 60)
+    camera = other.view.camera
+    for colour in ("bits", "type", "parameters", "values"):
+        before = seen(other)
+        key(other, "K")
+        assert spin(lambda c=colour: other.scene.shown.colour == c, 20)
+        spin(seconds=0.3)
+        assert (seen(other) != before).any()
+        assert other.view.camera == camera
+    other.close()
 
 
 def test_saving_what_is_seen(window, spin, tmp_path):

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from refgguf.viz.pages import figures_of, head_page, scene_page, value_page
 from refgguf.viz.scene.build import Scene
-from refgguf.viz.scene.colours import colour_of
+from refgguf.viz.scene.colours import colour_of, hue_kind
 from refgguf.viz.scene.picking import Hit
 
 WIDTH, NARROWEST, FLATTEST = 340, 240, 210
@@ -177,9 +177,7 @@ class Inspector(QScrollArea):
         found, words = figures_of(scene, hit)
         self.histogram.setVisible(found is not None)
         if found is not None:
-            self.histogram.show_counts(
-                found.counts, QColor.fromRgbF(*scene.theme.hues[scene.scale(box).kind])
-            )
+            self.histogram.show_counts(found.counts, QColor.fromRgbF(*scene.theme.hues[hue_kind(box.kind)]))
         self.figures.setText(words)
         self._shown = (scene, hit.box)
         self.show_value(scene, hit)

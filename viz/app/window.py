@@ -187,6 +187,21 @@ class ViewerWindow(Looking):
             at = THEMES.index(self.scene.shown.theme)
             self.show_again(theme=THEMES[(at + 1) % len(THEMES)])
 
+    def other_colour(self) -> None:
+        """Let the colours of a file's weights say something else."""
+        shown = None if self.scene is None else self.scene.shown
+        if not isinstance(shown, ShownFile) or shown.reference is not None:
+            what = (
+                "errors against the reference"
+                if shown and isinstance(shown, ShownFile)
+                else "what was computed"
+            )
+            self.statusBar().showMessage(
+                f"colours show {what}; they can be chosen where weights are shown alone"
+            )
+        else:
+            self.show_again(colour=shown.next_colour)
+
     def _show_step(self, number: int) -> None:
         if number < 0:
             self._select(self.selected)

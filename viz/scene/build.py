@@ -19,16 +19,22 @@ from refgguf.viz.scene.layout import lay_out
 from refgguf.viz.scene.meshes import EMPTY, Mesh, mesh_of
 from refgguf.viz.scene.overlay import BENT, MARGIN, Overlay, make_overlay
 from refgguf.viz.scene.parts import Box, Pieces, pressed_words
-from refgguf.viz.scene.planes import ABSENT, ChosenCut
+from refgguf.viz.scene.planes import ChosenCut
 from refgguf.viz.scene.predictions import outcome_of
-from refgguf.viz.scene.scales import CELLS, Scale, bits_scale, kept, scale_of
+from refgguf.viz.scene.scales import Scale, kept, scale_of
 from refgguf.viz.scene.shadows import Shadows, shadows_of
 from refgguf.viz.scene.structure import lay_out_file
+from refgguf.viz.scene.weight_scales import weight_scales
 from refgguf.viz.state import ArcChoice, Shown, ShownFile
 
 NEARNESS = 1.2  # how strong the perspective is
-MORE_BITS = 1.5  # the dark end of the bits, over the most that a matrix has
 NAME = 4.0  # world units that a name below or above a box takes
+# what colours say where a box has one
+UNIFORM_NOTES = (
+    ("bits ", "Colour: bits for each weight."),
+    ("type ", "Colour: tensor type; bars: its share of the weights shown."),
+    ("parameters", "Colour: number of weights in the box, each further step of colour a factor."),
+)
 AZIMUTHS = range(-46, -22, 4)  # the overview takes the one in which most is seen
 
 
@@ -161,28 +167,6 @@ def scales_of(pieces: Pieces, shown: Shown, like: Mapping[str, Scale] | None = N
     return {
         name: kept(scale_of(kinds[name], tensors.values()), like.get(name), tensors.values())
         for name, tensors in arrays.items()
-    }
-
-
-def weight_scales(pieces: Pieces) -> dict[str, Scale]:
-    """Make the scales of a file: bits from 0 to half as much again as any matrix has, values from what is there."""
-    cells: dict[str, list[np.ndarray]] = {}
-    kinds: dict[str, str] = {}
-    for box in pieces.boxes:
-        name = box.scale
-        kinds[name] = "router" if name == "error" else hue_kind(box.kind)
-        rows, cols = box.plane.shape
-        bits = name.startswith("bits")  # the same in all cells: one is enough
-        steps = (rows, cols) if bits else (max(1, -(-rows // CELLS)), max(1, -(-cols // CELLS)))
-        values = box.plane.pooled(*steps)
-        cells.setdefault(name, []).append(values[values != ABSENT])
-    matrices = [box.plane.tensor.bits_per_value or 0.0 for box in pieces.boxes if box.plane.shape[0] > 1]
-    most_bits = MORE_BITS * max(matrices, default=32.0)
-    return {
-        name: bits_scale(kinds[name], np.concatenate(arrays), most_bits)
-        if name.startswith("bits")
-        else scale_of(kinds[name], arrays)
-        for name, arrays in cells.items()
     }
 
 
@@ -336,8 +320,9 @@ def notes_on(scene: Scene, most: int) -> list[str]:
             "Colour: error against the reference, as part of its tensor's root mean square;",
             "a cell that stands for many weights is the root mean square of their errors.",
         ]
-    if any(box.scale.startswith("bits") for box in boxes):
-        return [f"Colour: bits for each weight. {_shape_words(boxes)}"]
+    for begins, words in UNIFORM_NOTES:
+        if any(box.scale.startswith(begins) for box in boxes):
+            return [words, _shape_words(boxes)]
     notes = ["Every cell is one number."]
     shapes = [_shape_words(boxes)] if isinstance(scene.shown, ShownFile) else []
     if most > 1:

@@ -17,6 +17,7 @@ import numpy as np
 
 from refgguf.viz.scene.planes import ABSENT
 from refgguf.viz.scene.scales import Scale
+from refgguf.viz.scene.type_colours import type_colour
 
 N_ENTRIES = 1024
 N_GRADIENT = 1019  # entries 0 … 1018; zero of a signed scale falls on entry 509 exactly
@@ -243,17 +244,22 @@ def colour_map(theme: str, kind: str, signed: bool) -> np.ndarray:
 
     Args:
         theme: name of the theme.
-        kind: kind of tensor.
+        kind: kind of tensor, or "type 3" for the colour of a tensor type.
         signed: the scale runs from -limit to +limit rather than from 0.
     """
     look = theme_of(theme)
-    spec = look.maps[hue_kind(kind)]
+    if kind.startswith("type "):
+        one = type_colour(theme, int(kind.removeprefix("type ")))
+        spec = MapSpec((one,), (one,), one, one)
+    else:
+        spec = look.maps[hue_kind(kind)]
     if signed:  # each arm has its own number of anchors; zero must stand exactly in the middle
         low = gradient((*spec.negative, look.zero), N_GRADIENT // 2 + 1)
         high = gradient((look.zero, *spec.positive), N_GRADIENT // 2 + 1)
         colours = np.concatenate([low[:-1], high])
     else:
-        colours = gradient((look.zero, *spec.positive), N_GRADIENT)
+        zero = () if kind.startswith("type ") else (look.zero,)
+        colours = gradient((*zero, *spec.positive), N_GRADIENT)
     marks = [rgb(c) for c in (spec.below, spec.above, "#ff00c8", "#ffe000", look.nothing)]
     return np.rint(np.concatenate([colours, marks]) * 255).astype(np.uint8)
 

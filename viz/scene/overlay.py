@@ -5,7 +5,7 @@ x runs right, y runs up from the lower edge, as in the world, so that the same p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from refgguf.viz.scene.framing import Rect
 from refgguf.viz.scene.parts import Box, Label
-from refgguf.viz.scene.planes import Cut
+from refgguf.viz.scene.planes import ABSENT, Cut
 from refgguf.viz.scene.scales import Scale
 from refgguf.viz.state import Facts
 
@@ -46,6 +46,7 @@ NAMES = {
     "weights state": "recurrent",
     "weights logits": "output",
     "error": "relative error",
+    "parameters": "weights in a box",
     "vectors residual": "norms, vectors",
     "vectors attention": "attention vectors",
     "vectors ffn": "ffn vectors",
@@ -148,7 +149,7 @@ def make_overlay(
 
 def _corner(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str]) -> None:
     s = pen.scale
-    shown = [k for k in NAMES if k in scales]
+    shown = listed(scales)
     per_row = _per_row(pen, pen.width - 2 * pen.margin, len(shown))
     left = pen.width - pen.margin - pen.pitch * min(len(shown), per_row) + pen.gap
     y = (16 if pen.small and notes else 30) * s
@@ -161,7 +162,9 @@ def _corner(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence
         y += 20 * s
     y += (16 if pen.small else 24) * s if notes else 0.0
     y = _legends(pen, scales, left, y, per_row)
-    pen.overlay.covers.append((min(left, beside) - 30 * s, pen.height - y, pen.width, pen.height))
+    foot = (16 if pen.small else 30) * s + 20 * s * len(notes)
+    pen.overlay.covers.append((beside - 30 * s, pen.height - foot, pen.width, pen.height))
+    pen.overlay.covers.append((left - 30 * s, pen.height - y, pen.width, pen.height))
     y += (10 if pen.small else 22) * s
     left = max(pen.width - pen.margin - TITLE_WIDTH * s, pen.margin)
     top = _title(pen, facts, left, y)
@@ -171,7 +174,7 @@ def _corner(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence
 def _band(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str], place: str) -> None:
     """Write the title at the left of a band as wide as the picture, and the legend beside it."""
     s = pen.scale
-    shown = [k for k in NAMES if k in scales]
+    shown = listed(scales)
     room = pen.width - 2 * pen.margin
     title = min(430 * s, room)
     per_row = _per_row(pen, room - title - 40 * s, len(shown))
@@ -214,13 +217,23 @@ def _per_row(pen: Pen, room: float, wanted: int) -> int:
 
 def _legends(pen: Pen, scales: Mapping[str, Scale], left: float, y: float, per_row: int) -> float:
     """Draw all scales, so many to a row; returns where they end."""
-    shown = [k for k in NAMES if k in scales]
+    shown = listed(scales)
     odd = any(beyond(scales[k]) for k in shown) and not pen.small
     for start in reversed(range(0, len(shown), per_row)):
         for i, kind in enumerate(shown[start : start + per_row]):
-            legend(pen, kind, scales[kind], left + i * pen.pitch, y + (22 if odd else 2) * pen.scale)
+            x, low = left + i * pen.pitch, y + (22 if odd else 2) * pen.scale
+            if kind.startswith("type "):
+                share_legend(pen, kind, scales, x, low)
+            else:
+                legend(pen, kind, scales[kind], x, low)
         y += (92 if odd else 62 if pen.small else 72) * pen.scale
     return y
+
+
+def listed(scales: Mapping[str, Scale]) -> list[str]:
+    """Return the names of scales in the order of the legend; tensor types by how many weights they have."""
+    types = [name for name in scales if name.startswith("type ")]
+    return [name for name in NAMES if name in scales] + sorted(types, key=lambda t: (-scales[t].n_values, t))
 
 
 def _title(pen: Pen, facts: Facts, left: float, y: float) -> float:
@@ -276,23 +289,45 @@ def legend(pen: Pen, name: str, scale: Scale, x: float, y: float) -> None:
         pen.bar(np.array([scale.minimum]), name, scale.kind, x - cap - apart, y, cap, height)
     if scale.maximum > scale.high:
         pen.bar(np.array([scale.maximum]), name, scale.kind, x + width + apart, y, cap, height)
-    for text, at, align in _figures(scale, width, 13 * LETTER * s):
+    write = scaled if name == "parameters" else number
+    for text, at, align in _figures(scale, width, 13 * LETTER * s, write):
         pen.text(text, x + at, y - 17 * s, 13, align=align)
     words = "" if pen.small else beyond(scale)
     if words:
         pen.text(words, x, y - 35 * s, 12, align="left")
 
 
-def _figures(scale: Scale, width: float, letter: float) -> list[tuple[str, float, str]]:
+def share_legend(pen: Pen, name: str, scales: Mapping[str, Scale], x: float, y: float) -> None:
+    """Draw the colour of a tensor type, as much of a bar as the type has of the weights."""
+    s = pen.scale
+    width, height = pen.pitch - pen.gap, 13.0 * s
+    share = scales[name].n_values / sum(scale.n_values for scale in scales.values())
+    filled = max(share * width, height)  # the least is still seen as a colour
+    pen.text(name.removeprefix("type "), x, y + 24 * s, 15.5, align="left", tone="ink")
+    pen.bar(np.ones(1), name, scales[name].kind, x, y, filled, height)
+    if width - filled > 2:
+        pen.bar(np.array([ABSENT]), name, scales[name].kind, x + filled, y, width - filled, height)
+    pen.text(share_words(share), x, y - 17 * s, 13, align="left")
+
+
+def share_words(share: float) -> str:
+    """Write a share in per cent; less than everything never reads as 100 %."""
+    return "> 99.9 %" if 0.9995 <= share < 1 else f"{number(100 * share)} %"
+
+
+def _figures(
+    scale: Scale, width: float, letter: float, write: Callable[[float], str]
+) -> list[tuple[str, float, str]]:
     """Return the numbers below a bar: text, place and alignment; those half way only if they stand clear of others.
 
     Args:
         scale: the scale.
         width: of the bar, in pixels.
         letter: mean width of a letter.
+        write: writes a number.
     """
     plus = "" if scale.knee else "+"
-    high = number(scale.high)
+    high = write(scale.high)
     ends = [(f"−{high}" if scale.signed else "0", 0.0, "left")]
     ends.append((f"{plus}{high}" if scale.signed else high, width, "right"))
     if scale.signed:
@@ -300,9 +335,9 @@ def _figures(scale: Scale, width: float, letter: float) -> list[tuple[str, float
     if not scale.knee:
         return ends
     half = float(scale.unbend(np.array(scale.ends[1] / 2)))  # no half of the end: the scale is bent
-    halves = [(number(half, 2), width * (0.75 if scale.signed else 0.5), "center")]
+    halves = [(write(float(f"{half:.2g}")), width * (0.75 if scale.signed else 0.5), "center")]
     if scale.signed:
-        halves.append((number(-half, 2), width * 0.25, "center"))
+        halves.append((write(float(f"{-half:.2g}")), width * 0.25, "center"))
     out = len(ends[0][0]) * letter * 0.35  # ends stand a little outside, so that all have room
     ends[0], ends[1] = (ends[0][0], -out, "left"), (ends[1][0], width + out, "right")
     taken = sorted(_span(*figure, letter) for figure in ends + halves)
@@ -336,3 +371,11 @@ def number(value: float, digits: int = 3) -> str:
         mantissa, exponent = text.split("e")
         text = f"{mantissa}e{int(exponent)}"
     return text.replace("-", "−")
+
+
+def scaled(number: float) -> str:
+    """Write a count in three digits: 293 K, 1.24 B."""
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if number >= 0.9995 * size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.3g}"

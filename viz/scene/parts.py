@@ -55,8 +55,10 @@ class Box:
         if self.role.startswith("weight"):
             if hasattr(self.plane, "reference"):
                 return "error"
-            bits = getattr(self.plane, "uniform", False)
-            return f"{'bits' if bits else 'vectors' if self.plane.shape[0] == 1 else 'weights'} {self.kind}"
+            colour = getattr(self.plane, "colour", "values")
+            if colour in ("type", "parameters"):
+                return f"type {self.plane.tensor.type}" if colour == "type" else colour
+            return f"{'bits' if colour == 'bits' else 'vectors' if self.plane.shape[0] == 1 else 'weights'} {self.kind}"
         if self.role == "state":
             return scale_inside(local(self.plane.tap), self.kind)
         return "values" if self.role in ("v", "z") else SCALE_OF.get(self.kind, self.kind)

@@ -156,17 +156,6 @@ def _beyond(numbers: Iterable[np.ndarray], low: float, high: float) -> int:
     return sum(int(((n < low) | (n > high)).sum()) for n in numbers)
 
 
-def bits_scale(kind: str, bits: np.ndarray, most: float) -> Scale:
-    """Make a scale for the bits of a weight, from 0 up.
-
-    Args:
-        kind: the kind.
-        bits: (box,) of each box that is read against it.
-        most: upper end of the colours; what takes more is counted as beyond it.
-    """
-    return Scale(kind, 0.0, most, float(bits.min()), float(bits.max()), len(bits), int((bits > most).sum()))
-
-
 def _reach(sample: Iterable[np.ndarray]) -> float:
     """Return how far a scale reaches: for all values together, and for most tensors by themselves, small ones too."""
     sample = [s for s in sample if s.size]

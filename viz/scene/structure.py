@@ -131,10 +131,10 @@ class _Structure:
 
     def _plane(self, tensor: Tensor, first: int, rows: int) -> WeightPlane:
         if self.shown.reference is None:
-            return WeightPlane(tensor, first, rows, self.shown.colour == "bits")
+            return WeightPlane(tensor, first, rows, self.shown.colour)
         other = self.shown.reference.tensors.get(tensor.name)
         other = other if other is not None and other.shape == tensor.shape else None
-        return ErrorPlane(tensor, first, rows, False, reference=other, whole=self.shown.colour == "bits")
+        return ErrorPlane(tensor, first, rows, reference=other, whole=self.shown.colour != "values")
 
     def _matrix(self, tensor: Tensor, x: float, edge: float, up: bool) -> float:
         """Put a matrix above or below an edge, its heads or experts apart; returns its width."""

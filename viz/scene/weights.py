@@ -1,4 +1,4 @@
-"""Planes of a file's own tensors: decoded values, or the bits that each takes."""
+"""Planes of a file's own tensors: decoded values, or one figure that all of a box share."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ class WeightPlane:
         tensor: the tensor.
         first: its first row that is shown, counted over all leading axes.
         n_rows: how many are shown.
-        as_bits: every cell has the bits that a value takes, instead of its value; nothing is decoded.
+        colour: one of `state.COLOURINGS`. Unless it is "values", every cell has the same figure instead of its value
+            and nothing is decoded: the bits that a value takes, the number of weights that are shown, or, for a type,
+            which is no quantity, 1.
     """
 
     tensor: Tensor
     first: int
     n_rows: int
-    as_bits: bool
+    colour: str = "values"
     _kept: dict = field(default_factory=dict)
 
     axes = ("row", "column")
@@ -45,13 +47,20 @@ class WeightPlane:
     @property
     def uniform(self) -> bool:
         """Whether all cells are the same."""
-        return self.as_bits
+        return self.colour != "values"
+
+    @property
+    def figure(self) -> float:
+        """What every cell has where all are the same."""
+        if self.colour == "bits":
+            return self.tensor.bits_per_value or 0.0
+        return float(self.n_rows * self.tensor.d_in) if self.colour == "parameters" else 1.0
 
     def pooled(self, row_step: int, col_step: int) -> np.ndarray:
         """Return float32 cells, each of row_step x col_step values; ABSENT where they cannot be decoded."""
         shape = -(-self.n_rows // row_step), -(-self.tensor.d_in // col_step)
-        if self.as_bits:
-            return np.full(shape, self.tensor.bits_per_value or 0.0, np.float32)
+        if self.uniform:
+            return np.full(shape, self.figure, np.float32)
         # read once and returned as it is: another thread may pool the same plane for another view
         cells = self._kept.get((row_step, col_step))
         if cells is None:

@@ -245,7 +245,7 @@ def test_words_are_readable_from_every_side(azimuth):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_boxes_wear_the_colour_beside_their_types_name(theme, tmp_path):
-    """The pixel in the middle of each box is that of the legend's bar of its tensor's type, read off the same picture."""
+    """The pixel in the middle of each box is that of the bar of its tensor's type in the same picture's legend."""
     file = refgguf.open(llama_7b(tmp_path / "7b.gguf", n_layers=1))
     look = look_from(build_scene(shown_of_file(file, colour="type", theme=theme)), "front")
     picture = offscreen.render(look, samples=1).astype(int)
@@ -256,7 +256,8 @@ def test_boxes_wear_the_colour_beside_their_types_name(theme, tmp_path):
     assert len({tuple(colour) for colour in bars.values()}) == 3
     compared = set()
     for box in look.scene.pieces.boxes:
-        ends = np.array([box.origin, (box.right, box.top, box.origin[2])]) + (0, 0, box.size[2])
+        front = box.origin[2] + box.size[2]
+        ends = np.array([(box.left, box.bottom, front), (box.right, box.top, front)])
         seen = look.camera.project(ends, look.size)
         if np.abs(seen[1] - seen[0])[:2].min() > LEAST:
             x, y = seen[:, :2].mean(axis=0).astype(int)

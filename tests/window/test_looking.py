@@ -114,6 +114,22 @@ def test_changing_the_theme(window, spin):
     assert seen(window)[5, 5].max() < 40
 
 
+def test_what_is_still_to_be_found_outlives_a_change_of_what_is_shown(tmp_path):
+    """A key pressed before a model's flow is read neither drops the flow nor is undone by it."""
+    from refgguf.viz.app.jobs import Opened, Work, changed, open_first
+    from refgguf.viz.facts import shown_of_file
+
+    file = refgguf.open(FAMILIES["llama"]().write(tmp_path / "file.gguf"))
+    first, whole = shown_of_file(file, colour="bits"), shown_of_file(file, colour="bits")
+    at = Work(lambda *_: None)
+    result = open_first(lambda say: Opened(shown=first, then=lambda: (whole, "all of it")))(at)
+    for changes in ({"theme": "dark"}, {"colour": "type"}):
+        result = changed(result.scene, result, **changes)(at)
+    last = result.then(at)
+    assert (last.scene.shown.theme, last.scene.shown.colour, last.remark) == ("dark", "type", "all of it")
+    assert last.then is None
+
+
 def test_choosing_what_colours_say(window, spin, tmp_path):
     """Key K goes round values, bits, types, numbers of weights; of a run it says why there is nothing to choose."""
     from refgguf.viz.app.window import ViewerWindow

@@ -201,4 +201,12 @@ def changed(scene: Scene, result: Result, **changes) -> Callable[[Work], Result]
         return lambda at: replace(result, scene=with_token(scene, **changes), then=None)
     shown = replace(scene.shown, **changes)
     like = scene.scales if isinstance(shown, Shown) else None
-    return show(shown, result.session, result.whole, result.remark, like, result.begin)
+    again = show(shown, result.session, result.whole, result.remark, like, result.begin)
+    if result.then is None:
+        return again
+
+    def then(at: Work) -> Result:  # what is still to be found is shown with the same changes
+        found = result.then(at)
+        return changed(found.scene, found, **changes)(at)
+
+    return lambda at: replace(again(at), then=then)

@@ -96,6 +96,20 @@ class FileMap:
         self.check()
         return self._map[start : start + n_bytes] if self._map is not None else b""
 
+    def release(self, start: int, n_bytes: int) -> None:
+        """Tell the system that some bytes are not needed soon: they no longer count as this process's memory.
+
+        Views of them stay valid, and what is read again comes from the file or the system's cache.
+        """
+        held = self._map
+        if held is None or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        first = start // mmap.PAGESIZE * mmap.PAGESIZE
+        end = min(start + n_bytes, self.size)
+        if end > first:
+            with suppress(OSError, ValueError):  # a hint, which another thread's closing may make void
+                held.madvise(mmap.MADV_DONTNEED, first, end - first)
+
     def check(self) -> None:
         """Find out whether the file is as it was when it was opened; errors as in `view`."""
         if self._closed:

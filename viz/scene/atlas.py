@@ -10,6 +10,7 @@ import numpy as np
 from refgguf.viz.scene.camera import Camera
 from refgguf.viz.scene.parts import Box
 from refgguf.viz.scene.planes import Plane, pool
+from refgguf.viz.scene.sampling import coarsened, rows_apart
 
 WIDTH = 4096
 MOST_ROWS = 4096  # 16.8 million cells, 67 MB
@@ -38,6 +39,7 @@ class Atlas:
         held: (box, 4) float32: which of its cells a box has in the array: first column, first row, and where they
             end. Of a box much larger than the picture those around what is seen; `rects` counts from its first cell
             all the same.
+        apart: (box,) int: a cell is made of its first row and every so many-th after it; 1 where it is made of all.
     """
 
     values: np.ndarray
@@ -45,6 +47,7 @@ class Atlas:
     steps: np.ndarray
     parts: np.ndarray
     held: np.ndarray
+    apart: np.ndarray
 
     @property
     def pooled(self) -> bool:
@@ -102,7 +105,7 @@ def detail_for(boxes: Sequence[Box], camera: Camera, size: tuple[int, int]) -> t
     steps = np.maximum(np.ceil(shape / room - 1e-9), 1).astype(int)
     uniform = np.array([getattr(b.plane, "uniform", False) for b in boxes])
     # one cell is enough where all are the same
-    return np.where(uniform[:, None], shape, steps), parts
+    return coarsened(boxes, np.where(uniform[:, None], shape, steps), parts), parts
 
 
 def visible_part(
@@ -169,6 +172,7 @@ def build_atlas(boxes: Sequence[Box], steps: np.ndarray, parts: np.ndarray | Non
     shape = np.array([b.plane.shape for b in boxes]).reshape(-1, 2)
     steps = np.array(steps)
     parts = np.concatenate([np.zeros_like(shape), shape], axis=1) if parts is None else parts
+    apart = rows_apart(boxes, steps, parts)
     while True:
         first, last = parts[:, :2] // steps, -(-parts[:, 2:] // steps)
         cells = last - first
@@ -181,20 +185,23 @@ def build_atlas(boxes: Sequence[Box], steps: np.ndarray, parts: np.ndarray | Non
     values = np.zeros((max(n_rows, 1), WIDTH), np.float32)
     for i, box in enumerate(boxes):
         (x, y), (rows, cols) = places[i], cells[i]
-        values[y : y + rows, x : x + cols] = _cells(box.plane, steps[i], first[i], last[i])
+        values[y : y + rows, x : x + cols] = _cells(box.plane, steps[i], first[i], last[i], int(apart[i]))
     rects = np.concatenate([places - first[:, ::-1], (shape / steps)[:, ::-1]], axis=1).astype(np.float32)
     held = np.concatenate([first[:, ::-1], last[:, ::-1]], axis=1).astype(np.float32)
-    return Atlas(values, rects, steps, parts, held)
+    return Atlas(values, rects, steps, parts, held, apart)
 
 
-def _cells(plane: Plane, step: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+def _cells(plane: Plane, step: np.ndarray, first: np.ndarray, last: np.ndarray, apart: int) -> np.ndarray:
     """Pool a plane from one cell to before another."""
     rows, cols = (int(n) for n in step)
+    costly = getattr(plane, "costly", False)
     whole = not first.any() and (last * step >= plane.shape).all()
     if whole or getattr(plane, "part", None) is None:
-        return plane.pooled(rows, cols)[first[0] : last[0], first[1] : last[1]]
+        cells = plane.pooled(rows, cols, apart) if costly else plane.pooled(rows, cols)
+        return cells[first[0] : last[0], first[1] : last[1]]
     from_, to = first * step, np.minimum(last * step, plane.shape)
-    return pool(plane.part(slice(from_[0], to[0]), slice(from_[1], to[1])), rows, cols)
+    part = slice(int(from_[0]), int(to[0])), slice(int(from_[1]), int(to[1]))
+    return plane.part(*part, rows, cols, apart) if costly else pool(plane.part(*part), rows, cols)
 
 
 def _pack(cells: np.ndarray) -> tuple[np.ndarray, int]:

@@ -21,7 +21,8 @@ from refgguf.viz.scene.overlay import BENT, MARGIN, Overlay, make_overlay
 from refgguf.viz.scene.parts import Box, Pieces, pressed_words
 from refgguf.viz.scene.planes import ChosenCut
 from refgguf.viz.scene.predictions import outcome_of
-from refgguf.viz.scene.scales import Scale, kept, scale_of
+from refgguf.viz.scene.sampling import whole_boxes
+from refgguf.viz.scene.scales import CELLS, Scale, kept, scale_of
 from refgguf.viz.scene.shadows import Shadows, shadows_of
 from refgguf.viz.scene.structure import lay_out_file
 from refgguf.viz.scene.weight_scales import weight_scales
@@ -68,6 +69,11 @@ class Scene:
         low, high = self.pieces.bounds()
         margin = 0.1 * (high - low) + 5.0
         return low - margin, high + margin
+
+    @cached_property
+    def scales_apart(self) -> int:
+        """How far apart the rows of a file are that its scales are made of; 1 if all are."""
+        return int(whole_boxes(self.pieces.boxes, CELLS)[1].max(initial=1))
 
     def scale(self, box: Box) -> Scale:
         """Return the scale of a box's values."""
@@ -209,7 +215,7 @@ def look_from(scene: Scene, size: tuple[int, int], camera: Camera, part: str | N
 
 def overlay_of(scene: Scene, atlas: Atlas, size: tuple[int, int], part: str | None = None) -> Overlay:
     """Write title, legend and notes for a picture whose cells are pooled as in an atlas; the rest as `look_from`."""
-    notes = notes_on(scene, int(atlas.steps.prod(axis=1).max(initial=1)))
+    notes = notes_on(scene, int(atlas.steps.prod(axis=1).max(initial=1)), int(atlas.apart.max(initial=1)))
     return make_overlay(scene.shown.facts, scene.scales, notes, size, part_words(part))
 
 
@@ -307,12 +313,13 @@ def boxes_of(scene: Scene, part: str | None) -> Sequence[Box]:
     return [scene.pieces.boxes[i] for i in sorted(near)]
 
 
-def notes_on(scene: Scene, most: int) -> list[str]:
+def notes_on(scene: Scene, most: int, apart: int = 1) -> list[str]:
     """Say what a cell is, what grey rows are, and what the words above the stream are.
 
     Args:
         scene: what is shown.
         most: how many values the largest cells stand for.
+        apart: how far apart the rows are that large cells are made of.
     """
     boxes = scene.pieces.boxes
     if any(box.scale == "error" for box in boxes):
@@ -326,8 +333,10 @@ def notes_on(scene: Scene, most: int) -> list[str]:
     notes = ["Every cell is one number."]
     shapes = [_shape_words(boxes)] if isinstance(scene.shown, ShownFile) else []
     if most > 1:
+        few = f", in small boxes of one row in {apart} (come closer for all)" if apart > 1 else ""
+        far = f"; scales are of one row in {scene.scales_apart}" if scene.scales_apart > 1 else ""
         notes = [
-            f"A cell is one number; without a grid it stands for up to {most:,}: the one farthest from zero."
+            f"A cell is one number; without a grid it stands for up to {most:,}: the one farthest from zero{few}{far}."
         ]
     if any(scale.knee for scale in scene.scales.values()):
         notes.append(BENT)

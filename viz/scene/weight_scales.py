@@ -9,6 +9,7 @@ import numpy as np
 from refgguf.viz.scene.colours import hue_kind
 from refgguf.viz.scene.parts import Box, Pieces
 from refgguf.viz.scene.planes import ABSENT
+from refgguf.viz.scene.sampling import whole_boxes
 from refgguf.viz.scene.scales import CELLS, Scale, scale_of
 from refgguf.viz.scene.type_colours import places_of
 
@@ -22,6 +23,9 @@ def weight_scales(pieces: Pieces) -> dict[str, Scale]:
     boxes: dict[str, list[Box]] = {}
     for box in pieces.boxes:
         boxes.setdefault(box.scale, []).append(box)
+    read = {
+        id(b): (s, int(n)) for b, s, n in zip(pieces.boxes, *whole_boxes(pieces.boxes, CELLS), strict=True)
+    }
     matrices = [box.plane.tensor.bits_per_value or 0.0 for box in pieces.boxes if box.plane.shape[0] > 1]
     most_bits = MORE_BITS * max(matrices, default=32.0)
     places = places_of({name.removeprefix("type ") for name in boxes if name.startswith("type ")})
@@ -36,13 +40,14 @@ def weight_scales(pieces: Pieces) -> dict[str, Scale]:
             scales[name] = bits_scale(hue_kind(group[0].kind), bits, most_bits)
         else:
             kind = "router" if name == "error" else hue_kind(group[0].kind)
-            scales[name] = scale_of(kind, [_cells(box) for box in group])
+            scales[name] = scale_of(kind, [_cells(box, *read[id(box)]) for box in group])
     return scales
 
 
-def _cells(box: Box) -> np.ndarray:
-    """Return the values of a box, pooled to what a scale is made from."""
-    values = box.plane.pooled(*(max(1, -(-n // CELLS)) for n in box.plane.shape))
+def _cells(box: Box, steps: np.ndarray, apart: int) -> np.ndarray:
+    """Return the values of a box, pooled to what a scale is made from, of every row or of rows so far apart."""
+    rows, cols = (int(n) for n in steps)
+    values = box.plane.pooled(rows, cols) if apart == 1 else box.plane.pooled(rows, cols, apart)
     return values[values != ABSENT]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from refgguf.errors import RefggufError
 from refgguf.tensor import Tensor
 from refgguf.viz.scene.planes import ABSENT, pool
+from refgguf.viz.scene.sampling import rows_read
 
 ROWS_AT_ONCE = 1 << 21  # values that are decoded together
 
@@ -56,36 +57,54 @@ class WeightPlane:
             return self.tensor.bits_per_value or 0.0
         return float(self.n_rows * self.tensor.d_in) if self.colour == "parameters" else 1.0
 
-    def pooled(self, row_step: int, col_step: int) -> np.ndarray:
-        """Return float32 cells, each of row_step x col_step values; ABSENT where they cannot be decoded."""
-        shape = -(-self.n_rows // row_step), -(-self.tensor.d_in // col_step)
+    @property
+    def costly(self) -> bool:
+        """Whether cells have to be decoded, so that a picture of many may read some rows only."""
+        return not self.uniform
+
+    def pooled(self, row_step: int, col_step: int, apart: int = 1) -> np.ndarray:
+        """Return float32 cells, each of row_step x col_step values; ABSENT where they cannot be decoded.
+
+        Args:
+            row_step: rows of a cell.
+            col_step: columns of a cell.
+            apart: a cell is made of its first row and every `apart`-th after it; of all of them if 1.
+        """
         if self.uniform:
+            shape = -(-self.n_rows // row_step), -(-self.tensor.d_in // col_step)
             return np.full(shape, self.figure, np.float32)
         # read once and returned as it is: another thread may pool the same plane for another view
-        cells = self._kept.get((row_step, col_step))
+        cells = self._kept.get((row_step, col_step, apart))
         if cells is None:
-            try:
-                cells = self._decoded(row_step, col_step)
-            except RefggufError:  # an unknown type, or a file that ends too early
-                cells = np.full(shape, ABSENT, np.float32)
+            cells = self.part(slice(0, self.n_rows), slice(0, self.tensor.d_in), row_step, col_step, apart)
             self._kept.clear()
-            self._kept[row_step, col_step] = cells
+            self._kept[row_step, col_step, apart] = cells
         return cells
 
-    def part(self, rows: slice, cols: slice) -> np.ndarray:
-        """Return the values of some rows and columns; ABSENT where they cannot be decoded."""
+    def part(
+        self, rows: slice, cols: slice, row_step: int = 1, col_step: int = 1, apart: int = 1
+    ) -> np.ndarray:
+        """Return cells as `pooled` does, of some rows and columns, counted from the first of them."""
         try:
-            return self.tensor.dequantize(slice(self.first + rows.start, self.first + rows.stop))[:, cols]
-        except RefggufError:
-            return np.full((rows.stop - rows.start, cols.stop - cols.start), ABSENT, np.float32)
+            return self._decoded(rows, cols, row_step, col_step, apart)
+        except RefggufError:  # an unknown type, or a file that ends too early
+            shape = -(-(rows.stop - rows.start) // row_step), -(-(cols.stop - cols.start) // col_step)
+            return np.full(shape, ABSENT, np.float32)
 
-    def _decoded(self, row_step: int, col_step: int) -> np.ndarray:
-        groups = max(1, ROWS_AT_ONCE // max(self.tensor.d_in * row_step, 1)) * row_step
-        end = self.first + self.n_rows
-        parts = [
-            pool(self.tensor.dequantize(slice(start, min(start + groups, end))), row_step, col_step)
-            for start in range(self.first, end, groups)
-        ]
+    def _decoded(self, rows: slice, cols: slice, row_step: int, col_step: int, apart: int) -> np.ndarray:
+        each = -(-row_step // apart)  # rows that are read of a cell
+        groups = max(1, ROWS_AT_ONCE // max(self.tensor.d_in * each, 1)) * row_step
+        parts = []
+        for start in range(rows.start, rows.stop, groups):
+            end = min(start + groups, rows.stop)
+            chosen = rows_read(start, end, row_step, apart) if each < row_step else slice(start, end)
+            values = self.tensor.dequantize(_shifted(chosen, self.first))[:, cols]
+            parts.append(pool(values, each, col_step))
+            bytes_each = self.tensor.row_bytes
+            # a few rows of each page would otherwise keep the whole file in memory
+            self.tensor.file.release(
+                self.tensor.offset + (self.first + start) * bytes_each, (end - start) * bytes_each
+            )
         return np.concatenate(parts)
 
     def value(self, row: int, col: int) -> float | None:
@@ -101,3 +120,7 @@ class WeightPlane:
             np.unravel_index(self.first + row, self.tensor.shape[:-1]) if len(self.tensor.shape) > 1 else ()
         )
         return (*(int(i) for i in leading), col)
+
+
+def _shifted(rows: slice | np.ndarray, by: int) -> slice | np.ndarray:
+    return slice(rows.start + by, rows.stop + by) if isinstance(rows, slice) else rows + by

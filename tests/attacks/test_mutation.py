@@ -77,13 +77,13 @@ def test_a_damaged_file_opens_soundly_or_is_refused_in_one_sentence(data: bytes)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "damaged.gguf"
         path.write_bytes(data)
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             with refgguf.open(path) as file:
                 check_soundness(file, len(data))
         except GGUFError as error:
             assert "\n" not in str(error) and str(path) in str(error)
-        assert time.perf_counter() - began < MAX_SECONDS
+        assert time.process_time() - began < MAX_SECONDS
 
 
 @pytest.mark.parametrize("order", "<>")

@@ -67,10 +67,10 @@ def test_experts_that_nobody_chose_are_not_read(tmp_path, monkeypatch):
     trace, seen = model.trace([5], taps="blk.*.router_topk"), set()
     plain = Weights.linear
 
-    def watched(self, x, name, expert=None):
+    def watched(self, x, name, expert=None, **switches):
         if expert is not None:
             seen.add((int(name.split(".")[1]), expert))
-        return plain(self, x, name, expert)
+        return plain(self, x, name, expert, **switches)
 
     monkeypatch.setattr("refgguf.blocks.scope.Weights.linear", watched)
     model.logits([5])

@@ -47,9 +47,9 @@ def test_taps_run_in_declared_order_with_declared_axes(model):
     keep = record.__class__.__call__
 
     class Watching(record.__class__):
-        def __call__(self, name, x):
+        def __call__(self, name, x, positions):
             order.append(name)
-            return keep(self, name, x)
+            return keep(self, name, x, positions)
 
     record.__class__ = Watching
     from refgguf.forward import forward

@@ -110,6 +110,13 @@ def call(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _discard_stdout()
         return 1
+    except RuntimeError as error:
+        # up to Python 3.11, what ends it while a class is made is wrapped: modules are still being loaded
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return _fail("interrupted", EXIT_INTERRUPTED)
+        if isinstance(error.__cause__, SystemExit):
+            return error.__cause__.code
+        raise
     except OSError as error:
         _discard_stdout()
         return _fail(_os_message(error))

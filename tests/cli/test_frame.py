@@ -263,3 +263,15 @@ def test_sigint_ends_a_waiting_program_with_130(tmp_path):
     assert process.returncode == 130
     assert error.strip() == b"refgguf: interrupted"
     assert os.listdir(tmp_path) == ["any.gguf"]
+
+
+@pytest.mark.parametrize("end, code", [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_an_end_while_modules_are_loaded_is_an_end(monkeypatch, capsys, end, code):
+    """What Python 3.11 wraps, because it came while a class was being made, still ends the program in order."""
+
+    def loading(*args, **kwargs):
+        raise RuntimeError("Error calling __set_name__") from end
+
+    monkeypatch.setattr(cli.group, "main", loading)
+    assert cli.call([]) == code
+    assert "Traceback" not in capsys.readouterr().err

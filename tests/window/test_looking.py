@@ -114,7 +114,7 @@ def test_changing_the_theme(window, spin):
     assert seen(window)[5, 5].max() < 40
 
 
-def test_what_is_still_to_be_found_outlives_a_change_of_what_is_shown(tmp_path):
+def test_what_is_still_to_be_found_outlives_a_change_of_what_is_shown(application, tmp_path):
     """A key pressed before a model's flow is read neither drops the flow nor is undone by it."""
     from refgguf.viz.app.jobs import Opened, Work, changed, open_first
     from refgguf.viz.facts import shown_of_file

@@ -95,7 +95,7 @@ class WeightPlane:
         each = -(-row_step // apart)  # rows that are read of a cell
         groups = max(1, ROWS_AT_ONCE // max(self.tensor.d_in * each, 1)) * row_step
         parts = []
-        for start in range(rows.start, rows.stop, groups):
+        for start in range(rows.start, max(rows.stop, rows.start + 1), groups):  # once where there are none
             end = min(start + groups, rows.stop)
             chosen = rows_read(start, end, row_step, apart) if each < row_step else slice(start, end)
             values = self.tensor.dequantize(_shifted(chosen, self.first))[:, cols]

@@ -143,9 +143,8 @@ def parallel_rows(
         return
     step = max(at_least, -(-n_rows // (RANGES_PER_THREAD * parts)))
     step = -(-step // multiple_of) * multiple_of
-    starts = iter(
-        range(0, n_rows, step)
-    )  # threads may share it: taking the next number is one step of Python
+    # threads may share it: taking the next number is one step of Python
+    starts = iter(range(0, n_rows, step))
 
     def work() -> None:
         for first in starts:

@@ -21,6 +21,7 @@ from refgguf.trace import Trace
 
 SLACK = 1e-5  # of the largest addend: what float32 rounding of a sum of a few addends stays far below
 BY_EXPERT = ("token", "slot", "d_model")
+INSIDE = ("d_ff", "expert", "slot")  # last axes of what is not as wide as the stream: neurons and choices
 
 # (n, d_in) vectors that reach a tap → (n, d_out) what becomes of them further on
 Onward = Callable[[np.ndarray], np.ndarray]
@@ -61,7 +62,7 @@ def share_taps(taps: Mapping[str, Tap]) -> list[str]:
 
 def _on_the_way(tap: Tap) -> bool:
     """Tell whether a tap may lie on the way from experts, heads or neurons into the stream."""
-    wide = len(tap.axes) == 2 and tap.axes[0] == "token" and tap.axes[-1] not in ("d_ff", "expert", "slot")
+    wide = len(tap.axes) == 2 and tap.axes[0] == "token" and tap.axes[-1] not in INSIDE
     return tap.axes == BY_EXPERT or (wide and tap.kind not in ("residual", "embedding"))
 
 
@@ -126,7 +127,7 @@ def _steps(at: _At, tap: Tap) -> list[tuple[str, Onward]] | None:
     if any(at.taps[i].axes[0] != "token" or len(at.taps[i].axes) != 2 for i in (tap.name, *tap.inputs)):
         return None
     inputs, value = [at.value(i) for i in tap.inputs], at.value(tap.name)
-    if any(at.taps[i].axes[-1] in ("d_ff", "expert", "slot") for i in tap.inputs):
+    if any(at.taps[i].axes[-1] in INSIDE for i in tap.inputs):
         return None  # neurons: what they add is another question
     read = [at.weights[w].dequantize().astype(np.float64) for w in tap.weights if w in at.weights]
     if len(read) < len(tap.weights) or len(read) > 1:
@@ -183,9 +184,8 @@ def neurons_of(
     if expert >= matrix.shape[0]:
         return None
     neurons = _value(trace, act, token)[share.slot]
-    rows = matrix.dequantize(slice(expert * d_out, (expert + 1) * d_out)).astype(
-        np.float64
-    )  # (d_model, d_ff)
+    rows = matrix.dequantize(slice(expert * d_out, (expert + 1) * d_out))  # (d_model, d_ff)
+    rows = rows.astype(np.float64)
     parts = rows.T * neurons[:, None]
     value = _value(trace, share.tap, token)[share.slot]
     biases = [weights[w] for w in taps[down].weights if w in weights and len(weights[w].shape) == 2]

@@ -19,7 +19,7 @@ import math
 
 import numpy as np
 
-from refgguf.kernels.jit import kernel
+from refgguf.kernels.jit import inline, kernel
 from refgguf.kernels.lanes import load_f32x8
 from refgguf.kernels.simd import tree_sum
 
@@ -77,6 +77,18 @@ def _rms_norm(x, weight, eps, out):
                 out[row, i] = x[row, i] * scale
 
 
+@inline
+def _scaled_and_shifted(out, row, scale, weight, bias):
+    """Scale a centred row, then multiply by the weight and add the bias, where there are any."""
+    for i in range(out.shape[1]):
+        y = out[row, i] * scale
+        if weight.size:
+            y = y * weight[i]
+        if bias.size:
+            y = y + bias[i]
+        out[row, i] = y
+
+
 @kernel
 def _layer_norm(x, weight, bias, eps, out):
     n_rows, n = x.shape
@@ -92,13 +104,7 @@ def _layer_norm(x, weight, bias, eps, out):
             out[row, i] = centred
             square += np.float64(centred * centred)
         scale = np.float32(1) / np.float32(np.sqrt(np.float32(np.float32(square / n) + small)))
-        for i in range(n):
-            y = out[row, i] * scale
-            if weight.size:
-                y = y * weight[i]
-            if bias.size:
-                y = y + bias[i]
-            out[row, i] = y
+        _scaled_and_shifted(out, row, scale, weight, bias)
 
 
 @kernel
@@ -120,13 +126,7 @@ def _layer_norm_by_eights(x, weight, bias, eps, out):
         for i in range(whole, n):
             square += np.float64(out[row, i] * out[row, i])
         scale = np.float32(1) / np.float32(np.sqrt(np.float32(np.float32(square / n) + small)))
-        for i in range(n):
-            y = out[row, i] * scale
-            if weight.size:
-                y = y * weight[i]
-            if bias.size:
-                y = y + bias[i]
-            out[row, i] = y
+        _scaled_and_shifted(out, row, scale, weight, bias)
 
 
 _NONE = np.zeros(0, np.float32)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refgguf.kernels.dots.tiles import fma_plain
-from refgguf.kernels.jit import kernel
+from refgguf.kernels.jit import inline, kernel
 from refgguf.kernels.simd import fma
 
 
@@ -58,6 +58,14 @@ class RopeScaling:
         )
 
 
+@inline
+def _unstretched_share(pair, low, high):
+    """Return how much of a pair's angle YaRN leaves unstretched: 1 before the ramp, 0 behind it."""
+    one = np.float32(1)
+    y = (np.float32(pair) - low) / max(np.float32(0.001), high - low)
+    return one - min(one, max(np.float32(0), y))
+
+
 @kernel
 def _angles(positions, factors, theta_step, scale, yarn, mscale, low, high, cos, sin):
     n_tokens, n_pairs = cos.shape
@@ -68,8 +76,7 @@ def _angles(positions, factors, theta_step, scale, yarn, mscale, low, high, cos,
             unstretched = theta / factors[i]
             angle = scale * unstretched
             if yarn != 0:
-                y = (np.float32(i) - low) / max(np.float32(0.001), high - low)
-                mix = (one - min(one, max(np.float32(0), y))) * yarn
+                mix = _unstretched_share(i, low, high) * yarn
                 angle = angle * (one - mix) + unstretched * mix
             cos[t, i] = np.float32(math.cos(angle)) * mscale
             sin[t, i] = np.float32(math.sin(angle)) * mscale
@@ -89,8 +96,7 @@ def _fused_angles(positions, factors, base, scale, yarn, mscale, low, high, cos,
             unstretched = theta / factors[i]
             angle = scale * unstretched
             if yarn != 0:
-                y = (np.float32(i) - low) / max(np.float32(0.001), high - low)
-                mix = (one - min(one, max(np.float32(0), y))) * yarn
+                mix = _unstretched_share(i, low, high) * yarn
                 angle = fma(angle, one - mix, unstretched * mix)
             cos[t, i] = np.float32(math.cos(angle)) * mscale
             sin[t, i] = np.float32(math.sin(angle)) * mscale

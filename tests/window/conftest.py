@@ -66,17 +66,30 @@ def spin(application):
 
 
 @pytest.fixture
-def window(application, spin, errors, tmp_path, monkeypatch):
-    """A window on a tiny Llama that has run three tokens."""
+def window_on(application, spin, errors, tmp_path, monkeypatch):
+    """Open windows on a tiny Llama that has run three tokens, and close them in the end."""
     from refgguf.viz.app.window import ViewerWindow
     from refgguf.viz.session import Session
 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    model = refgguf.load(FAMILIES["llama"]().write(tmp_path / "llama.gguf"))
-    window = ViewerWindow(session=Session(model, [1, 2, 3]))
-    window.resize(900, 640)
-    window.show()
-    assert spin(lambda: window.scene is not None and window.view.renderer is not None, 120)
-    yield window
-    window.close()
+    opened = []
+
+    def on(**sizes) -> ViewerWindow:
+        model = refgguf.load(FAMILIES["llama"](**sizes).write(tmp_path / "llama.gguf"))
+        window = ViewerWindow(session=Session(model, [1, 2, 3]))
+        opened.append(window)
+        window.resize(900, 640)
+        window.show()
+        assert spin(lambda: window.scene is not None and window.view.renderer is not None, 120)
+        return window
+
+    yield on
+    for window in opened:
+        window.close()
     spin(seconds=0.1)
+
+
+@pytest.fixture
+def window(window_on):
+    """A window on a tiny Llama that has run three tokens."""
+    return window_on()

@@ -7,10 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-import refgguf
 from refgguf.viz.places import SEEN, seen_size
-from refgguf.viz.session import Session
-from tests.support.models import FAMILIES
 from tests.window.hand import drag, hand, key, mouse, place_of
 
 pytestmark = [
@@ -238,19 +235,9 @@ def test_the_strip_of_operations(window, spin):
 
 
 @pytest.fixture
-def deep_window(application, spin, errors, tmp_path, monkeypatch):
+def deep_window(window_on):
     """A window on a model of 40 layers, most of them too small to be watched from where all are seen."""
-    from refgguf.viz.app.window import ViewerWindow
-
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    model = refgguf.load(FAMILIES["llama"](n_layers=40).write(tmp_path / "deep.gguf"))
-    window = ViewerWindow(session=Session(model, [1, 2, 3]))
-    window.resize(900, 640)
-    window.show()
-    assert spin(lambda: window.scene is not None and window.view.renderer is not None, 120)
-    yield window
-    window.close()
-    spin(seconds=0.1)
+    return window_on(n_layers=40)
 
 
 def test_playing_goes_where_it_can_be_watched(deep_window, spin):

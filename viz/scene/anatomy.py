@@ -129,9 +129,8 @@ def two_stacks(taps: Mapping[str, Tap]) -> tuple[dict[str, Tap], dict[str, Tap]]
 
     Positions of the text that is read are the encoder's own tokens, and what the decoder's cross attention calls keys.
     """
-    two = any(
-        n.startswith(ENCODER) and t.axes[0] == "source" for n, t in taps.items()
-    )  # not an encoder alone
+    # an encoder alone calls its positions tokens
+    two = any(n.startswith(ENCODER) and t.axes[0] == "source" for n, t in taps.items())
     read = {n: replace(t, axes=_as_tokens(t.axes)) for n, t in taps.items() if two and n.startswith(ENCODER)}
     return read, {
         n: replace(t, axes=_as_tokens(t.axes)) if read else t for n, t in taps.items() if n not in read

@@ -164,9 +164,8 @@ def _layers(pieces: Pieces, choice: ArcChoice) -> Iterator[tuple[list[int], int 
     into: dict[int, list[int]] = {}
     for a, b in pairs:
         into.setdefault(b, []).append(a)
-    by_tap: dict[
-        str, list[int]
-    ] = {}  # a decoder's layer has two: over its own text and over the one that is read
+    # by tap, for a decoder's layer has two: over its own text and over the one that is read
+    by_tap: dict[str, list[int]] = {}
     for number, box in enumerate(boxes):
         if box.role == "pattern":
             by_tap.setdefault(box.plane.tap, []).append(number)

@@ -41,24 +41,18 @@ class Plane(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
-    """A cut that fixes all but two dimensions of a tensor, or that lays the last dimensions side by side.
+class _Held:
+    """A matrix of values that are at hand.
 
     Attributes:
         tap: name of the tensor.
         axes: dimension words of rows and columns.
         values: (rows, cols) view of the tensor.
-        fixed: for each dimension of the tensor its index, or None where it runs along rows or columns.
-        transposed: the columns are the earlier of the two free dimensions.
-        merged: lengths of the trailing dimensions that the columns run through, if there is more than one.
     """
 
     tap: str
     axes: tuple[str, str]
     values: np.ndarray
-    fixed: tuple[int | None, ...]
-    transposed: bool = False
-    merged: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,6 +70,24 @@ class Cut:
     def value(self, row: int, col: int) -> float | None:
         """Return one value."""
         return float(self.values[row, col])
+
+
+@dataclass(frozen=True, eq=False)
+class Cut(_Held):
+    """A cut that fixes all but two dimensions of a tensor, or that lays the last dimensions side by side.
+
+    Attributes:
+        tap: name of the tensor.
+        axes: dimension words of rows and columns.
+        values: (rows, cols) view of the tensor.
+        fixed: for each dimension of the tensor its index, or None where it runs along rows or columns.
+        transposed: the columns are the earlier of the two free dimensions.
+        merged: lengths of the trailing dimensions that the columns run through, if there is more than one.
+    """
+
+    fixed: tuple[int | None, ...]
+    transposed: bool = False
+    merged: tuple[int, ...] = ()
 
     def index(self, row: int, col: int) -> tuple[int, ...]:
         """Return where in the tensor that value stands."""
@@ -154,7 +166,7 @@ def cut(
 
 
 @dataclass(frozen=True, eq=False)
-class HeadsCut:
+class HeadsCut(_Held):
     """A matrix for each head, such as a state, side by side: the columns run through head after head.
 
     Attributes:
@@ -164,27 +176,7 @@ class HeadsCut:
         n_cols: columns of one head.
     """
 
-    tap: str
-    axes: tuple[str, str]
-    values: np.ndarray
     n_cols: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.values.shape
-
-    def pooled(self, row_step: int, col_step: int) -> np.ndarray:
-        """Return float32 cells, each of row_step x col_step values (fewer at the far edges)."""
-        return pool(self.values, row_step, col_step)
-
-    def part(self, rows: slice, cols: slice) -> np.ndarray:
-        """Return the values of some rows and columns."""
-        return self.values[rows, cols]
-
-    def value(self, row: int, col: int) -> float | None:
-        """Return one value."""
-        return float(self.values[row, col])
 
     def index(self, row: int, col: int) -> tuple[int, int, int]:
         """Return (head, row, column) of that value in the tensor."""

@@ -14,7 +14,7 @@ from refgguf.viz.render import offscreen
 from refgguf.viz.scene import colours
 from refgguf.viz.scene.build import Look, build_scene, look_at, with_arcs
 from refgguf.viz.scene.camera import parse_camera
-from refgguf.viz.scene.framing import outline_points
+from refgguf.viz.scene.framing import label_points
 from refgguf.viz.scene.parts import Label
 from refgguf.viz.state import ArcChoice
 from tests.support.scenes import SHAPES, shown, tiny_scene, tiny_trace
@@ -106,8 +106,8 @@ def covered(look: Look, x: int, y: int) -> bool:
         reach = 4 + 4 * route.radius * look.size[1] * look.camera.zoom / seen[:, 2]
         if (np.hypot(seen[:, 0] - x, seen[:, 1] - y) < reach).any():
             return True
-    points = outline_points(scene.pieces)[-4 * len(scene.pieces.labels) - 2 * len(scene.pieces.bars) :]
-    seen = look.camera.project(points, look.size)[: 4 * len(scene.pieces.labels), :2].reshape(-1, 4, 2)
+    points = np.stack([label_points(label) for label in scene.pieces.labels])
+    seen = look.camera.project(points.reshape(-1, 3), look.size)[:, :2].reshape(*points.shape[:2], 2)
     low, high = seen.min(axis=1) - 4, seen.max(axis=1) + 4
     return bool(((low < (x, y)) & ((x, y) < high)).all(axis=1).any())
 
@@ -221,6 +221,26 @@ def test_every_scene_can_be_drawn_at_every_size(shape, size):
     assert (np.abs(picture - ground).max(axis=2) > 8).mean() > 0.01
 
 
+def test_gaps_between_heads_show_no_stripes_from_afar(tmp_path):
+    """A matrix of 32 heads, seen so small that its gaps are finer than pixels, has one colour on its whole front."""
+    file = refgguf.open(llama_7b(tmp_path / "7b.gguf", n_layers=32))
+    scene = build_scene(shown_of_file(file, colour="bits"))
+    look = look_at(scene, (1600, 900))
+    picture = offscreen.render(look).astype(int)
+    seen = 0
+    for layer in range(32):
+        boxes = [b for b in scene.pieces.boxes if b.plane.tap == f"blk.{layer}.attn_q.weight"]
+        assert len(boxes) == 32
+        left, low, high = boxes[0].left, boxes[-1].bottom, boxes[0].top
+        across, up = np.meshgrid(np.linspace(0.3, 0.7, 9), np.linspace(0.15, 0.85, 60))
+        places = [left + across * boxes[0].size[0], low + up * (high - low), np.full_like(up, 1.5)]
+        at = look.camera.project(np.stack(places, axis=-1).reshape(-1, 3), look.size)[:, :2].astype(int)
+        colours_seen = picture[at[:, 1], at[:, 0]]
+        seen += np.ptp(at[:, 1]) > 20
+        assert np.ptp(colours_seen, axis=0).max() < 12, layer
+    assert seen >= 10
+
+
 @pytest.mark.parametrize("azimuth", [-35, 35, 145, 215])
 def test_words_are_readable_from_every_side(azimuth):
     """An L has its foot at the lower right from wherever one looks: text is never mirrored nor upside down."""
@@ -228,7 +248,7 @@ def test_words_are_readable_from_every_side(azimuth):
     high = max(b.top for b in scene.pieces.boxes)
     letter = Label("L", (20.0, high + 30.0, 1.5), 60.0, tone="ink")
     pieces = replace(scene.pieces, labels=[letter])
-    look = look_at(replace(scene, pieces=pieces), (900, 700), *parse_camera(f"{azimuth},10"))
+    look = look_at(replace(scene, pieces=pieces), (1200, 933), *parse_camera(f"{azimuth},10"))
     picture = offscreen.render(look, samples=1).astype(int)
     ink = (np.abs(picture - np.rint(np.array(scene.theme.ink) * 255)).max(axis=2) < 30) & (
         picture.max(axis=2) < 90

@@ -10,7 +10,7 @@ import pytest
 from refgguf.errors import InputError
 from refgguf.viz.scene.build import look_at
 from refgguf.viz.scene.camera import NAMED, Camera, aim, parse_camera
-from refgguf.viz.scene.framing import fit, outline_points
+from refgguf.viz.scene.framing import fit, label_points, outline_points
 from tests.support.scenes import SHAPES, tiny_scene
 
 SIZE = (640, 400)
@@ -87,6 +87,22 @@ def test_title_and_legend_are_not_drawn_over_the_scene(shape):
     for left, top, right, bottom in look.overlay.covers:
         inside = (seen[:, 0] > left) & (seen[:, 0] < right) & (seen[:, 1] > top) & (seen[:, 1] < bottom)
         assert not inside.any()
+
+
+@pytest.mark.parametrize(("shape", "size"), [("four experts", (1280, 720)), ("grouped queries", (1000, 500))])
+def test_no_word_of_the_scene_fades_below_the_legend(shape, size):
+    """Every place along every line of text keeps clear of the title and of the soft rim of its ground."""
+    scene = tiny_scene(shape)
+    look = look_at(scene, size)
+    for label in scene.pieces.labels:
+        start, end = label_points(label)[[0, 4]]
+        line = start + np.linspace(0, 1, 60)[:, None] * (end - start)
+        seen = look.camera.project(line, look.size)[:, :2]
+        for left, top, right, bottom in look.overlay.covers:
+            beside = np.maximum(
+                [left - seen[:, 0], top - seen[:, 1]], [seen[:, 0] - right, seen[:, 1] - bottom]
+            )
+            assert beside.max(axis=0).min() > 26, label.text
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from refgguf.trace import Trace
 from refgguf.viz import facts
 from refgguf.viz.scene.build import build_scene, look_at
-from refgguf.viz.scene.overlay import beyond, number
+from refgguf.viz.scene.overlay import BENT, NAMES, beyond, make_overlay, number
 from refgguf.viz.scene.predictions import best_tokens, percent, quoted
 from refgguf.viz.scene.scales import Scale
+from refgguf.viz.state import Facts
 from tests.support.scenes import shown, tiny_scene, tiny_trace
 
 
@@ -43,6 +46,21 @@ def test_the_legend_names_what_lies_beyond():
     scale = Scale("ffn", -1.0, 1.0, minimum=-41.64, maximum=3.0, n_beyond=1234, n_nan=2, n_infinite=1)
     assert beyond(scale) == "1,234 beyond, up to −41.6 · 2 NaN · 1 infinite"
     assert beyond(Scale("ffn", -1.0, 1.0)) == ""
+
+
+@pytest.mark.parametrize("size", [(800, 450), (1600, 900), (3840, 2160)])
+def test_names_of_scales_do_not_run_into_each_other(size, monkeypatch):
+    """However many scales there are, and however long their names, each name ends before the next one begins."""
+    from refgguf.viz.render.letters import set_line
+
+    monkeypatch.setitem(NAMES, "values", "what each token passes on to others")
+    scales = {name: Scale("qkv", -3.0, 40.0, knee=0.5) for name in list(NAMES)[:14]}
+    overlay = make_overlay(Facts("a name", ("a detail",)), scales, [BENT], size, "layer 3")
+    names = [label for label in overlay.labels if label.text.removesuffix(" *") in NAMES.values()]
+    assert len(names) == 14
+    for one, next_one in pairwise(sorted(names, key=lambda label: (label.at[1], label.at[0]))):
+        if one.at[1] == next_one.at[1]:
+            assert one.at[0] + set_line(one.text, False)[1] * one.height < next_one.at[0]
 
 
 @pytest.mark.parametrize(

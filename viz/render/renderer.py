@@ -105,7 +105,7 @@ class Renderer:
         world = part @ self.look.matrix()
         zoom = part[0, 0], part[1, 1]
         self.panels.draw(world, sharpness)
-        self.slabs.draw(world, sharpness, self.focus)
+        self.slabs.draw(world, sharpness, self.focus, self.look.pixel())
         self.tubes.draw(world, THINNEST * self.look.pixel(), self.focus)
         for tubes in (self.arcs, self.neurons):
             tubes.draw(world, THINNEST * self.look.pixel())

@@ -84,7 +84,7 @@ void main() {
     float front = step(0.5, abs(v_normal.z));
     float flank = step(0.5, abs(v_normal.x));
     // the front is not lit: its colours are values, to be read against the legend
-    float light = front + flank * 0.86 + step(0.5, abs(v_normal.y)) * (v_normal.y > 0.0 ? 0.94 : 0.74);
+    float light = front + flank * 0.83 + step(0.5, abs(v_normal.y)) * (v_normal.y > 0.0 ? 0.95 : 0.74);
     colour *= light;
 
     // borders of cells fade out as cells become small on the screen
@@ -98,7 +98,9 @@ void main() {
     vec3 edge = min(v_local, 1.0 - v_local) / max(fwidth(v_local), vec3(1.0e-6)) + 1000.0 * abs(v_normal);
     float near_edge = min(edge.x, min(edge.y, edge.z)) / u_sharpness;
     vec2 span = 1.0 / (max(fwidth(v_local.xy), vec2(1.0e-6)) * u_sharpness);
-    float drawn = 0.5 * smoothstep(1.5, 8.0, min(span.x, span.y));   // or a box of few pixels would be all outline
+    // or a face of few pixels would be all outline
+    vec3 wide = 1.0 / (max(fwidth(v_local), vec3(1.0e-6)) * u_sharpness) + 1000.0 * abs(v_normal);
+    float drawn = 0.5 * smoothstep(1.5, 8.0, min(wide.x, min(wide.y, wide.z)));
     colour = mix(colour, u_ink, (1.0 - smoothstep(0.35, 1.15, near_edge)) * drawn);
 
     // marked rows are framed, a highlighted box glows at its rim, which is thinner where the box is small

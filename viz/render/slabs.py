@@ -112,6 +112,7 @@ class Slabs:
                 "a_position": _each(origin) + np.tile(corners, (n, 1)) * _each(size),
                 "a_local": np.tile(corners, (n, 1)),
                 "a_normal": np.tile(normals, (n, 1)),
+                "a_apart": _each(np.array([b.apart for b in boxes], np.float32)),
             },
         )
         every = triangles[None] + N_CORNERS * np.arange(n)[:, None, None]
@@ -168,17 +169,19 @@ class Slabs:
         """Tell which value lies under the cursor, by row and column of a box's plane."""
         self.program["u_cell"] = float(col // self.steps[box, 1]), float(row // self.steps[box, 0])
 
-    def draw(self, matrix: np.ndarray, sharpness: float, focus: float = 0.0) -> None:
+    def draw(self, matrix: np.ndarray, sharpness: float, focus: float = 0.0, pixel: float = 0.0) -> None:
         """Draw them.
 
         Args:
             matrix: (4, 4) from world to clip space.
             sharpness: pixels of the frame buffer for a pixel of the picture.
             focus: 1 if boxes that are not highlighted step back.
+            pixel: how wide a pixel of the picture is in the world, over its distance from the eye; 0 closes no gaps.
         """
         if self.triangles is not None:
             self.program["u_matrix"] = matrix.T.astype(np.float32)
             self.program["u_sharpness"] = sharpness
             self.program["u_focus"] = focus
+            self.program["u_pixel"] = pixel
             gloo.set_state(**{**SOLID, "cull_face": True})
             self.program.draw("triangles", self.triangles)

@@ -14,7 +14,7 @@ Rect = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 SHRINK = 0.97
 TRIES = 11  # shifts tried in each direction at each size
 MOST_POINTS = 6000
-CLEAR = 18.0  # pixels between the scene and an obstacle
+CLEAR = 28.0  # pixels between the scene and an obstacle: the ground behind words fades out over 26
 
 
 def outline_points(pieces: Pieces, boxes: Sequence[Box] | None = None) -> np.ndarray:
@@ -32,24 +32,25 @@ def outline_points(pieces: Pieces, boxes: Sequence[Box] | None = None) -> np.nda
     points = [(origin[:, None] + size[:, None] * share).reshape(-1, 3)]
     if whole:
         for card in pieces.cards:
-            for i in np.linspace(0, 1, 5):
-                for j in (0, 1):
+            for i in np.linspace(0, 1, 9):
+                for j in np.linspace(0, 1, 5):
                     points.append([[card.x + card.width * i, pieces.floor_of(card), card.z + card.depth * j]])
-        points += [_label_points(label) for label in pieces.labels]
+        points += [label_points(label) for label in pieces.labels]
+        points += [route.points[:: max(len(route.points) // 8, 1)] for route in pieces.routes if route.radius]
         points += [
             [b.origin, (b.origin[0] + b.size[0], b.origin[1] + b.size[1], b.origin[2])] for b in pieces.bars
         ]
     return np.concatenate([np.asarray(p, float) for p in points])
 
 
-def _label_points(label: Label) -> np.ndarray:
-    """Return both ends of a label, its length estimated from its number of letters."""
+def label_points(label: Label) -> np.ndarray:
+    """Return points along a label, its length estimated from its number of letters."""
     length = 0.56 * label.height * len(label.text)
     back = {"left": 0.0, "center": 0.5, "right": 1.0}[label.align] * length
     start = np.array(label.at) - np.array(label.u) * back
-    end = start + np.array(label.u) * length
+    line = start + np.linspace(0, length, 5)[:, None] * np.array(label.u)
     up = np.array(label.v) * label.height * 0.8
-    return np.array([start, end, start + up, end + up])
+    return np.concatenate([line, line + up])
 
 
 def fit(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from refgguf.viz.scene.stage import MIDDLE, THIN
+from refgguf.viz.scene.stage import AT_DISC, MIDDLE, THIN
 
 if TYPE_CHECKING:
     from refgguf.viz.scene.heads import Column, Group, HeadsZone
 
 LEAD = 3.0  # length along a tube over which a branch joins it
-BELOW_IN, BELOW_OUT = 4.6, 3.4  # below the heads, where tubes to and from further columns run
+SHORT_LEAD = 1.3  # the same where names of rows stand beside it
+BELOW_IN, BELOW_OUT = 5.6, 4.3  # below the heads, where tubes to and from further columns run
 OVER = 2.2  # above a group, where the tube to V runs
 
 
@@ -37,8 +38,9 @@ def feed(zone: HeadsZone, source: int, leave: float) -> None:
         pairs = [(source, i) for i in column.inputs]
         stage.connect(pairs, path, radius=MIDDLE, end="qkv", arrow=False, corner=6.0)
         for boxes, way, height in branches:
-            path = [(x, height - LEAD), (x, height), *way]
-            stage.connect([(source, i) for i in boxes], path, radius=THIN * 0.7, start="qkv", corner=LEAD)
+            lead = SHORT_LEAD if stage[boxes[0]].role == "q" else LEAD
+            path = [(x, height - lead), (x, height), *way]
+            stage.connect([(source, i) for i in boxes], path, radius=THIN * 0.7, start="qkv", corner=lead)
 
 
 def drain(zone: HeadsZone, target: int, node: float) -> None:
@@ -59,7 +61,7 @@ def drain(zone: HeadsZone, target: int, node: float) -> None:
         below = zone.bottom - BELOW_OUT
         turn = [] if last else [(x, below, z), (node, below, z)]
         pairs = [(i, target) for i in column.outputs]
-        path = [(x, top, z), *turn, (node, 1.3, z)]
+        path = [(x, top, z), *turn, (node, AT_DISC, z)]
         stage.connect(pairs, path, radius=MIDDLE, start="attention", end="residual", corner=LEAD)
         if not stage.units.fine:
             rows = [rows[sum(len(g.outputs) for g in column.groups[:n])] for n in range(len(column.groups))]

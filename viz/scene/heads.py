@@ -110,7 +110,7 @@ class HeadsZone:
                 column.groups.append(self._group(group, column, self.top - r * (height + units.group_gap)))
             if column.groups:
                 self.columns.append(column)
-        if named:
+        if named or units.fine:
             self._titles()
 
     def _box(

@@ -22,7 +22,7 @@ from refgguf.viz.scene.planes import cut
 from refgguf.viz.scene.predictions import best_tokens, percent, place_predictions, quoted
 from refgguf.viz.scene.reading import hand_over
 from refgguf.viz.scene.shelves import shelve
-from refgguf.viz.scene.stage import THICK, Stage
+from refgguf.viz.scene.stage import AT_DISC, THICK, Stage
 from refgguf.viz.scene.states import StatesZone
 from refgguf.viz.state import Shown
 
@@ -30,7 +30,7 @@ ABOVE, BELOW = 7.0, 5.5  # free space between the spine and what stands above an
 LEAVE = 1.2  # how far behind a box tubes leave the spine
 BETWEEN = 40.0  # from an encoder to the decoder, with room for its tokens' names
 SKIP = 26.0  # room for layers that are not shown
-NODE_GAP = 4.2  # from a disc to the next box on the spine
+NODE_GAP = 5.2  # from a disc to the next box on the spine
 WIDEST_LOGITS = 46.0
 
 EMBEDDING_TITLES = {"pos_embed": "positions"}
@@ -231,7 +231,7 @@ class _Layout:
         box = self._spine_box(name, node + NODE_GAP)
         for other in others:
             side = self.stage[other]
-            path = [(side.right, side.middle[1]), (node, side.middle[1]), (node, -1.3)]
+            path = [(side.right, side.middle[1]), (node, side.middle[1]), (node, -AT_DISC)]
             if self.stage.connect([(other, box)], path, radius=THICK * 0.7, corner=3.0):
                 self.stage.node(node)
         return self._right()

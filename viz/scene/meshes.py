@@ -14,7 +14,8 @@ from refgguf.viz.scene.stage import THIN
 
 DISC_SIDES = 40
 DISC_DEPTH = 0.9
-PLUS = 0.58  # size of the plus sign, in radii
+FACE = 0.8  # radius of a disc's face within its rim, in radii
+PLUS = 0.52  # size of the plus sign, in radii
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,18 +102,18 @@ def _joined(parts: Sequence[tuple[np.ndarray, ...]]) -> Mesh:
 
 
 def _disc(node: Node, theme: Theme) -> tuple[np.ndarray, ...]:
-    """Build a short cylinder that faces the viewer, with a plus sign on both faces."""
+    """Build a short cylinder that faces the viewer, with a plus sign on both faces, light within a rim."""
     angle = np.linspace(0, 2 * np.pi, DISC_SIDES, endpoint=False)
     ring = np.stack([np.cos(angle), np.sin(angle), np.zeros(DISC_SIDES)], axis=1)
     middle = np.array(node.at)
     hue = np.array(theme.hues["residual"])
     positions, normals, colours, triangles = [], [], [], []
-    for side in (1.0, -1.0):
-        z = np.array([0, 0, side * DISC_DEPTH])
+    for side, share, colour in ((1, 1, hue), (-1, 1, hue), (1, FACE, theme.card), (-1, FACE, theme.card)):
+        z = np.array([0, 0, side * (DISC_DEPTH + 0.03 * (share < 1))])
         start = sum(len(p) for p in positions)
-        positions.append(np.vstack([middle + z, middle + ring * node.radius + z]))
+        positions.append(np.vstack([middle + z, middle + ring * (share * node.radius) + z]))
         normals.append(np.zeros((DISC_SIDES + 1, 3)))
-        colours.append(np.tile(hue, (DISC_SIDES + 1, 1)))
+        colours.append(np.tile(colour, (DISC_SIDES + 1, 1)))
         i = np.arange(DISC_SIDES)
         triangles.append(np.stack([np.zeros_like(i), i + 1, (i + 1) % DISC_SIDES + 1], axis=1) + start)
     start = sum(len(p) for p in positions)
@@ -127,14 +128,14 @@ def _disc(node: Node, theme: Theme) -> tuple[np.ndarray, ...]:
         )
         + start
     )
-    long, wide = PLUS * node.radius, PLUS * node.radius * 0.22
+    long, wide = PLUS * node.radius, PLUS * node.radius * 0.24
     for side in (1.0, -1.0):
         for half in ((long, wide), (wide, long)):
             start = sum(len(p) for p in positions)
             corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
-            positions.append(middle + np.c_[corners, np.full(4, side * (DISC_DEPTH + 0.03))])
+            positions.append(middle + np.c_[corners, np.full(4, side * (DISC_DEPTH + 0.06))])
             normals.append(np.zeros((4, 3)))
-            colours.append(np.tile(theme.card, (4, 1)))
+            colours.append(np.tile(hue, (4, 1)))
             triangles.append(np.array([[0, 1, 2], [0, 2, 3]]) + start)
     n = sum(len(p) for p in positions)
     middles, normals, colours, triangles = (

@@ -23,7 +23,7 @@ import numpy as np
 
 from refgguf.viz.scene.anatomy import LayerAnatomy, local
 from refgguf.viz.scene.planes import ExpertCut, cut
-from refgguf.viz.scene.stage import MIDDLE, THIN, Stage
+from refgguf.viz.scene.stage import AT_DISC, MIDDLE, THIN, Stage
 
 WIDEST = 76.0
 BEFORE, AFTER = 4.0, 3.6  # room for the tubes down and up
@@ -187,6 +187,7 @@ class NeuronsZone:
                     head=expert,
                     title=title,
                     pressed=(plane.shape[1] * self.stage.units.channel / size[0], self.height / size[1]),
+                    apart=(self.gap, self.gap) if self.rows > 1 else (0.0, 0.0),
                 )
             )
         letter = min(1.5, size[0] * 0.3)
@@ -232,12 +233,12 @@ class NeuronsZone:
         last = max((*self.experts, *self.dense), key=lambda i: (stage[i].right, stage[i].top))
         if len(boxes) == 1 or not self.fine:
             y = stage[last].middle[1]
-            path = [(stage[last].right, y), (node, y), (node, -1.3)]
+            path = [(stage[last].right, y), (node, y), (node, -AT_DISC)]
             stage.connect([(i, target) for i in boxes], path, **style)
             return
         rail = self.top - self.height - RAIL
         lowest = min(stage[i].left + stage[i].size[0] / 2 for i in (*self.experts, *self.dense))
-        stage.connect([(i, target) for i in boxes], [(lowest, rail), (node, rail), (node, -1.3)], **style)
+        stage.connect([(i, target) for i in boxes], [(lowest, rail), (node, rail), (node, -AT_DISC)], **style)
         for i in (*self.experts, *self.dense):
             x = stage[i].left + stage[i].size[0] / 2
             path = [(x, stage[i].bottom), (x, rail), (min(x + 1.4, node), rail)]

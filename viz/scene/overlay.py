@@ -21,11 +21,11 @@ NAMES = {
     "residual": "residual stream",
     "qkv": "queries, keys",
     "values": "values",
-    "mixer inputs": "mixer's inputs",
-    "mixer qkv": "mixer's q, k, v",
-    "mixer gates": "mixer's gates, decays",
-    "mixer normed": "mixer, normed or gated",
-    "mixer reads": "read from the state",
+    "mixer inputs": "mixer inputs",
+    "mixer qkv": "mixer q, k, v",
+    "mixer gates": "gates, decays",
+    "mixer normed": "normed or gated",
+    "mixer reads": "state, read out",
     "inner": "inside the mixer",
     "last tokens": "tokens just before",
     "attention": "attention",
@@ -280,8 +280,9 @@ def legend(pen: Pen, name: str, scale: Scale, x: float, y: float) -> None:
     """Draw one scale: the gradient, what lies beyond it, its numbers."""
     s = pen.scale
     width, height, cap, apart = pen.pitch - pen.gap, 13.0 * s, CAP * s, 3 * s
-    star = " *" if pen.starred and scale.knee else ""
-    pen.text(NAMES[name] + star, x, y + 24 * s, 15.5, align="left", tone="ink")
+    title = NAMES[name] + (" *" if pen.starred and scale.knee else "")
+    fits = (pen.pitch - 10 * s) / (len(title) * LETTER * s)  # or it would run into the next one
+    pen.text(title, x, y + 24 * s, min(15.5, fits), align="left", tone="ink")
     values = scale.unbend(np.linspace(*scale.ends, STEPS if scale.signed else STEPS - 1))
     values[[0, -1]] = scale.low, scale.high
     pen.bar(values, name, scale.kind, x, y, width, height)

@@ -37,6 +37,8 @@ class Box:
         size: width, height, thickness.
         title: what people call it.
         pressed: how many times narrower and lower it is than to the scale of everything else; 1 where it is to scale.
+        apart: space beside it and below it up to other boxes of the same tensor; from so far that these gaps are no
+            wider than a pixel they are drawn closed, since a pattern of them would show stripes that are not there.
     """
 
     plane: Plane
@@ -48,6 +50,7 @@ class Box:
     size: Point
     title: str = ""
     pressed: tuple[float, float] = (1.0, 1.0)
+    apart: tuple[float, float] = (0.0, 0.0)
 
     @property
     def scale(self) -> str:

@@ -8,11 +8,11 @@ from refgguf.viz.scene.parts import Bar
 from refgguf.viz.scene.stage import Stage
 from refgguf.viz.state import Shown
 
-N_SHOWN = 7
+N_SHOWN = 5
 # in letters of ordinary size
-LETTERS = 2.1
-ROW = 3.3
-WORDS, BARS = 12.5, 15.0  # width of the column of words, and of a bar for certainty
+LETTERS = 2.7
+ROW = 4.4
+WORDS, BARS = 15.5, 15.0  # width of the column of words, and of a bar for certainty
 
 
 def best_tokens(logits: np.ndarray, n: int) -> list[tuple[int, float]]:

@@ -17,6 +17,8 @@ from refgguf.viz.scene.units import Units
 
 CORNER = 2.4
 THIN, MIDDLE, THICK = 0.15, 0.22, 0.36
+DISC = 1.6  # radius of the discs on the spine where something is added
+AT_DISC = DISC + 0.15  # from the middle of a disc to the tip of a tube that ends there
 # further apart than this many boxes, an edge that no layout drew rises above what is between
 ARC_HEIGHT, HIGHEST_ARC = 0.35, 16.0
 
@@ -49,10 +51,11 @@ class Stage:
         head: int | None = None,
         title: str = "",
         pressed: tuple[float, float] = (1.0, 1.0),
+        apart: tuple[float, float] = (0.0, 0.0),
     ) -> int:
         """Put a box in place by its lower left corner; returns its number."""
         depth = self.units.depth
-        box = Box(plane, kind, role, layer, head, (x, y, 0.0), (*size, depth), title, pressed)
+        box = Box(plane, kind, role, layer, head, (x, y, 0.0), (*size, depth), title, pressed, apart)
         self.pieces.boxes.append(box)
         number = len(self.pieces.boxes) - 1
         self.by_tap.setdefault(plane.tap, []).append(number)
@@ -118,7 +121,7 @@ class Stage:
 
     def node(self, x: float, y: float = 0.0) -> None:
         """Put a disc on the spine where something is added."""
-        self.pieces.nodes.append(Node((x, y, self.units.depth / 2), 1.15))
+        self.pieces.nodes.append(Node((x, y, self.units.depth / 2), DISC))
 
     def finish(self) -> Pieces:
         """Draw every real edge that no layout has drawn, as a plain arc."""

@@ -9,13 +9,13 @@ import numpy as np
 from refgguf.taps import Tap
 from refgguf.viz.scene.anatomy import local
 from refgguf.viz.scene.planes import Plane, cut, side_by_side
-from refgguf.viz.scene.stage import MIDDLE, THIN, Stage
+from refgguf.viz.scene.stage import AT_DISC, MIDDLE, THIN, Stage
 
 BESIDE = 8.0  # room for tubes at the left of a column
-GAP = 4.4  # between slabs, with their names
+GAP = 4.6  # between slabs, with their names
 WIDEST, NARROWEST = 26.0, 1.6
 PER_COLUMN = 5
-LETTER = 1.6
+LETTER = 2.2
 BEHIND = -0.5  # depth at which tubes pass columns in between
 
 
@@ -117,7 +117,7 @@ class StatesZone:
         if real:
             y = self._middle(real[-1])
             depth = stage.units.depth / 2
-            path = [(stage[real[-1]].right, y, BEHIND), (node, y, BEHIND), (node, 1.3, depth)]
+            path = [(stage[real[-1]].right, y, BEHIND), (node, y, BEHIND), (node, AT_DISC, depth)]
             stage.connect([(i, target) for i in real], path, radius=MIDDLE, end="residual", corner=3.0)
 
     def _middle(self, number: int) -> float:

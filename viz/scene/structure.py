@@ -118,13 +118,14 @@ class _Structure:
         size,
         head: int | None = None,
         pressed: tuple[float, float] = (1.0, 1.0),
+        apart: tuple[float, float] = (0.0, 0.0),
     ) -> int:
         plane = self._plane(tensor, first, rows)
         role = role_of(tensor.name)
         number = self.stage.box(
             plane, KINDS.get(role, "residual"), f"weight {role}", x=x, y=y, size=size,
             layer=layer_of(tensor.name), head=head, title=tensor.name,
-            pressed=pressed,
+            pressed=pressed, apart=apart,
         )  # fmt: skip
         self.boxes.setdefault(tensor.name, []).append(number)
         return number
@@ -150,7 +151,7 @@ class _Structure:
             from_top = i * (each + gap)
             y = (edge + height if up else edge) - from_top - each
             head = i if parts > 1 else None
-            self._box(tensor, i * rows, rows, x, y, (width, each), head, pressed)
+            self._box(tensor, i * rows, rows, x, y, (width, each), head, pressed, (0.0, gap))
         self._caption(tensor, x, edge, width, up)
         return width
 
@@ -169,7 +170,9 @@ class _Structure:
             top = edge + lines * (height + gap) - gap if up else edge
             y = top - line * (height + gap) - height
             left = x + column * (width + gap)
-            self._box(tensor, i * rows, rows, left, y, (width, height), i, (1 / shrink, 1 / shrink))
+            self._box(
+                tensor, i * rows, rows, left, y, (width, height), i, (1 / shrink, 1 / shrink), (gap, gap)
+            )
         total = columns * (width + gap) - gap
         self._caption(tensor, x, edge, total, up)
         return total

@@ -20,6 +20,15 @@ from refgguf.taps import Tap
 from refgguf.tensor import Tensor
 from refgguf.trace import Trace
 from refgguf.viz.dissection import SLACK, share_taps, shares_of
+from refgguf.viz.stream_steps import (
+    Ways,
+    added,
+    as_it_is,
+    at_the_end,
+    carries_on,
+    case_of,
+    ways_back,
+)
 
 if TYPE_CHECKING:
     from refgguf.model import Model
@@ -57,56 +66,90 @@ class Contribution:
     score: float
 
 
+@dataclass(frozen=True)
+class Addend:
+    """What one addend of the final stream is there.
+
+    Attributes:
+        tap: its name.
+        vector: (d_model,) float64: what became of its value on the way, which streams and factors lie on.
+        ways: the ways from it to the end of the stream.
+    """
+
+    tap: str
+    vector: np.ndarray
+    ways: Ways
+
+    def onward(self, parts: np.ndarray) -> np.ndarray:
+        """Return what becomes of parts of its value, (n, d_model) or (n, stream, d_model): (n, d_model) float64."""
+        return at_the_end(self.ways, parts)
+
+
+def end_of_stream(taps: Mapping[str, Tap]) -> str | None:
+    """Return the tap that scores are read from: what the final norm reads, or what it gives where it reads several."""
+    if "final_norm" not in taps:
+        return None
+    inputs = taps["final_norm"].inputs
+    return inputs[0] if len(inputs) == 1 else "final_norm"
+
+
 def stream_taps(taps: Mapping[str, Tap]) -> list[str]:
     """Return the names of the taps whose values are needed to take the final stream apart, down to experts."""
     own = {name for name, tap in taps.items() if tap.kind in STREAM_KINDS} | set(share_taps(taps))
-    return [name for name in taps if name in own]
+    waiting, seen = [end_of_stream(taps)], set()
+    while waiting:
+        name = waiting.pop()
+        if name in taps and name not in seen and carries_on(taps, name):
+            waiting += taps[name].inputs
+        seen.add(name)
+    return [name for name in taps if name in own | seen]
 
 
-def addends(trace: Trace, taps: Mapping[str, Tap], token: int) -> dict[str, np.ndarray]:
-    """Take the stream that enters the final norm apart at one token.
+def addends(
+    trace: Trace, taps: Mapping[str, Tap], token: int, weights: Mapping[str, Tensor] | None = None
+) -> dict[str, Addend]:
+    """Take the stream that the output reads apart at one token.
+
+    Several streams are followed one by one, and together they are the one that the output reads.
 
     Args:
         trace: must hold `stream_taps`.
         taps: every tap of the model.
         token: position.
+        weights: the file's tensors by name; steps that multiply by some cannot be taken apart without them.
 
     Returns:
-        (d_model,) float64 by tap name; they sum to the stream, up to its own rounding. A tap that is no plain sum of
-        its inputs is an addend as a whole. Empty where the trace lacks the stream, or there is no one stream.
+        By tap name in order of execution; their vectors sum to the stream, up to its own rounding. A tap that is
+        no step that `stream_steps` knows is an addend as a whole. Empty where the trace lacks the stream.
     """
-    found: dict[str, np.ndarray] = {}
-    waiting = list(taps["final_norm"].inputs) if "final_norm" in taps else []
-    if len(waiting) > 1:
-        return {}  # the norm reads several streams, which it mixes first
-    while waiting:
-        name = waiting.pop(0)
-        parts = _sum_of(trace, taps, name, token)
-        if parts:
-            waiting = [*parts, *waiting]
+    end = end_of_stream(taps)
+    if end is None or end not in trace.names:
+        return {}
+    found: dict[str, Addend] = {}
+    ways: dict[str, Ways] = {end: {as_it_is: np.ones((1, 1))}}
+    for name in reversed(taps):
+        if name not in ways:
+            continue
+        own = ways.pop(name)
+        case = case_of(trace, taps, name, token, weights or {}) if carries_on(taps, name) else None
+        back = ways_back(case, own) if case is not None else None
+        if back is not None:
+            for source, more in back.items():
+                ways[source] = added(ways.get(source, {}), more)
         elif name in trace.names:
-            found[name] = trace.tensor(name).values[token].astype(np.float64)
-    order = {name: i for i, name in enumerate(taps)}
-    return dict(sorted(found.items(), key=lambda item: order[item[0]]))
+            value = trace.tensor(name).values[token].astype(np.float64)
+            found[name] = Addend(name, at_the_end(own, value), own)
+    return dict(reversed(found.items()))
 
 
-def _sum_of(trace: Trace, taps: Mapping[str, Tap], name: str, token: int) -> tuple[str, ...]:
-    """Return the inputs of a tap if it is the stream and nothing but their sum, else none."""
-    tap = taps[name]
-    if not tap.inputs or tap.weights or not {name, *tap.inputs} <= set(trace.names):
-        return ()
-    if not any(taps[i].kind in STREAM_KINDS for i in tap.inputs):
-        return ()  # a block's own sum, of experts and what stands beside them
-    value = trace.tensor(name).values[token].astype(np.float64)
-    parts = [trace.tensor(i).values[token].astype(np.float64) for i in tap.inputs]
-    if any(p.shape != value.shape for p in parts):
-        return ()
-    largest = max(float(np.abs(p).max(initial=0.0)) for p in parts)
-    return tap.inputs if np.abs(sum(parts) - value).max() <= SLACK * largest else ()
+def not_taken_apart(parts: Mapping[str, Addend], taps: Mapping[str, Tap]) -> list[str]:
+    """Return those addends that are the stream itself, as a step left it of which nobody knows what it did."""
+    found = [name for name in parts if carries_on(taps, name)]
+    return [n for n in found if taps[n].kind == "norm" or {taps[i].kind for i in taps[n].inputs} != {"norm"}]
 
 
 def contributions(
-    parts: Mapping[str, np.ndarray], reads: Reads | None = None, entry: int = 0
+    parts: Mapping[str, Addend], reads: Reads | None = None, entry: int = 0
 ) -> tuple[list[Contribution], float]:
     """Measure addends.
 
@@ -118,12 +161,18 @@ def contributions(
     Returns:
         One contribution for each addend, in order of execution; what is added to the score whatever the stream is.
     """
-    direction, constant = reads(sum(parts.values()), entry) if reads and parts else (None, 0.0)
+    total = total_of(parts)
+    direction, constant = reads(total, entry) if reads and parts else (None, 0.0)
     found = []
-    for name, part in parts.items():
+    for name, part in ((name, addend.vector) for name, addend in parts.items()):
         score = 0.0 if direction is None else float(part @ direction)
         found.append(Contribution(name, float(np.linalg.norm(part)), score))
     return found, constant
+
+
+def total_of(parts: Mapping[str, Addend]) -> np.ndarray:
+    """Return the stream that addends sum to, (d_model,) float64."""
+    return sum(addend.vector for addend in parts.values())
 
 
 def split(

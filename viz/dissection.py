@@ -43,6 +43,10 @@ class Share:
     vector: np.ndarray
     onward: Onward
 
+    def carried(self, further: Onward) -> Share:
+        """Return what becomes of it further on."""
+        return Share(self.tap, self.slot, further(self.vector[None])[0], lambda x: further(self.onward(x)))
+
 
 def share_taps(taps: Mapping[str, Tap]) -> list[str]:
     """Return the taps whose values are needed to take addends apart: what lies between blocks and stream."""

@@ -44,7 +44,8 @@ def scene_page(scene: Scene) -> str:
         lines.append(f"<b style='color:{colour}'>→ {html.escape(facts.outcome)}</b>")
     n_boxes = len(scene.pieces.boxes)
     lines.append(f"{n_boxes:,} box{'es' * (n_boxes != 1)} in the picture")
-    return f"<h3 style='margin:0'>{html.escape(facts.name)}</h3><p>{'<br>'.join(lines)}</p>"
+    flow = f"<p>{html.escape(scene.flow.note)}</p>" if scene.flow.note else ""
+    return f"<h3 style='margin:0'>{html.escape(facts.name)}</h3><p>{'<br>'.join(lines)}</p>{flow}"
 
 
 def head_page(scene: Scene, hit: Hit) -> str:

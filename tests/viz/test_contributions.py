@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import refgguf
-from refgguf.viz.contributions import addends, contributions, reader_of, split, stream_taps
+from refgguf.viz.contributions import addends, contributions, reader_of, split, stream_taps, total_of
 from refgguf.viz.dissection import expert_of, neurons_of, shares_of
 from refgguf.viz.facts import shown_of_model
 from refgguf.viz.scene.anatomy import anatomy_of
@@ -29,6 +29,11 @@ def trace(model):
     return model.trace(model.tokenize("Mia had a red kite. One")[:7])
 
 
+def vectors(parts):
+    """Return the addends' vectors by name."""
+    return {name: addend.vector for name, addend in parts.items()}
+
+
 @pytest.fixture(scope="module")
 def scene(model, trace):
     """Its scene, weighed by contributions to the score."""
@@ -37,7 +42,7 @@ def scene(model, trace):
 
 def test_addends_sum_to_the_stream(model, trace):
     """Embedding, attention and networks of all layers, and nothing else, sum to what enters the final norm."""
-    parts = addends(trace, model.taps, TOKEN)
+    parts = vectors(addends(trace, model.taps, TOKEN))
     layers = range(len([n for n in model.taps if n.endswith(".attn_out")]))
     assert list(parts) == ["embed", *(f"blk.{i}.{n}" for i in layers for n in ("attn_out", "ffn_out"))]
     stream = trace[f"blk.{layers[-1]}.resid_post"][TOKEN]
@@ -58,8 +63,8 @@ def test_contributions_sum_to_the_score(model, trace, entry):
 
 def test_a_contribution_is_the_score_that_is_lost_without_it(model, trace):
     """What an addend contributes is what the normed stream's score loses without it, the divisor as it was."""
-    parts = addends(trace, model.taps, TOKEN)
-    found, _ = contributions(parts, reader_of(model), 9)
+    found, _ = contributions(addends(trace, model.taps, TOKEN), reader_of(model), 9)
+    parts = vectors(addends(trace, model.taps, TOKEN))
     stream = sum(parts.values())
     divisor = np.sqrt((stream**2).mean() + model.network.head.norm.eps)
     weight = model.file["output_norm.weight"].dequantize().astype(float)
@@ -92,7 +97,7 @@ def test_heads_and_neurons_sum_to_their_block(model, trace):
 def test_drawn_flows_are_the_contributions(model, trace, scene):
     """Each tube into the stream carries exactly its head's or block's contribution, and is as thick."""
     boxes, shown = scene.pieces.boxes, scene.shown
-    parts = addends(trace, model.taps, TOKEN)
+    parts = vectors(addends(trace, model.taps, TOKEN))
     best = int(trace["logits"][TOKEN].argmax())
     direction, _ = reader_of(model)(sum(parts.values()), best)
     assert scene.flow.routes
@@ -145,7 +150,7 @@ def mixture(request, tmp_path_factory):
     model = archsuite.Case(request.param, path).model
     needed = {*anatomy_of(model.taps).needed(), *stream_taps(model.taps)}
     trace = model.trace([1, 5, 9, 7], taps=[n for n in model.taps if n in needed])
-    yield model, model.trace([1, 5, 9, 7]), trace, addends(trace, model.taps, 2)
+    yield model, model.trace([1, 5, 9, 7]), trace, addends(trace, model.taps, 2, model.file.tensors)
     path.unlink()
 
 
@@ -153,8 +158,8 @@ def mixture(request, tmp_path_factory):
 def test_experts_sum_to_their_block(mixture):
     """Each chosen expert's share is the router's weight times its result, and all shares sum to what the block adds."""
     model, everything, trace, parts = mixture
-    for name, whole in parts.items():
-        shares = shares_of(trace, model.taps, name, 2, model.file.tensors)
+    for name in parts:
+        whole, shares = trace[name][2], shares_of(trace, model.taps, name, 2, model.file.tensors)
         size = sum(np.abs(share.vector) for share in shares).max()
         # float32 sums of at most a dozen shares of d_model 256 products each, as the model took them
         assert np.abs(sum(share.vector for share in shares) - whole).max() <= 1e-5 * size
@@ -198,16 +203,21 @@ def test_flow_is_drawn_from_the_experts(mixture):
     model, _, trace, parts = mixture
     scene = build_scene(shown_of_model(model, trace, token=2, flow="logit"))
     boxes, flow = scene.pieces.boxes, scene.flow
-    direction, _ = scene.shown.reads(sum(parts.values()), int(trace["logits"][2].argmax()))
-    for name, whole in parts.items():
-        shares = shares_of(trace, model.taps, name, 2, model.file.tensors)
+    direction, _ = scene.shown.reads(total_of(parts), int(trace["logits"][2].argmax()))
+    for name, part in parts.items():
+        whole, shares = part.vector, shares_of(trace, model.taps, name, 2, model.file.tensors)
+        shares = [share.carried(part.onward) for share in shares]
         if len(shares) < 2 or not name.endswith("ffn_out"):
             continue
         layer = model.taps[name].layer
         drawn = {n: v for n, v in flow.experts.items() if boxes[n].layer == layer}
         each = {n: v for n, v in flow.routes.items() if len(pairs := scene.pieces.routes[n].pairs) == 1
                 and boxes[pairs[0][0]].layer == layer and boxes[pairs[0][0]].role in ("expert", "neurons")}  # fmt: skip
-        undrawn = [s for s in shares if not s.tap.endswith(("_exps", "shexp", "shexp_gated", "ffn_dense"))]
+        undrawn = [
+            s
+            for s in shares
+            if not s.tap.endswith(("_exps", "shexp", "shexp_gated", "ffn_dense", "dense_raw"))
+        ]
         total = sum(drawn.values()) + sum(float(s.vector @ direction) for s in undrawn)
         size = sum(abs(float(s.vector @ direction)) for s in shares)
         assert total == pytest.approx(float(whole @ direction), abs=1e-4 * size)
@@ -233,5 +243,5 @@ def test_chosen_experts_without_tubes_have_edges():
 def test_all_taps_or_only_those_needed_give_the_same_addends(mixture):
     """The window traces everything, the command what the picture needs; both take the stream apart alike."""
     model, everything, _, parts = mixture
-    whole = addends(everything, model.taps, 2)
+    whole = addends(everything, model.taps, 2, model.file.tensors)
     assert list(whole) == list(parts)

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from refgguf.viz.contributions import addends, contributions, split
+from refgguf.viz.contributions import (
+    Addend,
+    addends,
+    contributions,
+    end_of_stream,
+    not_taken_apart,
+    split,
+    total_of,
+)
 from refgguf.viz.dissection import Share, expert_of, neurons_of, shares_of
 from refgguf.viz.scene.anatomy import feeds
 from refgguf.viz.scene.colours import Theme, rgb
@@ -63,14 +71,14 @@ def flow_of(pieces: Pieces, shown: Shown, letter: float, theme: Theme) -> Flow:
     if shown.flow is None:
         return Flow()
     token = shown.token_index
-    parts = addends(shown.trace, shown.graph, token)
-    if not parts:
-        return Flow(note="Flow: there is no one residual stream, or the trace lacks what it is summed from.")
+    parts = addends(shown.trace, shown.graph, token, shown.weights)
+    if not parts or len(parts) == len(not_taken_apart(parts, shown.graph)):
+        return Flow(note=_undefined(shown))
     by_score = shown.flow == "logit" and shown.reads is not None
     logits = [t for t in shown.trace.tensors if t.kind == "logits" and t.layer is None]
     best = best_tokens(logits[-1].values[token], 1) if logits else []
     entry = best[0][0] if best else 0
-    direction = shown.reads(sum(parts.values()), entry)[0] if by_score else None
+    direction = shown.reads(total_of(parts), entry)[0] if by_score else None
 
     def measure(vectors: np.ndarray) -> np.ndarray:
         return np.linalg.norm(vectors, axis=-1) if direction is None else vectors @ direction
@@ -78,7 +86,7 @@ def flow_of(pieces: Pieces, shown: Shown, letter: float, theme: Theme) -> Flow:
     found, _ = contributions(parts, shown.reads if by_score else None, entry)
     whole = {c.tap: c.score if by_score else c.length for c in found}
     largest = max((abs(v) for n, v in whole.items() if shown.graph[n].layer is not None), default=1.0) or 1.0
-    weighed = _Weighed(pieces, shown, token, measure)
+    weighed = _Weighed(pieces, shown, token, measure, parts)
     routes, labels = {}, []
     for number, route, block in _drains(pieces, shown, whole):
         routes[number] = weighed.route(route, block, whole[block])
@@ -97,10 +105,26 @@ def flow_of(pieces: Pieces, shown: Shown, letter: float, theme: Theme) -> Flow:
     tubes = [*weighed.neuron_tubes(largest, colours), *weighed.expert_tubes(largest, colours)]
     labels += weighed.expert_figures(by_score)
     experts = ", experts" if weighed.experts else ""
-    note = f"Flow: what heads, neurons{experts} and blocks add {what}."
+    note = f"Flow: what heads, neurons{experts} and blocks add {what}.{_rest(parts, shown)}"
     return Flow(
         routes, tuple(weighed.neurons), weighed.experts, styles, tuple(labels), tubes_mesh(tubes), note
     )
+
+
+def _undefined(shown: Shown) -> str:
+    """Say why nothing can be weighed."""
+    end = end_of_stream(shown.graph)
+    if end is None:
+        return "Flow: nothing is weighed, for no scores are read from the end of this stream."
+    lacks = end not in shown.trace.names
+    why = "the trace lacks it" if lacks else "its last step is none that can be taken apart"
+    return f"Flow: what blocks add to {end}, which the scores are read from, cannot be told: {why}."
+
+
+def _rest(parts: Mapping[str, Addend], shown: Shown) -> str:
+    """Say which steps of the stream are not taken apart, so that what came before has no figure."""
+    whole = not_taken_apart(parts, shown.graph)
+    return f" What blocks before {whole[-1]} add cannot be told: that step is no sum." if whole else ""
 
 
 class _Weighed:
@@ -110,11 +134,20 @@ class _Weighed:
         pieces: the scene's boxes and edges.
         shown: what is shown.
         token: position.
-        measure: (n, d_model) vectors → (n,) how much each counts.
+        measure: (n, d_model) vectors at the end of the stream → (n,) how much each counts.
+        parts: the addends of that stream.
     """
 
-    def __init__(self, pieces: Pieces, shown: Shown, token: int, measure: Callable[[np.ndarray], np.ndarray]):
+    def __init__(
+        self,
+        pieces: Pieces,
+        shown: Shown,
+        token: int,
+        measure: Callable[[np.ndarray], np.ndarray],
+        parts: Mapping[str, Addend],
+    ):
         self.pieces, self.shown, self.token, self.measure = pieces, shown, token, measure
+        self.parts = parts
         self.neurons: list[tuple[int, int, float]] = []
         self.experts: dict[int, float] = {}
         self.ends: dict[int, np.ndarray] = {}  # where the tube of a box with neurons begins
@@ -149,7 +182,11 @@ class _Weighed:
     def _taken_apart(self, block: str) -> tuple[list[Share], np.ndarray | None]:
         if block not in self._inside:
             of = self.shown.trace, self.shown.graph, block, self.token, self.shown.weights
-            self._inside[block] = shares_of(*of), split(*of)
+            shares, each, onward = shares_of(*of), split(*of), self.parts[block].onward
+            self._inside[block] = (
+                [share.carried(onward) for share in shares],
+                (None if each is None else onward(each)),
+            )
         return self._inside[block]
 
     def _box_of(self, share: Share, among: Sequence[int]) -> int | None:
@@ -236,8 +273,9 @@ def _drains(pieces: Pieces, shown: Shown, blocks: Mapping[str, float]) -> Iterat
         source, target = (pieces.boxes[i] for i in route.pairs[0])
         if target.role != "spine" or source.role in ("spine", "embedding"):
             continue
-        inputs = shown.graph[target.plane.tap].inputs
-        name = next((i for i in inputs if i in blocks and feeds(shown.graph, source.plane.tap, i)), None)
+        layer, graph = target.layer, shown.graph
+        near = (i for i in blocks if graph[i].layer == layer and feeds(graph, i, target.plane.tap))
+        name = next((i for i in near if feeds(graph, source.plane.tap, i)), None)
         if name is not None:
             yield number, route, name
 

@@ -346,7 +346,7 @@ class Model(TextVectors):
             "name": self.name,
             "architecture": self.file.architecture,
             "file": self.path.name,
-            "bytes": sum(os.path.getsize(part) for part in self.file.parts),
+            "bytes": self.file.size,
             "n_layers": self.config.n_layers,
             "d_model": self.config.d_model,
             "n_vocab": self.config.n_vocab,

@@ -10,7 +10,7 @@ import numpy as np
 
 from refgguf.recorder import Hook
 from refgguf.taps import Tap
-from refgguf.viz.scene.anatomy import anatomy_of, local
+from refgguf.viz.scene.anatomy import anatomy_of, local, stack_words
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.state import Shown
@@ -100,7 +100,7 @@ def ablations_for(scene: Scene, hit: Hit) -> list[tuple[str, Ablation]]:
     tap, found = taps.get(box.plane.tap), []
     if tap is None:
         return []
-    where = f"layer {box.layer}" if box.layer is not None else ""
+    where = f"{stack_words(tap.name)}layer {box.layer}" if box.layer is not None else ""
     if box.role == "neurons" and hit.index is not None and tap.axes == ("token", "d_ff"):
         found.append((f"neuron {hit.index[-1]} of {where}", Ablation(tap.name, hit.index[-1], "d_ff")))
     if box.role == "expert" and box.head is not None:
@@ -127,8 +127,24 @@ def _head(scene: Scene, number: int, where: str) -> list[tuple[str, Ablation]]:
     if box.role in ("k", "v") and "kv_head" in taps[box.plane.tap].axes:
         words = f"{'keys' if box.role == 'k' else 'values'} of key/value head {box.head} of {where}"
         return [(words, Ablation(box.plane.tap, box.head, "kv_head"))]
-    outputs = [b for b in boxes if b.layer == box.layer and b.role == "z" and b.head == box.head]
-    return [(f"head {box.head} of {where}", Ablation(outputs[0].plane.tap, box.head))] if outputs else []
+    output = _output(scene, number)
+    if output is None:
+        return []
+    across = "cross-attention " if "cross" in local(output) else ""
+    return [(f"{across}head {box.head} of {where}", Ablation(output, box.head))]
+
+
+def _output(scene: Scene, number: int) -> str | None:
+    """Return the tap of what a head adds, which a box on the head's way flows into."""
+    boxes = scene.pieces.boxes
+    pairs = [pair for route in scene.pieces.routes for pair in route.pairs]
+    reached = {number}
+    for _ in ("pattern", "z"):  # a query reaches the pattern first, which reaches what is mixed
+        reached |= {b for a, b in pairs if a in reached and boxes[b].role in ("pattern", "z")}
+    joined = [boxes[i] for i in sorted(reached)]
+    alike = [b for b in boxes if b.layer == boxes[number].layer]
+    fits = (b.plane.tap for b in (*joined, *alike) if b.role == "z" and b.head == boxes[number].head)
+    return next(fits, None)
 
 
 def added_by(taps: Mapping[str, Tap], name: str) -> str | None:

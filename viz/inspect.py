@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,12 +93,22 @@ def shape_words(tensor: TracedTensor) -> str:
     return " × ".join(f"{n:,} {axis}" for n, axis in zip(tensor.values.shape, tensor.axes, strict=True))
 
 
-def place_words(tensor: TracedTensor, index: tuple[int, ...], token_texts: list[str]) -> str:
-    """Name a place in a tensor by its dimension words, and tokens by their texts too."""
+def place_words(
+    tensor: TracedTensor, index: tuple[int, ...], token_texts: Sequence[str], source_texts: Sequence[str] = ()
+) -> str:
+    """Name a place in a tensor by its dimension words, and tokens by their texts too.
+
+    Args:
+        tensor: the tensor.
+        index: a place in it.
+        token_texts: texts of the tokens.
+        source_texts: texts of those that an encoder has read; none where there is one text.
+    """
+    of_axis = {"token": token_texts, "query": token_texts, "key": token_texts, "source": source_texts}
     words = []
     for axis, at in zip(tensor.axes, index, strict=True):
-        text = f" {token_texts[at]!r}" if axis in ("token", "query", "key") and at < len(token_texts) else ""
-        words.append(f"{axis} {at}{text}")
+        texts = of_axis.get(axis, ())
+        words.append(f"{axis} {at} {texts[at]!r}" if at < len(texts) else f"{axis} {at}")
     return ", ".join(words)
 
 
@@ -115,7 +126,7 @@ def hit_words(scene: Scene, hit: Hit) -> str:
     tensor = scene.shown.trace.tensor(box.plane.tap)
     if hit.index is None:
         return f"{tensor.name}, {box.title}: not computed, the token went to other experts"
-    place = place_words(tensor, hit.index, scene.shown.trace.token_texts)
+    place = place_words(tensor, hit.index, scene.shown.trace.token_texts, scene.shown.source_texts)
     left_out = isinstance(box.plane, ChosenCut) and box.plane.left_out[hit.row, hit.col]
     chosen = ", not chosen by the indexer" if left_out else ""
     return f"{tensor.name}   {place}   =   {hit.value:.6g}{chosen}{_scale_words(box)}"

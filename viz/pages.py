@@ -19,7 +19,7 @@ from refgguf.viz.scene.overlay import number
 from refgguf.viz.scene.parts import pressed_words
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.scene.predictions import percent, quoted
-from refgguf.viz.state import ShownFile
+from refgguf.viz.state import Shown, ShownFile
 from refgguf.viz.sums import Sum, Term, attended, ingredients_of, sum_of
 
 if TYPE_CHECKING:
@@ -84,9 +84,10 @@ def value_page(scene: Scene, hit: Hit, weights: Mapping) -> str:
         return NOTHING_HERE
     trace = scene.shown.trace
     tensor = trace.tensor(box.plane.tap)
-    place = html.escape(place_words(tensor, hit.index, trace.token_texts))
-    keys = _keys_words(attended(tensor, hit.index, trace.token_texts), scene.theme.hues["attention"])
-    parts = sum_of(trace, tensor.name, hit.index, weights)
+    texts = trace.token_texts, scene.shown.source_texts
+    place = html.escape(place_words(tensor, hit.index, *texts))
+    keys = _keys_words(attended(tensor, hit.index, *texts), scene.theme.hues["attention"])
+    parts = sum_of(trace, tensor.name, hit.index, weights, source_texts=texts[1])
     how = (
         _sum_words(parts) if parts else _computed_from(ingredients_of(trace, tensor.name, hit.index, weights))
     )
@@ -111,7 +112,7 @@ def figures_of(scene: Scene, hit: Hit) -> tuple[Statistics | None, str]:
     if not isinstance(scene.shown, ShownFile):
         tensor = scene.shown.trace.tensor(box.plane.tap)
         found = statistics(tensor.values)
-        extremes = "" if found is None else _extremes(found, tensor, scene.shown.trace.token_texts)
+        extremes = "" if found is None else _extremes(found, tensor, scene.shown)
         return found, _figures(found) + extremes
     tensor, plane = scene.shown.file[box.plane.tap], box.plane
     n_rows = min(plane.n_rows, max(1, MOST_MEASURED // tensor.d_in))
@@ -305,11 +306,10 @@ def _figures(found: Statistics | None) -> str:
     )
 
 
-def _extremes(found: Statistics, tensor: TracedTensor, token_texts: list[str]) -> str:
+def _extremes(found: Statistics, tensor: TracedTensor, shown: Shown) -> str:
     places = (*found.highest, *reversed(found.lowest))
-    rows = [
-        (number(float(tensor.values[at])), html.escape(place_words(tensor, at, token_texts))) for at in places
-    ]
+    texts = shown.trace.token_texts, shown.source_texts
+    rows = [(number(float(tensor.values[at])), html.escape(place_words(tensor, at, *texts))) for at in places]
     return _titled("farthest out", rows)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from refgguf.viz.scene.anatomy import stack_words
 from refgguf.viz.scene.build import Scene, boxes_of, camera_at
 from refgguf.viz.scene.camera import CLOSE, Camera, aim, box_corners
 from refgguf.viz.scene.framing import fit, outline_points
@@ -29,6 +30,8 @@ class Place:
         head: number of the head at "head", and below if the box belongs to one.
         box: number of the box at "box" and "cell".
         cell: row and column of its plane at "cell".
+        near: number of the box by which one came to a layer or head: where there are two stacks of layers, or
+            several attentions in one, it tells which is meant.
     """
 
     level: str = "overview"
@@ -36,6 +39,12 @@ class Place:
     head: int | None = None
     box: int | None = None
     cell: tuple[int, int] | None = None
+    near: int | None = field(default=None, compare=False)
+
+    @property
+    def at(self) -> int | None:
+        """Number of a box that is there, as far as one is known."""
+        return self.near if self.box is None else self.box
 
 
 def deeper(scene: Scene, place: Place, hit: Hit) -> Place:
@@ -45,10 +54,11 @@ def deeper(scene: Scene, place: Place, hit: Hit) -> Place:
     head = head_of(scene, hit.box)
     if place.box == hit.box and place.level in ("box", "cell"):
         return Place("cell", box.layer, head, hit.box, (hit.row, hit.col))
-    if box.layer is not None and several and place.layer != box.layer:
-        return Place("layer", box.layer)
-    if head is not None and not (place.layer == box.layer and place.head == head):
-        return Place("head", box.layer, head)
+    here = place.layer == box.layer and _same_stack(scene, place.at, hit.box)
+    if box.layer is not None and several and not here:
+        return Place("layer", box.layer, near=hit.box)
+    if head is not None and not (here and place.head == head and hit.box in _head_boxes(scene, place.at)):
+        return Place("head", box.layer, head, near=hit.box)
     return Place("box", box.layer, head, hit.box)
 
 
@@ -57,10 +67,30 @@ def outer(scene: Scene, place: Place) -> Place:
     if place.level == "cell":
         return Place("box", place.layer, place.head, place.box)
     if place.level == "box" and place.head is not None:
-        return Place("head", place.layer, place.head)
+        return Place("head", place.layer, place.head, near=place.box)
     if place.level in ("box", "head") and place.layer is not None:
-        return Place("layer", place.layer)
+        return Place("layer", place.layer, near=place.at)
     return Place()
+
+
+def _same_stack(scene: Scene, one: int | None, other: int) -> bool:
+    """Tell whether two boxes belong to the same stack of layers; None stands for any."""
+    boxes = scene.pieces.boxes
+    return one is None or stack_words(boxes[one].plane.tap) == stack_words(boxes[other].plane.tap)
+
+
+def _head_boxes(scene: Scene, number: int | None) -> set[int]:
+    """Return the boxes on the way of the head that a box is on: those joined to its pattern."""
+    boxes = scene.pieces.boxes
+    if number is None:
+        return set(range(len(boxes)))
+    pairs = [p for r in scene.pieces.routes for p in r.pairs if {boxes[i].role for i in p} <= set(HEAD_ROLES)]
+    ways = [p for p in pairs if number in p]
+    patterns = [i for p in ways for i in p if boxes[i].role == "pattern"]
+    if boxes[number].role == "v":  # joined to what is mixed of it, which is joined to the pattern
+        mixed = {b for a, b in ways if a == number}
+        patterns = [a for a, b in pairs if b in mixed and boxes[a].role == "pattern"]
+    return {i for p in pairs if patterns[:1] and patterns[0] in p for i in p} | {number}
 
 
 def head_of(scene: Scene, number: int) -> int | None:
@@ -87,9 +117,15 @@ def camera_of(scene: Scene, place: Place, size: tuple[int, int]) -> Camera:
     if place.level == "overview":
         return camera_at(scene, size)
     if place.level == "layer":
-        return camera_on(outline_points(scene.pieces, boxes_of(scene, f"layer:{place.layer}")), size)
+        part = boxes_of(scene, f"layer:{place.layer}")
+        if place.near is not None:
+            of = stack_words(scene.pieces.boxes[place.near].plane.tap)
+            part = [b for b in part if stack_words(b.plane.tap) == of]
+        return camera_on(outline_points(scene.pieces, part), size)
     if place.level == "head":
-        part = boxes_of(scene, f"head:{place.layer}.{place.head}")
+        part = [scene.pieces.boxes[i] for i in sorted(_head_boxes(scene, place.near))]
+        if place.near is None or len(part) < 2:
+            part = boxes_of(scene, f"head:{place.layer}.{place.head}")
         return camera_on(outline_points(scene.pieces, part), size)
     box = scene.pieces.boxes[place.box]
     if place.level == "box":
@@ -166,8 +202,9 @@ def place_to_watch(
 def place_words(scene: Scene, place: Place) -> str:
     """Name a place: "layer 3 › head 1 › attn_probs › cell 4, 2"."""
     words = ["overview"] if place.level == "overview" else []
+    stack = "" if place.at is None else stack_words(scene.pieces.boxes[place.at].plane.tap)
     if place.layer is not None:
-        words.append(f"layer {place.layer}")
+        words.append(f"{stack}layer {place.layer}")
     if place.head is not None:
         words.append(f"head {place.head}")
     if place.box is not None:

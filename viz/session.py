@@ -14,12 +14,14 @@ from refgguf.sampling import Sampling
 from refgguf.taps import Tap
 from refgguf.viz.ablation import Ablation, Zeroes
 from refgguf.viz.facts import shown_of_model
+from refgguf.viz.memory import check_memory
 from refgguf.viz.state import Shown
 
 if TYPE_CHECKING:
     from refgguf.model import Model
 
 Progress = Callable[[int, int], None]
+MOST_WRITTEN = 12  # tokens that a decoder writes by itself before it is looked at
 
 
 class CancelledError(Exception):
@@ -39,7 +41,7 @@ class Session:
         seed: of the random numbers that it is drawn with.
         options: layers, token, marked, theme of `Shown`.
         target: what a decoder has written of the text that `ids` is, without its start token; None where there is one
-            text.
+            text, and until a run has let it write.
     """
 
     model: Model
@@ -60,8 +62,12 @@ class Session:
 
         Raises:
             CancelledError: it was cancelled.
+            InputError: there are too many tokens for what is kept of each.
         """
+        check_memory(self.model, list(self.model.taps), self.ids)
         with self._watched(progress, cancelled), self.model.hooks(Zeroes(self.model, self.ablations).hooks()):
+            if self.target is None:
+                self.target = written(self.model, self.ids)
             trace = self.model.trace(self.ids, taps="all", target=self.target)
         return shown_of_model(self.model, trace, self.prompt, **self.options)
 
@@ -83,10 +89,29 @@ class Session:
         """Return a session in which something is switched off, or on again if it was off."""
         return replace(self, ablations=self.ablations ^ {ablation})
 
+    @property
+    def scores_vocabulary(self) -> bool:
+        """Whether the model says what comes next; an encoder does not."""
+        return self.model.network.scores_vocabulary
+
+    @property
+    def target_text(self) -> str:
+        """What a decoder has written, as text; "" where there is one text."""
+        return "".join(self.model.token_text(token) for token in self.target or ()).strip()
+
     def with_text(self, text: str) -> Session:
-        """Return a session that runs another text."""
-        target = None if self.target is None else []
-        return replace(self, ids=self.model.tokenize(text), prompt=text, target=target)
+        """Return a session that runs another text, shows what follows its end, and lets a decoder write anew."""
+        ids = self.model.tokenize(text)
+        return replace(self, ids=ids, prompt=text, target=None, options=self._at_the_end)
+
+    def with_target(self, text: str) -> Session:
+        """Return a session in which a decoder has written a text so far."""
+        target = self.model.tokenize(text, add_special=False) if text else []
+        return replace(self, target=target, options=self._at_the_end)
+
+    @property
+    def _at_the_end(self) -> dict:
+        return {**self.options, "token": -1, "marked": False}
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return the probabilities (vocab,) that the next token is drawn from, at the session's temperature.
@@ -102,12 +127,18 @@ class Session:
         random = np.random.default_rng((self.seed, len(self.ids) + len(self.target or ())))
         return int(random.choice(len(weights), p=weights))
 
-    def extended(self, token: int) -> Session:
-        """Return a session with one more token."""
-        if self.target is not None:
-            options = {**self.options, "token": -1, "marked": False}
-            return replace(self, target=[*self.target, token], options=options)
-        return self.with_ids([*self.ids, token])
+    def extended(self, token: int, after: int | None = None) -> Session:
+        """Return a session with one more token, of the text that is written where there are two.
+
+        Args:
+            token: its id.
+            after: position that it follows, what came behind that is dropped; the last if None.
+        """
+        if self.target is None:
+            return self.with_ids([*(self.ids if after is None else self.ids[: after + 1]), token])
+        # position 0 is the start token, which is not part of the target
+        kept = self.target if after is None else self.target[:after]
+        return replace(self, target=[*kept, token], options=self._at_the_end)
 
     def with_ids(self, ids: Sequence[int]) -> Session:
         """Return a session that runs other tokens; its text is what they read as."""
@@ -117,8 +148,14 @@ class Session:
             prompt = self.prompt + "".join(self.model.token_text(token) for token in ids[len(self.ids) :])
         else:
             prompt = ""
-        options = {**self.options, "token": -1, "marked": False}
-        return replace(self, ids=ids, prompt=prompt, options=options)
+        return replace(self, ids=ids, prompt=prompt, target=None, options=self._at_the_end)
+
+
+def written(model: Model, ids: Sequence[int]) -> list[int] | None:
+    """Return the likeliest tokens that a decoder writes of what an encoder reads; None where there is one text."""
+    if model.network.encoder is None:
+        return None
+    return [step.token for step in model.generate(ids, MOST_WRITTEN, temperature=0)]
 
 
 def _watch(done: int, total: int, progress: Progress | None, cancelled: threading.Event | None) -> Hook:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refgguf.errors import InputError
-from refgguf.viz.scene.anatomy import local
+from refgguf.viz.scene.anatomy import local, stack_words
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.colours import hue_kind
 from refgguf.viz.scene.picking import Hit
@@ -28,6 +28,7 @@ class Step:
         words: what happens, in one line.
         kind: kind of the tensor.
         layer: number of its layer, or None.
+        stack: "encoder " or "decoder " where there are two stacks of layers, else "".
     """
 
     tap: str
@@ -37,6 +38,7 @@ class Step:
     words: str
     kind: str = "residual"
     layer: int | None = None
+    stack: str = ""
 
 
 def steps_of(scene: Scene) -> list[Step]:
@@ -55,11 +57,21 @@ def steps_of(scene: Scene) -> list[Step]:
     for tap in trace.names:
         if tap in boxes:
             tensor = trace.tensor(tap)
-            where = f"layer {tensor.layer}, " if tensor.layer is not None else ""
+            stack = stack_words(tap)
+            where = f"{stack}layer {tensor.layer}, " if tensor.layer is not None else stack
             words = f"{where}{local(tap)}: {tensor.meaning}"
             inputs, routes = (frozenset(s) for s in into[tap])
             steps.append(
-                Step(tap, frozenset(boxes[tap]), inputs, routes, words, hue_kind(tensor.kind), tensor.layer)
+                Step(
+                    tap,
+                    frozenset(boxes[tap]),
+                    inputs,
+                    routes,
+                    words,
+                    hue_kind(tensor.kind),
+                    tensor.layer,
+                    stack,
+                )
             )
     return steps
 

@@ -10,6 +10,7 @@ import numpy as np
 from refgguf.trace import Trace, TracedTensor
 
 Named = tuple[list[str], np.ndarray]
+TEXTS = ("token", "source")  # dimensions along which a text runs
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,12 @@ class Sum:
 
 
 def sum_of(
-    trace: Trace, name: str, index: tuple[int, ...], weights: Mapping | None = None, most: int = 6
+    trace: Trace,
+    name: str,
+    index: tuple[int, ...],
+    weights: Mapping | None = None,
+    most: int = 6,
+    source_texts: Sequence[str] = (),
 ) -> Sum | None:
     """Take a value apart into the terms that it was summed from.
 
@@ -54,6 +60,7 @@ def sum_of(
         index: which of its values.
         weights: the file's tensors by name, for matrix products.
         most: how many terms to name.
+        source_texts: texts of the tokens that an encoder has read; none where there is one text.
     """
     tensor = trace.tensor(name)
     value = float(tensor.values[index])
@@ -65,6 +72,8 @@ def sum_of(
         if named is None:
             continue
         names, terms = named
+        if way is _mixture:
+            names = _of_texts(names, source_texts if _reads_source(inputs) else trace.token_texts)
         if not np.isfinite(terms).all():
             continue
         total = float(terms.sum())
@@ -94,8 +103,9 @@ def ingredients_of(
             found.append(Term(source, float(trace[source][index])))
     for source in tensor.weights:
         weight = (weights or {}).get(source)
-        if weight is not None and not tensor.inputs and len(weight.shape) == 2 and tensor.axes[0] == "token":
-            row = trace.tokens[index[0]]  # looked up rather than computed
+        if weight is not None and not tensor.inputs and len(weight.shape) == 2 and tensor.axes[0] in TEXTS:
+            ids = trace.tokens if tensor.axes[0] == "token" else trace.model.get("source") or ()
+            row = int(ids[index[0]]) if index[0] < len(ids) else weight.shape[0]  # looked up, not computed
             if row < weight.shape[0] and weight.shape[1:] == tensor.values.shape[1:]:
                 value = weight.dequantize(row).reshape(-1)[index[-1]]
                 found.append(Term(f"{source}[{row}, {index[-1]}]", float(value)))
@@ -104,8 +114,35 @@ def ingredients_of(
     return found
 
 
+def is_pattern(tensor: TracedTensor) -> bool:
+    """Tell whether a tensor says what each query takes from each key: (head, query, key), within a text or across."""
+    axes = tensor.axes
+    return (
+        len(axes) == 3
+        and axes[0] == "head"
+        and axes[1] in ("query", "source")
+        and axes[2] in ("key", "source")
+    )
+
+
+def _reads_source(inputs: Sequence[TracedTensor]) -> bool:
+    """Tell whether what is attended to is the text that an encoder has read."""
+    return any(is_pattern(i) and i.axes[2] == "source" for i in inputs)
+
+
+def _of_texts(names: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Put the text of each key behind its number, where names begin with "key 3:"."""
+    if len(names) != len(texts):
+        return list(names)
+    return [name.replace(":", f" {text!r}:", 1) for name, text in zip(names, texts, strict=True)]
+
+
 def attended(
-    tensor: TracedTensor, index: tuple[int, ...], token_texts: list[str], most: int = 6
+    tensor: TracedTensor,
+    index: tuple[int, ...],
+    token_texts: Sequence[str],
+    source_texts: Sequence[str] = (),
+    most: int = 6,
 ) -> list[Term]:
     """Return which keys a query takes most from, by the row of the pattern that a place is in.
 
@@ -113,10 +150,12 @@ def attended(
         tensor: an attention pattern (head, query, key); nothing is returned for anything else.
         index: a place in it.
         token_texts: the tokens' texts.
+        source_texts: texts of those that an encoder has read.
         most: how many keys to name.
     """
-    if tensor.axes != ("head", "query", "key") or "scores" in tensor.name:
+    if not is_pattern(tensor) or "scores" in tensor.name:
         return []
+    token_texts = source_texts if tensor.axes[2] == "source" else token_texts
     row = tensor.values[index[0], index[1]]
     best = np.argsort(-row, kind="stable")[:most]
     return [
@@ -134,7 +173,7 @@ def _sorted(names: list[str], terms: np.ndarray, most: int, total: float, groups
 
 def _by_head(inputs: list[TracedTensor], terms: np.ndarray) -> list[Term]:
     """Sum the terms of each head, where the input lays heads side by side."""
-    if inputs[0].axes[:2] != ("token", "head") or inputs[0].values.ndim != 3:
+    if inputs[0].axes[0] not in TEXTS or inputs[0].axes[1] != "head" or inputs[0].values.ndim != 3:
         return []
     n_heads, width = inputs[0].values.shape[1:]
     sums = terms[: n_heads * width].reshape(n_heads, width).sum(axis=1)
@@ -149,9 +188,9 @@ def _addition(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weight
 
 def _mixture(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping) -> Named | None:
     """Values mixed by an attention pattern: the sum over keys of probability times value."""
-    pattern = next((i for i in inputs if i.axes == ("head", "query", "key")), None)
-    value = next((i for i in inputs if i.axes[:1] == ("token",) and len(i.axes) == 3), None)
-    if pattern is None or value is None or tensor.axes[:2] != ("token", "head"):
+    pattern = next((i for i in inputs if is_pattern(i)), None)
+    value = next((i for i in inputs if i.axes[0] in TEXTS and len(i.axes) == 3), None)
+    if pattern is None or value is None or tensor.axes[0] not in TEXTS or tensor.axes[1] != "head":
         return None
     token, head, channel = index
     n_heads, n_values = pattern.values.shape[0], value.values.shape[1]
@@ -165,7 +204,7 @@ def _mixture(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights
 
 def _scores(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping) -> Named | None:
     """A query times a key, times the scale that makes it the score, if any usual one does."""
-    if tensor.axes != ("head", "query", "key") or len(inputs) != 2:
+    if not is_pattern(tensor) or len(inputs) != 2:
         return None
     q, k = (i.values for i in inputs)
     if q.ndim != 3 or k.ndim != 3 or q.shape[2] != k.shape[2] or q.shape[1] % k.shape[1]:
@@ -191,7 +230,7 @@ def _over_slots(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weig
 def _product(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping) -> Named | None:
     """One row of a matrix times one token's vector, plus the bias."""
     matrices = [weights[w] for w in tensor.weights if w in weights and len(weights[w].shape) == 2]
-    if len(inputs) != 1 or len(matrices) != 1 or tensor.axes[:1] != ("token",):
+    if len(inputs) != 1 or len(matrices) != 1 or tensor.axes[0] not in TEXTS:
         return None
     x = inputs[0].values[index[0]].reshape(-1).astype(np.float64)
     matrix = matrices[0]

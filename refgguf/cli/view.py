@@ -11,7 +11,7 @@ import click
 
 import refgguf
 from refgguf.cli import options
-from refgguf.cli.view_request import Request, read_ranges, unrunnable, written
+from refgguf.cli.view_request import Request, read_ranges, unrunnable
 from refgguf.errors import InputError, ModelError
 from refgguf.viz.state import COLOURINGS, FLOWS, THEMES
 
@@ -37,6 +37,7 @@ MOST_PIXELS = 100_000_000
 )
 @options.model_argument
 @options.optional_prompt_options
+@options.target_option
 @click.option(
     "--save",
     metavar="FILE",
@@ -102,6 +103,7 @@ MOST_PIXELS = 100_000_000
 def command(
     model: str,
     prompt: options.Prompt,
+    target: options.Prompt,
     save: str | None,
     size: str,
     camera: str,
@@ -137,6 +139,7 @@ def command(
         None if arcs is None else read_arcs(arcs),
         flow,
         reference,
+        target,
     )
     view = parse_camera(camera)
     if save is None:
@@ -183,7 +186,7 @@ def opening_of(request: Request) -> Callable[[Callable[[str], None]], Opened]:
             model, ids = request.loaded()
         except ModelError as error:
             return Opened(shown=request.tensors(), remark=unrunnable(error))
-        target = written(model, ids)
+        target = request.written(model, ids)
         n_tokens = len(ids) if target is None else 1 + len(target)
         look = request.look(n_tokens, {t.layer for t in model.taps.values()})
         return Opened(session=Session(model, ids, request.prompt.text or "", target=target, options=look))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from refgguf.viz.state import ArcChoice, Shown, ShownFile
 
 TRACES = (".safetensors", ".npz")
-SHORT = 64  # tokens that always fit
-MOST_BYTES = 6e9  # of traced tensors
-MOST_WRITTEN = 12  # tokens that a decoder writes before it is looked at
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class Request:
         arcs: which attention is drawn as arcs; None for none.
         flow: what edges into the stream are weighed by; None for not at all.
         reference: file whose weights the model's are measured against; None for none.
+        target: what a decoder has written so far; it writes by itself if this is not given.
     """
 
     model: str
@@ -53,6 +51,7 @@ class Request:
     arcs: ArcChoice | None = None
     flow: str | None = None
     reference: str | None = None
+    target: options.Prompt = field(default_factory=options.Prompt)
 
     @property
     def is_trace(self) -> bool:
@@ -71,6 +70,10 @@ class Request:
             raise InputError(
                 f"--reference colours weights by their errors; leave --colour {self.colour} away"
             )
+        if self.target.given and (self.is_trace or not self.prompt.given):
+            raise InputError(
+                "--target is what a decoder has written of a prompt; give a model and its prompt too"
+            )
 
     def load(self) -> Shown | ShownFile:
         """Run the prompt, or read the trace, or open the file, and say what to show of it."""
@@ -86,6 +89,25 @@ class Request:
         """Return the model and the ids of the prompt's tokens; nothing has run yet."""
         model = refgguf.load(self.model, numerics=self.numerics)
         return model, self.prompt.ids_for(model)
+
+    def written(self, model: Model, ids: Sequence[int]) -> list[int] | None:
+        """Return what a decoder has written of the prompt: what was given, or its own likeliest tokens.
+
+        Returns:
+            None where there is one text.
+
+        Raises:
+            InputError: a target was given, and the model has no decoder that reads another text.
+        """
+        from refgguf.viz.session import written
+
+        if not self.target.given:
+            return written(model, ids)
+        if model.network.encoder is None:
+            raise InputError(
+                "--target: the model has no encoder, it reads one text alone; leave the target away"
+            )
+        return self.target.target_for(model)
 
     def look(self, n_tokens: int, layers: set[int | None]) -> dict[str, Any]:
         """Return the options of what is shown, checked against what there is.
@@ -114,16 +136,17 @@ class Request:
     def _run(self, model: Model, ids: list[int]) -> Shown:
         from refgguf.viz import facts
         from refgguf.viz.contributions import stream_taps
+        from refgguf.viz.memory import check_memory
         from refgguf.viz.scene.anatomy import anatomy_of
 
-        target = written(model, ids)
+        target = self.written(model, ids)
         n_tokens = len(ids) if target is None else 1 + len(target)
         look = self.look(n_tokens, {t.layer for t in model.taps.values()})
         needed = set(anatomy_of(model.taps, look["layers"]).needed())
         if self.flow:
             needed.update(stream_taps(model.taps))
         names = [name for name in model.taps if name in needed]
-        check_memory(model, names, ids)
+        check_memory(model, names, ids, ", or fewer layers with --layers 0-3")
         trace = trace_with_progress(model, ids, names, target)
         return facts.shown_of_model(model, trace, self.prompt.text or "", **look)
 
@@ -163,35 +186,9 @@ class Request:
         return other
 
 
-def written(model: Model, ids: Sequence[int]) -> list[int] | None:
-    """Return the likeliest tokens that a decoder writes of what an encoder reads; None where there is one text."""
-    if model.network.encoder is None:
-        return None
-    return [step.token for step in model.generate(ids, MOST_WRITTEN, temperature=0)]
-
-
 def unrunnable(error: ModelError) -> str:
     """Say what is shown of a model that cannot be run, and why it cannot."""
     return f"tensors only, since this model cannot be run: {error}"
-
-
-def check_memory(model: Model, names: Sequence[str], ids: Sequence[int]) -> None:
-    """Refuse a prompt whose tensors would not fit into memory, before it is run.
-
-    Raises:
-        InputError: they would take more than MOST_BYTES.
-    """
-    if len(ids) <= SHORT:
-        return
-    n_bytes = 0
-    for tensor in model.trace(ids[:1], taps=names).tensors:  # one token tells the shapes
-        per_token = sum(axis in ("token", "query", "key") for axis in tensor.axes)
-        n_bytes += tensor.values.nbytes * len(ids) ** per_token
-    if n_bytes > MOST_BYTES:
-        raise InputError(
-            f"the tensors of {len(ids):,} tokens would take {n_bytes / 1e9:,.1f} GB; "
-            "give a shorter prompt, or fewer layers with --layers 0-3"
-        )
 
 
 def read_ranges(text: str) -> tuple[int, ...]:

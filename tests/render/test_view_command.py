@@ -129,18 +129,18 @@ def test_nothing_is_run_for_a_picture_that_cannot_be_written(tmp_path, capsys):
 def test_a_prompt_that_would_not_fit_is_refused(model_file, tmp_path, capsys, monkeypatch):
     """The memory that a long prompt's tensors need is known from one token, to the byte, and is limited."""
     import refgguf
-    from refgguf.cli import view_request as view
+    from refgguf.viz import memory
     from refgguf.viz.scene.anatomy import anatomy_of
 
     model = refgguf.load(model_file)
     ids = [1, 2, 3, 4] * 10
-    monkeypatch.setattr(view, "SHORT", 8)
+    monkeypatch.setattr(memory, "SHORT", 8)
     real = sum(t.values.nbytes for t in model.trace(ids, taps=list(anatomy_of(model.taps).needed())).tensors)
     command = ["view", model_file, "--ids", ",".join(map(str, ids)), "--size", "64x64"]
-    monkeypatch.setattr(view, "MOST_BYTES", real - 1)
+    monkeypatch.setattr(memory, "MOST_BYTES", real - 1)
     assert call([*command, "--save", str(tmp_path / "out.png")]) == 2
     assert "give a shorter prompt" in capsys.readouterr().err
-    monkeypatch.setattr(view, "MOST_BYTES", real)
+    monkeypatch.setattr(memory, "MOST_BYTES", real)
     assert call([*command, "--save", str(tmp_path / "out.png")]) == 0
 
 

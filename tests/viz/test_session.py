@@ -215,3 +215,35 @@ def test_a_screen_that_does_not_answer_is_waited_for_aloud(monkeypatch, capsys):
     monkeypatch.setattr(launch, "PATIENCE", 30)
     launch._check_x11()
     assert capsys.readouterr().err == ""
+
+
+def test_another_text_shows_what_follows_its_end(llama):
+    """The token that was chosen of one text says nothing of another, shorter or longer."""
+    llama.options.update(token=1, marked=True)
+    longer = llama.with_ids([1, 5, 2, 7, 3, 4])
+    assert longer.run().token_index == 5
+    assert not longer.run().marked
+    assert llama.extended(9, after=1).ids == [1, 5, 9]
+
+
+def test_a_text_that_would_not_fit_is_refused_before_it_runs(llama, monkeypatch):
+    """All that a run keeps is counted beforehand, from one token; nothing is computed of the others."""
+    from refgguf.errors import InputError
+    from refgguf.viz import memory
+
+    monkeypatch.setattr(memory, "SHORT", 2)
+    whole = sum(tensor.values.nbytes for tensor in llama.run().trace.tensors)
+    monkeypatch.setattr(memory, "MOST_BYTES", whole)
+    llama.run()
+    monkeypatch.setattr(memory, "MOST_BYTES", whole - 1)
+    layers = []
+    with pytest.raises(InputError, match="4 tokens would take"):
+        llama.run(lambda done, total: layers.append(done))
+    assert layers == []
+
+
+def test_a_file_that_was_deleted_runs_on(llama):
+    """What is mapped stays there as long as it is open, whatever becomes of the file's name."""
+    before = llama.run().trace["logits"]
+    llama.model.path.unlink()
+    assert np.array_equal(llama.run().trace["logits"], before)

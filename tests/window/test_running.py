@@ -279,3 +279,13 @@ def test_playing_stays_where_everything_is_seen(window, spin):
     key(window, "Space")
     assert window.timeline.slider.value() == large[0]
     assert window.view.bound_for == window.view.home
+
+
+def test_the_next_token_follows_the_chosen_one(window, spin):
+    """After a token was chosen, N appends what that one predicts, in place of what came behind it."""
+    window.timeline.token_chosen.emit(0)
+    assert spin(lambda: window.scene.shown.marked and not window.running_now, 20)
+    best = int(np.argmax(window.scene.shown.trace["logits"][0]))
+    key(window, "N")
+    assert spin(lambda: not window.scene.shown.marked and not window.running_now, 60)
+    assert window.session.ids == [1, best]

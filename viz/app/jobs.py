@@ -142,7 +142,7 @@ def run_session(session: Session, like: Mapping[str, Scale] | None = None) -> Ca
         at.say(words)
         shown = session.run(lambda done, total: at.say(words, done, total), at.stop_asked)
         whole = None
-        if session.ablations:
+        if session.ablations and session.scores_vocabulary:
             whole = session.whole_logits(
                 lambda done, total: at.say("running with nothing switched off", done, total), at.stop_asked
             )

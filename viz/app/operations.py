@@ -35,7 +35,7 @@ class Operations(Scrubber):
 
     def places(self) -> list[tuple[float, float]]:
         """Return where each operation's cell begins and ends, in pixels; layers stand apart."""
-        n, layers = len(self.steps), [step.layer for step in self.steps]
+        n, layers = len(self.steps), [(step.stack, step.layer) for step in self.steps]
         breaks = sum(a != b for a, b in pairwise(layers))
         room = max(self.width() - 2 * EDGE, 1.0)
         apart = min(APART, 0.25 * room / max(breaks, 1))
@@ -92,10 +92,16 @@ class Operations(Scrubber):
         painter.setFont(font)
         painter.setPen(self.palette().placeholderText().color())
         free = 0.0
-        for layer, group in groupby(range(len(self.steps)), key=lambda i: self.steps[i].layer):
+        for (stack, layer), group in groupby(
+            range(len(self.steps)), key=lambda i: (self.steps[i].stack, self.steps[i].layer)
+        ):
             members = list(group)
             left, right = places[members[0]][0], places[members[-1]][1]
-            words = [f"layer {layer}", f"{layer}"] if layer is not None else []
+            words = (
+                [f"{stack}layer {layer}", f"{stack[:3]} {layer}".strip(), f"{layer}"]
+                if layer is not None
+                else []
+            )
             for word in words:
                 width = painter.fontMetrics().horizontalAdvance(word)
                 if left >= free and width <= max(right - left, 14.0):

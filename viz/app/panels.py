@@ -73,16 +73,19 @@ class Panels(QMainWindow):
         bar = QToolBar("Tools")
         bar.setMovable(False)
         self.prompt = QLineEdit(placeholderText="Type a prompt, Enter runs it")
+        self.target = QLineEdit(placeholderText="What it has written so far, Enter runs it")
         self.next_button, self.go_button = QPushButton("Next token"), QPushButton("Generate")
         self.go_button.setCheckable(True)
         self.off_button = QPushButton("Switch all on")
         self.search = QLineEdit(placeholderText="Find a tensor ( / )")
         self.search.setMaximumWidth(230)
-        self.prompt.setObjectName("prompt")
+        for field in (self.prompt, self.target):
+            field.setObjectName("prompt")
         self.search.setObjectName("search")
         for button in (self.next_button, self.go_button, self.off_button):
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.asking = [bar.addWidget(widget) for widget in (QLabel("Prompt"), self.prompt)]
+        self.writing = [bar.addWidget(widget) for widget in (QLabel("writes"), self.target)]
         running = (self.next_button, self.go_button, self.off_button)
         self.running = [bar.addWidget(widget) for widget in running]
         self.off_action = self.running[-1]

@@ -19,6 +19,7 @@ from refgguf.viz.session import Session
 from refgguf.viz.state import ArcChoice, Shown
 
 EVERY = 0.15  # seconds between two figures of progress
+NO_NEXT = "turns a text into vectors and says nothing of what comes next"
 FIRST = 60  # milliseconds that the first picture has before more is made
 
 
@@ -132,11 +133,16 @@ class Running(Panels):
 
     # ---- the model
 
-    def _prompt_entered(self) -> None:
+    def _prompt_entered(self, written: bool = False) -> None:
+        """Run what was typed; a decoder goes on from its own text if that was typed too, else it writes anew."""
         text = self.prompt.text()
         try:
             if self.session is not None:
-                self.run(self.session.with_text(text))
+                same = text == self.session.prompt  # which may be none, where token ids were given
+                session = replace(self.session, target=None) if same else self.session.with_text(text)
+                if self.session.target is not None and (written or self.target.isModified()):
+                    session = session.with_target(self.target.text())
+                self.run(session)
             elif self.begin is not None:
                 self._start(begin_session(self.begin, text, theme=self.scene.shown.theme))
         except RefggufError as error:
@@ -156,12 +162,16 @@ class Running(Panels):
         return found[-1].values if found else None
 
     def next_token(self) -> None:
-        """Draw the next token and run on with it."""
+        """Draw the token after the one whose predictions are shown, and run on with it."""
         logits = self._logits()
-        if self.session is None or logits is None or self.running_now:
+        if self.session is None or self.running_now:
+            return
+        if logits is None or not self.session.scores_vocabulary:
+            self._generate(False)
+            self.statusBar().showMessage(f"{self.session.model.name} {NO_NEXT}")
             return
         try:
-            self.append(self.session.next_token(logits[-1]))
+            self.append(self.session.next_token(logits[self.scene.shown.token_index]))
         except RefggufError as error:
             self._generate(False)
             self.statusBar().showMessage(str(error))
@@ -169,12 +179,8 @@ class Running(Panels):
     def append(self, token: int) -> None:
         """Append a token after the one whose predictions are shown, and run anew."""
         if self.session is not None and self.scene is not None:
-            kept = (
-                self.session.ids[: self.scene.shown.token_index + 1]
-                if self.scene.shown.marked
-                else self.session.ids
-            )
-            self.run(self.session.with_ids([*kept, token]))
+            shown = self.scene.shown
+            self.run(self.session.extended(token, shown.token_index if shown.marked else None))
 
     def toggle_generation(self) -> None:
         """Generate token after token, or stop."""

@@ -76,6 +76,7 @@ class ViewerWindow(Looking):
         self.live.temperature_changed.connect(self._temperature_changed)
         self.live.token_chosen.connect(self.append)
         self.prompt.returnPressed.connect(self._prompt_entered)
+        self.target.returnPressed.connect(lambda: self._prompt_entered(written=True))
         self.search.returnPressed.connect(lambda: self.find(self.search.text()))
         self.next_button.clicked.connect(self.next_token)
         self.go_button.clicked.connect(self.toggle_generation)
@@ -93,8 +94,11 @@ class ViewerWindow(Looking):
         self.timeline.slider.hues = theme_of(theme).hues
 
     def _show_tools(self) -> None:
+        session = self.session
         for action in self.running:
-            action.setVisible(self.session is not None)
+            action.setVisible(session is not None and session.scores_vocabulary)
+        for action in self.writing:
+            action.setVisible(session is not None and session.target is not None)
         for action in self.asking:
             action.setVisible(self.session is not None or self.begin is not None)
         self.off_action.setVisible(bool(self.session and self.session.ablations))
@@ -133,6 +137,7 @@ class ViewerWindow(Looking):
         self.setWindowTitle(f"{shown.facts.name}{f', {off} switched off' if off else ''} - refgguf")
         if self.session is not None:
             self.prompt.setText(self.session.prompt)
+            self.target.setText(self.session.target_text)
         self._show_distribution()
         if first and not self.settings.hint_seen:
             self.hint.show()

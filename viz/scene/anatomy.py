@@ -198,6 +198,12 @@ def local(name: str) -> str:
     return name.split(".", 2)[-1] if name.startswith("blk.") else name
 
 
+def stack_words(name: str) -> str:
+    """Say which of two stacks of layers a tap belongs to: "encoder ", "decoder ", or "" where there is one."""
+    found = STACK.match(name)
+    return "" if found is None else f"{found[1]}oder "
+
+
 def _is_copy(tap: Tap, known: Collection[str]) -> bool:
     """Tell whether a tap only hands on what is drawn already: what enters a layer is what left the last."""
     return local(tap.name) == "resid_pre" and len(tap.inputs) == 1 and tap.inputs[0] in known

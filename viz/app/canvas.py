@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from PySide6.QtCore import QObject, QRunnable, QThreadPool, QTimer, Signal
 from PySide6.QtGui import QOffscreenSurface, QOpenGLContext
+from PySide6.QtOpenGLWidgets import QOpenGLWidget
 from vispy import app, gloo
 
 from refgguf.errors import NoGLError
 from refgguf.viz.app.view import View
 from refgguf.viz.render.offscreen import check_version
-from refgguf.viz.render.smooth import Smooth
+from refgguf.viz.render.smooth import Smooth, confine
+from refgguf.viz.scene.regions import Region, area, joined, whole
 
 SMOOTHED = 350  # milliseconds without change after which software OpenGL draws smooth edges
+SMALL = 6  # a part of the picture that is so many times smaller than all of it is drawn smoothly at once
 SOFTWARE = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
 GL_RENDERER, GL_VERSION = 0x1F01, 0x1F02
 
@@ -60,15 +64,20 @@ class SceneCanvas(app.Canvas):
         software: whether a processor draws, which takes several times longer with smooth edges: they come once
             nothing moves.
         smooth: whether the picture that is asked for has them.
+        rough: the part of the picture that is on the screen without them; None for nothing.
     """
 
     def __init__(self):
         self.software = any(word in driver().lower() for word in SOFTWARE)
         self.smooth, self._smoother = False, None
+        self.rough: Region | None = None
+        self._buffer = -1  # what was drawn into last
         config = {"samples": 0 if self.software else 4, "depth_size": 24}
         super().__init__(app="pyside6", title="refgguf", keys=None, show=False, config=config)
         gloo.gl.use_gl("gl2")
         self.native.setMouseTracking(True)
+        if self.software:  # which draws only what has changed: the rest must still be there
+            self.native.setUpdateBehavior(QOpenGLWidget.UpdateBehavior.PartialUpdate)
         self.threads = QThreadPool()
         self.threads.setMaxThreadCount(1)
         self._timers: dict[str, QTimer] = {}
@@ -97,11 +106,13 @@ class SceneCanvas(app.Canvas):
 
     def _draw_smooth(self) -> None:
         self.smooth = True
-        self.update()
+        if self.rough is not None or self.view.changed is not None:
+            self.update()
 
     def make_current(self) -> None:
-        """Make this canvas' OpenGL context the current one."""
+        """Make this canvas' OpenGL context the current one, in which drawing is not confined to a part."""
         self.set_current()
+        gloo.set_state(scissor_test=False)
 
     def wait(self, name: str, milliseconds: int, then: Callable[[], None]) -> None:
         """Call something later; what waits under the same name is forgotten."""
@@ -142,16 +153,32 @@ class SceneCanvas(app.Canvas):
         """Draw the scene."""
         if self.closed:
             return
-        if self.smooth:
-            self._smoother = self._smoother or Smooth()
-            self._smoother.draw(self.pixels(), self.view.draw, self.scale())
-        else:
+        if not self.software:
             gloo.set_viewport(0, 0, *self.pixels())
             self.view.draw(self.scale())
+            return
+        size, part = self.pixels(), self._part()
+        all_of_it = part == whole(size)
+        draw = partial(self.view.draw, region=None if all_of_it else part)
+        if self.smooth or SMALL * area(part) <= area(whole(size)):
+            self._smoother = self._smoother or Smooth()
+            self._smoother.draw(size, draw, self.scale(), part)
+            self.rough = None if self.smooth else self.rough
+        else:
+            confine(part, size)
+            draw(self.scale())
+            self.rough = joined(self.rough, part)
+
+    def _part(self) -> Region:
+        """Return what of the picture is to be drawn: what has changed, or everything if it is not known what has."""
+        before, self._buffer = self._buffer, self.native.defaultFramebufferObject()
+        part = joined(self.view.changed, self.rough if self.smooth else None)
+        return whole(self.pixels()) if part is None or self._buffer != before else part
 
     def on_resize(self, event) -> None:
         """Tell the view."""
         if not self.closed:
+            self._buffer = -1  # a new one, although it may have the old one's number
             self.view.resized()
 
     def on_mouse_press(self, event) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 
 from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QColor, QPainter, QPen
+from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
 
 from refgguf.viz.app.scrubber import Scrubber
 from refgguf.viz.steps import Step
@@ -14,7 +14,10 @@ from refgguf.viz.steps import Step
 EDGE = 7.0  # pixels at both ends
 CELL, TALL = 12.0, 34  # height of a cell, and of all
 APART = 3.0  # between layers, where there is room
-QUIET = 0.42  # how much of its hue a cell has that is not the current one
+QUIET, DONE = (
+    0.42,
+    0.75,
+)  # how much of its hue a cell has that is to come, or has been; the current one has all
 
 
 class Operations(Scrubber):
@@ -27,10 +30,12 @@ class Operations(Scrubber):
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.steps: Sequence[Step] = ()
         self.hues: Mapping[str, Sequence[float]] = {}
+        self._key: tuple = ()
+        self._strips: dict[float, QPixmap] = {}
 
     def show_steps(self, steps: Sequence[Step]) -> None:
         """Show operations; the range is for the caller to set."""
-        self.steps = steps
+        self.steps, self._key = steps, ()
         self.update()
 
     def places(self) -> list[tuple[float, float]]:
@@ -68,22 +73,48 @@ class Operations(Scrubber):
     def paintEvent(self, event) -> None:
         """Paint; Qt calls this."""
         painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         places, now = self.places(), self.value()
-        ground, ink = self.palette().window().color(), self.palette().text().color()
-        for i, (left, right) in enumerate(places):
-            hue = QColor.fromRgbF(*self.hues.get(self.steps[i].kind, (0.5, 0.5, 0.5)))
-            fill = hue if i == now else mixed(ground, hue, QUIET if i > now else 0.75)
-            gap = 1.0 if right - left > 4 else 0.0
-            painter.fillRect(QRectF(left, 4, max(right - left - gap, 0.8), CELL), fill)
-        self._names(painter, places)
+        middle = round(places[now][1]) if now >= 0 else 0
+        # what has run is stronger than what is to come; neither changes from step to step
+        for share, left, right in ((DONE, 0, middle), (QUIET, middle, self.width())):
+            painter.setClipRect(left, 0, right - left, self.height())
+            painter.drawPixmap(0, 0, self._strip(places, share))
+        painter.setClipping(False)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         if 0 <= now < len(places):
-            painter.setPen(QPen(self.palette().highlight().color(), 2))
             left, right = places[now]
+            self._cell(painter, now, left, right, 1.0)
+            painter.setPen(QPen(self.palette().highlight().color(), 2))
             painter.drawRect(QRectF(left - 1.5, 2.5, max(right - left + 1, 4), CELL + 3))
         elif places:
-            painter.setPen(QPen(ink, 2))
+            painter.setPen(QPen(self.palette().text().color(), 2))
             painter.drawLine(int(EDGE - 4), 3, int(EDGE - 4), int(CELL + 5))
+
+    def _strip(self, places: Sequence[tuple[float, float]], share: float) -> QPixmap:
+        """Return all cells with a share of their hues, and the layers' names, painted once for as long as they stay."""
+        ratio = self.devicePixelRatioF()
+        key = (id(self.hues), self.size(), ratio, self.palette().cacheKey(), self.font().key())
+        if key != self._key:
+            self._key, self._strips = key, {}
+        if share not in self._strips:
+            strip = QPixmap(self.size() * ratio)
+            strip.setDevicePixelRatio(ratio)
+            strip.fill(self.palette().window().color())
+            painter = QPainter(strip)
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            painter.setFont(self.font())
+            for i, (left, right) in enumerate(places):
+                self._cell(painter, i, left, right, share)
+            self._names(painter, places)
+            painter.end()
+            self._strips[share] = strip
+        return self._strips[share]
+
+    def _cell(self, painter: QPainter, number: int, left: float, right: float, share: float) -> None:
+        ground = self.palette().window().color()
+        hue = QColor.fromRgbF(*self.hues.get(self.steps[number].kind, (0.5, 0.5, 0.5)))
+        gap = 1.0 if right - left > 4 else 0.0
+        painter.fillRect(QRectF(left, 4, max(right - left - gap, 0.8), CELL), mixed(ground, hue, share))
 
     def _names(self, painter: QPainter, places: Sequence[tuple[float, float]]) -> None:
         """Write each layer's name below its cells, as far as there is room."""

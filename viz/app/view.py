@@ -18,6 +18,7 @@ from refgguf.viz.scene.build import Scene, look_from, overlay_of
 from refgguf.viz.scene.camera import Camera
 from refgguf.viz.scene.colours import theme_of
 from refgguf.viz.scene.picking import Hit, Picker
+from refgguf.viz.scene.regions import Region, whole
 
 STILL = 140  # milliseconds without movement after which values are pooled anew for what is seen
 FRAME = 16  # milliseconds between the pictures of a movement
@@ -164,9 +165,7 @@ class View:
             styles[i, 2] = 1.0
         if self.hit is not None:
             styles[self.hit.box, 3] = 1.0
-        self.renderer.slabs.set_styles(styles)
-        self.renderer.tubes.set_glow(routes)
-        self.renderer.focus = 1.0 if boxes or routes else 0.0
+        self.renderer.highlight(styles, routes, focus=bool(boxes or routes))
 
     def picture(self) -> np.ndarray:
         """Return what is seen, drawn anew at twice the sharpness, (height, width, 3) uint8."""
@@ -179,8 +178,20 @@ class View:
         self.surface.redraw()
         return picture
 
-    def draw(self, sharpness: float = 1.0) -> None:
-        """Draw into the current frame buffer."""
+    @property
+    def changed(self) -> Region | None:
+        """The part of the picture that has changed since it was drawn last; None if nothing has."""
+        if self.renderer is None or self._stale:
+            return whole(self.surface.pixels())
+        return self.renderer.changed
+
+    def draw(self, sharpness: float = 1.0, region: Region | None = None) -> None:
+        """Draw into the current frame buffer.
+
+        Args:
+            sharpness: pixels of it for a unit of the picture's lines.
+            region: the only part of the picture that is needed; None for everything.
+        """
         size = self.surface.pixels()
         if self.scene is None:
             gloo.clear(color=(*self.ground, 1.0), depth=True)
@@ -189,7 +200,8 @@ class View:
             self.renderer = Renderer(look_from(self.scene, size, self.camera))
             self._stale = False
             self._apply_focus()
-        self.renderer.draw(sharpness=sharpness)
+        self.renderer.draw(sharpness=sharpness, region=region)
+        self.renderer.changed = None
 
     def resized(self) -> None:
         """Make title and legend anew for the new size, and frame the scene anew if nobody has moved."""
@@ -335,12 +347,9 @@ class View:
         hit = self.pick(x, y)
         if hit == self.hit:
             return
-        before, self.hit = self.hit, hit
+        self.hit = hit
         if self.renderer is not None and not self._stale:
             self.surface.make_current()
-            if hit is not None:
-                self.renderer.slabs.set_cell(hit.box, hit.row, hit.col)
-            if (before is None) != (hit is None) or (hit and before and hit.box != before.box):
-                self.renderer.slabs.set_hovered(None if hit is None else hit.box)
+            self.renderer.point_at(None if hit is None else (hit.box, hit.row, hit.col))
             self.surface.redraw()
         self.hovered(hit)

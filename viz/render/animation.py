@@ -115,9 +115,7 @@ def light_up(renderer: Renderer, step: Step | None) -> None:
         width, height = look.size
         close = any(right > width and bottom < height / 2 for _, _, right, bottom in look.overlay.covers)
         renderer.set_size(look.size, step_overlay(look.scene, look.size, step, close=close))
-    renderer.slabs.set_styles(styles)
-    renderer.tubes.set_glow(() if step is None else step.routes)
-    renderer.focus = 0.0 if step is None else 1.0
+    renderer.highlight(styles, () if step is None else step.routes, focus=step is not None)
 
 
 def save_animation(moving: Iterator[tuple[np.ndarray, int]], path: str | os.PathLike[str]) -> int:

@@ -8,18 +8,24 @@ import numpy as np
 from vispy import gloo
 
 from refgguf.viz.render.letters import DESCENT, EM, HEIGHT, SPREAD, Letters
-from refgguf.viz.render.programs import BLEND, CORNERS, bind, program_of, rectangles
+from refgguf.viz.render.programs import BLEND, CORNERS, bind, program_of, quads
+from refgguf.viz.render.things import Things
 from refgguf.viz.scene.colours import Theme, hue_kind
 from refgguf.viz.scene.parts import Label
+from refgguf.viz.scene.regions import Sight
 
 TALL = HEIGHT / EM  # of a line, in ems
 
 
 class Labels:
-    """Lines of text."""
+    """Lines of text.
+
+    Attributes:
+        things: the lines as they are drawn; None if there are none.
+    """
 
     def __init__(self, labels: Sequence[Label], theme: Theme):
-        self.triangles = None
+        self.things: Things | None = None
         labels = [label for label in labels if label.text.strip()]
         if not labels:
             return
@@ -35,21 +41,32 @@ class Labels:
         # what all letters of a line share, then what each letter has of its own
         own = {name: np.repeat(values, count, axis=0) for name, values in of_lines.items()}
         bind(self.program, _corners(np.concatenate(tables), own))
-        self.triangles = rectangles(int(count.sum()))
+        corners = np.stack(
+            [of_lines["a_origin"] + of_lines["a_u"] * i + of_lines["a_v"] * j for i, j in CORNERS]
+        )
+        self.things = Things(quads(int(count.sum())), 2 * count, corners.min(axis=0), corners.max(axis=0))
 
-    def draw(self, matrix: np.ndarray, size: tuple[float, float], depth_test: bool = True) -> None:
+    def draw(
+        self,
+        matrix: np.ndarray,
+        size: tuple[float, float],
+        depth_test: bool = True,
+        sight: Sight | None = None,
+    ) -> None:
         """Draw them.
 
         Args:
             matrix: (4, 4) from world to clip space.
             size: width and height of the whole picture in its pixels.
             depth_test: whether what stands in front hides them.
+            sight: the part of the picture that is needed; None for all.
         """
-        if self.triangles is not None:
+        triangles = None if self.things is None else self.things.chosen(sight)
+        if triangles is not None:
             self.program["u_matrix"] = matrix.T.astype(np.float32)
             self.program["u_half_size"] = size[0] / 2, size[1] / 2
             gloo.set_state(depth_test=depth_test, depth_mask=False, **BLEND)
-            self.program.draw("triangles", self.triangles)
+            self.program.draw("triangles", triangles)
             gloo.set_state(depth_mask=True)
 
 

@@ -30,10 +30,15 @@ def bind(target: gloo.Program, attributes: Mapping[str, np.ndarray]) -> None:
     target.bind(gloo.VertexBuffer(table))
 
 
+def quads(n: int) -> np.ndarray:
+    """Return the triangles of n rectangles of four vertices each, (2 n, 3) uint32."""
+    found = np.array([0, 1, 2, 0, 2, 3])[None] + 4 * np.arange(n)[:, None]
+    return found.reshape(-1, 3).astype(np.uint32)
+
+
 def rectangles(n: int) -> gloo.IndexBuffer:
-    """Return the triangles of n rectangles of four vertices each."""
-    quads = np.array([0, 1, 2, 0, 2, 3])[None] + 4 * np.arange(n)[:, None]
-    return gloo.IndexBuffer(quads.reshape(-1).astype(np.uint32))
+    """Return them as a buffer to draw."""
+    return gloo.IndexBuffer(quads(n).reshape(-1))
 
 
 def four_times(values) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +11,14 @@ from vispy import gloo
 from refgguf.viz.render.labels import Labels
 from refgguf.viz.render.panels import VEIL_SOFT, Panels, bar_quads, card_quads, veil_quads
 from refgguf.viz.render.slabs import Slabs
+from refgguf.viz.render.things import Things
 from refgguf.viz.render.tubes import Tubes
 from refgguf.viz.scene.arcs import heads_chosen
 from refgguf.viz.scene.atlas import Atlas, build_atlas
 from refgguf.viz.scene.build import Look, Scene
 from refgguf.viz.scene.camera import Camera
 from refgguf.viz.scene.overlay import Overlay
+from refgguf.viz.scene.regions import Region, Sight, are_in, around, joined, whole
 from refgguf.viz.state import Shown
 
 THINNEST = 0.5  # radius in pixels of the picture
@@ -27,6 +30,7 @@ class Renderer:
     Attributes:
         look: what is drawn.
         focus: 1 while everything that is not highlighted steps back.
+        changed: what a picture would show otherwise than the last one did; None for nothing.
     """
 
     def __init__(self, look: Look):
@@ -34,6 +38,7 @@ class Renderer:
         theme = scene.theme
         self.look = look
         self.focus = 0.0
+        self.changed: Region | None = whole(look.size)
         self.slabs = Slabs(theme)
         self.slabs.set_boxes(scene.pieces.boxes, scene.scales, look.atlas)
         self.slabs.set_styles(self.plain_styles())
@@ -44,16 +49,21 @@ class Renderer:
         self.set_arcs(scene)
         self._lay_over(look.overlay)
 
+    def _see(self, **changes) -> None:
+        """Look otherwise, which changes all of the picture."""
+        self.look = replace(self.look, **changes)
+        self.changed = whole(self.look.size)
+
     def set_flow(self, scene: Scene) -> None:
         """Draw the edges of a scene that is the same but for what they are weighed by (`with_flow`)."""
-        self.look = replace(self.look, scene=scene)
+        self._see(scene=scene)
         self.tubes = Tubes(scene.mesh, scene.theme)
         self.neurons = Tubes(scene.flow.mesh, scene.theme)
         self.figures = Labels(scene.flow.labels, scene.theme)
 
     def set_arcs(self, scene: Scene) -> None:
         """Draw the arcs of a scene that is the same but for them (`with_arcs`)."""
-        self.look = replace(self.look, scene=scene)
+        self._see(scene=scene)
         self.arcs = Tubes(scene.arcs.mesh, scene.theme)
         self.arc_labels = Labels(scene.arcs.labels, scene.theme)
 
@@ -64,6 +74,8 @@ class Renderer:
         steps = np.ones((len(overlay.boxes), 2), int)
         self.legend.set_boxes(overlay.boxes, self.look.scene.scales, build_atlas(overlay.boxes, steps))
         self.words = Labels(overlay.labels, theme)
+        soft = VEIL_SOFT * np.array([-1, -1, 1, 1])
+        self._covered = np.array(overlay.covers, float).reshape(-1, 4) + soft
 
     def plain_styles(self) -> np.ndarray:
         """Return styles that mark the chosen token's row in every box that has one, and nothing else."""
@@ -80,39 +92,72 @@ class Renderer:
 
     def set_camera(self, camera: Camera) -> None:
         """Look from elsewhere; the values stay as finely pooled as they are."""
-        self.look = replace(self.look, camera=camera)
+        self._see(camera=camera)
 
     def set_atlas(self, atlas: Atlas) -> None:
         """Show the values more finely, or less."""
-        self.look = replace(self.look, atlas=atlas)
+        self._see(atlas=atlas)
         self.slabs.set_values(atlas)
 
     def set_size(self, size: tuple[int, int], overlay: Overlay) -> None:
         """Draw pictures of another size, with the title and legend made for it."""
-        self.look = replace(self.look, size=size, overlay=overlay)
+        self._see(size=size, overlay=overlay)
         self._lay_over(overlay)
 
-    def draw(self, *, sharpness: float = 1.0, part: np.ndarray | None = None) -> None:
+    def highlight(self, styles: np.ndarray, routes: Collection[int], focus: bool) -> None:
+        """Mark boxes, let tubes glow.
+
+        Args:
+            styles: (box, 4) as for `Slabs.set_styles`.
+            routes: numbers of the tubes that glow.
+            focus: whether everything that is not highlighted steps back.
+        """
+        self._touch(self.slabs.things, self.slabs.set_styles(styles))
+        self._touch(self.tubes.things, self.tubes.set_glow(routes))
+        if focus != self.focus:
+            self.focus = float(focus)
+            self.changed = whole(self.look.size)
+
+    def point_at(self, place: tuple[int, int, int] | None) -> None:
+        """Mark the cell under the cursor: number of the box, row and column of its plane; None for no cell."""
+        boxes = self.slabs.set_hovered(None if place is None else place[0])
+        if place is not None:
+            self.slabs.set_cell(*place)
+            boxes = np.union1d(boxes, place[:1])
+        self._touch(self.slabs.things, boxes)
+
+    def _touch(self, things: Things | None, numbers: np.ndarray) -> None:
+        """Note that some things look otherwise now."""
+        if things is not None:
+            places = things.places(self.look.camera, self.look.size)[numbers]
+            self.changed = joined(self.changed, around(places, self.look.size))
+
+    def draw(
+        self, *, sharpness: float = 1.0, part: np.ndarray | None = None, region: Region | None = None
+    ) -> None:
         """Draw the scene and, over it, title and legend.
 
         Args:
             sharpness: pixels of the frame buffer for a pixel of the picture.
             part: (4, 4) matrix that enlarges a part of the picture to all of the frame buffer; None for the whole.
+            region: what of the picture is needed; what is drawn outside of it is not complete. None for everything.
         """
         width, height = self.look.size
         part = np.eye(4) if part is None else part
+        sight = None if region is None else Sight(self.look.camera, self.look.size, region)
         gloo.clear(color=(*self.look.scene.theme.ground, 1.0), depth=True)
         world = part @ self.look.matrix()
         zoom = part[0, 0], part[1, 1]
         self.panels.draw(world, sharpness)
-        self.slabs.draw(world, sharpness, self.focus, self.look.pixel())
-        self.tubes.draw(world, THINNEST * self.look.pixel(), self.focus)
+        self.slabs.draw(world, sharpness, self.focus, self.look.pixel(), sight)
+        self.tubes.draw(world, THINNEST * self.look.pixel(), self.focus, sight)
         for tubes in (self.arcs, self.neurons):
-            tubes.draw(world, THINNEST * self.look.pixel())
+            tubes.draw(world, THINNEST * self.look.pixel(), sight=sight)
         # sizes of letters are judged in pixels of the whole picture
-        self.labels.draw(world, (width / zoom[0], height / zoom[1]))
-        for labels in (self.arc_labels, self.figures):
-            labels.draw(world, (width / zoom[0], height / zoom[1]))
+        for labels in (self.labels, self.arc_labels, self.figures):
+            labels.draw(world, (width / zoom[0], height / zoom[1]), sight=sight)
+        if region is not None and not are_in(self._covered, region).any():
+            return
         gloo.clear(color=False, depth=True)
         flat = part @ _pixels(width, height)
         self.veil.draw(flat, sharpness, depth_test=False, soft=VEIL_SOFT)

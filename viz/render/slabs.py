@@ -9,9 +9,11 @@ import numpy as np
 from vispy import gloo
 
 from refgguf.viz.render.programs import SOLID, bind, program_of
+from refgguf.viz.render.things import Things
 from refgguf.viz.scene.atlas import Atlas
 from refgguf.viz.scene.colours import Theme, colour_map
 from refgguf.viz.scene.parts import Box
+from refgguf.viz.scene.regions import Sight
 from refgguf.viz.scene.scales import Scale
 
 
@@ -59,7 +61,12 @@ def _each(values: np.ndarray) -> np.ndarray:
 
 
 class Slabs:
-    """All boxes."""
+    """All boxes.
+
+    Attributes:
+        things: the boxes as they are drawn; None if there are none.
+        marks: (box, 4) from `set_styles`.
+    """
 
     def __init__(self, theme: Theme):
         self.program = program_of("slabs")
@@ -68,7 +75,7 @@ class Slabs:
         self.program["u_ground"] = theme.ground
         self.program["u_cell"] = -9.0, -9.0
         self.theme = theme.name
-        self.triangles: gloo.IndexBuffer | None = None
+        self.things: Things | None = None
         self.styles: gloo.VertexBuffer | None = None
         self.values: gloo.Texture2D | None = None
         self.rects: np.ndarray | None = None
@@ -86,7 +93,7 @@ class Slabs:
             atlas: the boxes' values.
         """
         if not boxes:
-            self.triangles = None
+            self.things = None
             return
         self.scales = [scales[b.scale] for b in boxes]
         kinds = sorted({(s.kind, s.signed) for s in self.scales})
@@ -116,7 +123,7 @@ class Slabs:
             },
         )
         every = triangles[None] + N_CORNERS * np.arange(n)[:, None, None]
-        self.triangles = gloo.IndexBuffer(every.reshape(-1).astype(np.uint32))
+        self.things = Things(every.reshape(-1, 3), np.full(n, len(triangles)), origin, origin + size)
 
     def set_values(self, atlas: Atlas) -> None:
         """Take over other values of the same boxes; where they stay as finely pooled, nothing else is sent.
@@ -124,7 +131,7 @@ class Slabs:
         Args:
             atlas: the boxes' values.
         """
-        if self.triangles is None:
+        if self.things is None:
             return
         atlas = bent(atlas, self.scales)
         if self.values is None or self.values.shape[:2] != atlas.values.shape:
@@ -139,23 +146,33 @@ class Slabs:
         grid = (atlas.steps == 1).all(axis=1)
         places = {"a_rect": atlas.rects, "a_held": atlas.held, "a_scale": np.c_[self.ends, grid]}
         bind(self.program, {name: _each(values) for name, values in places.items()})
-        self.set_styles(self.marks)
+        self._send_styles()
 
-    def set_hovered(self, box: int | None) -> None:
-        """Tell which box the cursor is over."""
-        self.marks[:, 3] = 0
+    def set_hovered(self, box: int | None) -> np.ndarray:
+        """Tell which box the cursor is over; returns the numbers of the boxes that look otherwise now."""
+        marks = self.marks.copy()
+        marks[:, 3] = 0
         if box is not None:
-            self.marks[box, 3] = 1
-        self.set_styles(self.marks)
+            marks[box, 3] = 1
+        return self.set_styles(marks)
 
-    def set_styles(self, styles: np.ndarray) -> None:
+    def set_styles(self, styles: np.ndarray) -> np.ndarray:
         """Mark boxes.
 
         Args:
             styles: (box, 4) first and last marked row in rows of the tensor, highlight 0 … 1, whether the cell
                 under the cursor is in this box.
+
+        Returns:
+            the numbers of the boxes that are marked otherwise than before.
         """
-        self.marks = np.array(styles, np.float32)
+        before, self.marks = self.marks, np.array(styles, np.float32)
+        changed = np.flatnonzero((self.marks != before).any(axis=1))
+        if len(changed):
+            self._send_styles()
+        return changed
+
+    def _send_styles(self) -> None:
         table = self.marks.copy()
         table[:, :2] /= self.steps[:, :1]
         table = _each(table)
@@ -169,7 +186,14 @@ class Slabs:
         """Tell which value lies under the cursor, by row and column of a box's plane."""
         self.program["u_cell"] = float(col // self.steps[box, 1]), float(row // self.steps[box, 0])
 
-    def draw(self, matrix: np.ndarray, sharpness: float, focus: float = 0.0, pixel: float = 0.0) -> None:
+    def draw(
+        self,
+        matrix: np.ndarray,
+        sharpness: float,
+        focus: float = 0.0,
+        pixel: float = 0.0,
+        sight: Sight | None = None,
+    ) -> None:
         """Draw them.
 
         Args:
@@ -177,11 +201,13 @@ class Slabs:
             sharpness: pixels of the frame buffer for a pixel of the picture.
             focus: 1 if boxes that are not highlighted step back.
             pixel: how wide a pixel of the picture is in the world, over its distance from the eye; 0 closes no gaps.
+            sight: the part of the picture that is needed; None for all.
         """
-        if self.triangles is not None:
+        triangles = None if self.things is None else self.things.chosen(sight)
+        if triangles is not None:
             self.program["u_matrix"] = matrix.T.astype(np.float32)
             self.program["u_sharpness"] = sharpness
             self.program["u_focus"] = focus
             self.program["u_pixel"] = pixel
             gloo.set_state(**{**SOLID, "cull_face": True})
-            self.program.draw("triangles", self.triangles)
+            self.program.draw("triangles", triangles)

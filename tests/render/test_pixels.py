@@ -236,8 +236,12 @@ def test_gaps_between_heads_show_no_stripes_from_afar(tmp_path):
         places = [left + across * boxes[0].size[0], low + up * (high - low), np.full_like(up, 1.5)]
         at = look.camera.project(np.stack(places, axis=-1).reshape(-1, 3), look.size)[:, :2].astype(int)
         colours_seen = picture[at[:, 1], at[:, 0]]
+        away = look.camera.project(np.array([boxes[0].origin]), look.size)[0, 2]
+        if boxes[0].apart[1] > 0.9 * look.pixel() * away:
+            continue  # wide enough to be seen as gaps
         seen += np.ptp(at[:, 1]) > 20
-        assert np.ptp(colours_seen, axis=0).max() < 12, layer
+        # outlines begin to show where a head is three pixels high; ground between heads differs by 60 and more
+        assert np.ptp(colours_seen, axis=0).max() < 20, layer
     assert seen >= 10
 
 

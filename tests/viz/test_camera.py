@@ -89,6 +89,21 @@ def test_title_and_legend_are_not_drawn_over_the_scene(shape):
         assert not inside.any()
 
 
+def test_words_stand_where_a_scene_seen_from_the_right_leaves_room():
+    """Seen from the right, the scene ends near the lower right corner: title and legend stand in the left one."""
+    scene = tiny_scene("grouped queries")
+    look = look_at(scene, (1280, 720), Camera(*NAMED["right"]))
+    assert max(label.at[0] for label in look.overlay.labels) < 0.75 * 1280
+    assert min(label.at[0] for label in look.overlay.labels) < 0.1 * 1280
+    seen = look.camera.project(outline_points(scene.pieces), look.size)[:, :2]
+    for left, top, right, bottom in look.overlay.covers:
+        assert not (
+            (left < seen[:, 0]) & (seen[:, 0] < right) & (top < seen[:, 1]) & (seen[:, 1] < bottom)
+        ).any()
+    mirrored = look_at(scene, (1280, 720), replace(Camera(*NAMED["right"]), azimuth=-46.0))
+    assert max(label.at[0] for label in mirrored.overlay.labels) > 0.75 * 1280
+
+
 @pytest.mark.parametrize(("shape", "size"), [("four experts", (1280, 720)), ("grouped queries", (1000, 500))])
 def test_no_word_of_the_scene_fades_below_the_legend(shape, size):
     """Every place along every line of text keeps clear of the title and of the soft rim of its ground."""

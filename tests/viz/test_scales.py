@@ -169,15 +169,35 @@ BLINDNESS = {
 @pytest.mark.parametrize("eyes", sorted(BLINDNESS))
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("kind", [k for k in KINDS if colours.LIGHT.maps[k].negative])
-def test_signs_can_be_told_apart_by_colour_blind_eyes(eyes, theme, kind):
-    """The colours of +half and -half of a scale differ clearly for the two common kinds of colour blindness."""
+@pytest.mark.parametrize(("value", "least"), [(0.25, 0.045), (0.6, 0.1)])
+def test_signs_can_be_told_apart_by_colour_blind_eyes(eyes, theme, kind, value, least):
+    """The colours of a positive and a negative value differ clearly for the two common kinds of colour blindness."""
     scale = Scale(kind, -1.0, 1.0)
-    pair = colours.colour_of(np.array([-0.6, 0.6], np.float32), scale, theme) / 255
+    pair = colours.colour_of(np.array([-value, value], np.float32), scale, theme) / 255
     linear = np.where(pair <= 0.04045, pair / 12.92, ((pair + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.array(BLINDNESS[eyes]).T, 0, 1)
     seen = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
     difference = np.linalg.norm(np.diff(colours.oklab(seen), axis=0))
-    assert difference > 0.06  # in Oklab 0.02 is about what one can just tell apart
+    assert difference > least  # in Oklab 0.02 is about what one can just tell apart
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_words_stand_out_from_what_they_are_written_on(theme):
+    """All tones of words have the contrast that WCAG 2 asks of small text, 4.5 to 1, on the ground and on cards."""
+    look = colours.theme_of(theme)
+
+    def luminance(colour):
+        srgb = np.array(colour)
+        return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4) @ [
+            0.2126,
+            0.7152,
+            0.0722,
+        ]
+
+    for name, tone in {"ink": look.ink, "muted": look.muted, **look.hues}.items():
+        for below in (look.ground, look.card):
+            pair = sorted((luminance(tone), luminance(below)))
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, name
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -122,6 +122,19 @@ def test_predictions_of_a_chosen_token():
     assert scene.shown.facts.outcome.endswith("after “ a”")
 
 
+def test_candidates_stand_in_one_plane():
+    """Words, bars and percentages of the next token are turned alike and stand on their bars' rows."""
+    pieces = tiny_scene("grouped queries").pieces
+    bar = pieces.bars[0]
+    rows = {round(b.origin[1], 6) for b in pieces.bars}
+    turned = [label for label in pieces.labels if label.u == bar.u]
+    assert len(turned) == 1 + 2 * len(pieces.bars) == 1 + 2 * len(rows)
+    away = np.cross(bar.u, (0, 1, 0))
+    for label in turned:
+        assert abs((np.array(label.at) - bar.origin) @ away) < 0.3
+    assert all(b.u == bar.u and abs((np.array(b.end) - bar.origin) @ away) < 1e-6 for b in pieces.bars)
+
+
 def test_bars_are_as_long_as_probabilities():
     """Each bar's share is the probability that is printed beside it."""
     scene = tiny_scene("grouped queries")

@@ -10,7 +10,7 @@ from vispy import gloo
 from refgguf.viz.render.programs import BLEND, CORNERS, bind, four_times, program_of, rectangles
 from refgguf.viz.scene.colours import Theme
 from refgguf.viz.scene.framing import Rect
-from refgguf.viz.scene.parts import Bar, Pieces
+from refgguf.viz.scene.parts import UP, Bar, Pieces
 from refgguf.viz.scene.shadows import Shadows
 
 
@@ -69,9 +69,10 @@ def bar_quads(bars: Sequence[Bar], theme: Theme) -> Iterator[dict[str, np.ndarra
         width, height = bar.size
         hue = np.array(theme.hues[bar.kind])
         track = 0.92 * np.array(theme.ground) + 0.08 * hue
-        for length, colour, z in ((width, track, 0.0), (max(bar.share * width, 0.16), hue, 0.04)):
+        along, forward = np.array(bar.u), np.cross(bar.u, UP)
+        for length, colour, ahead in ((width, track, 0.0), (max(bar.share * width, 0.16), hue, 0.04)):
             at = CORNERS * (length, height)
-            position = np.array(bar.origin) + np.c_[at, np.full(4, z)]
+            position = np.array(bar.origin) + at[:, :1] * along + at[:, 1:] * np.array(UP) + ahead * forward
             yield _quad(position, at, (length, height, min(0.5, length / 2)), (*colour, 1.0))
 
 

@@ -28,13 +28,16 @@ from refgguf.viz.scene.structure import lay_out_file
 from refgguf.viz.scene.weight_scales import weight_scales
 from refgguf.viz.state import ArcChoice, Shown, ShownFile
 
-NEARNESS = 1.2  # how strong the perspective is
+NEARNESS = 1.4  # how strong the perspective is
 NAME = 4.0  # world units that a name below or above a box takes
 # what colours say where a box has one
 UNIFORM_NOTES = (
     ("bits ", "Colour: bits for each weight."),
     ("type ", "Colour: tensor type; bars: its share of the weights shown."),
     ("parameters", "Colour: number of weights in the box, each further step of colour a factor."),
+)
+FROM_RIGHT = (
+    15.0  # seen from so far right the scene ends in the near right corner: words stand in the left one
 )
 AZIMUTHS = range(-46, -22, 4)  # the overview takes the one in which most is seen
 
@@ -194,8 +197,14 @@ def look_at(
         part: "layer:3" to frame that layer, None for everything.
         overlay: what lies over the picture; title and legend if None.
     """
-    found = camera_at(scene, size, camera, zoom, part, overlay)
-    look = look_from(scene, size, found, part)
+    at_left = part is None and camera is not None and camera.azimuth > FROM_RIGHT
+    framed = overlay
+    if overlay is None and at_left:
+        room = [""] * len(notes_on(scene, 1))
+        framed = make_overlay(scene.shown.facts, scene.scales, room, size, at_left=True)
+    look = look_from(scene, size, camera_at(scene, size, camera, zoom, part, framed), part)
+    if overlay is None and at_left:
+        overlay = overlay_of(scene, look.atlas, size, at_left=True)
     return look if overlay is None else replace(look, overlay=overlay)
 
 
@@ -213,10 +222,12 @@ def look_from(scene: Scene, size: tuple[int, int], camera: Camera, part: str | N
     return Look(scene, size, camera, atlas, overlay_of(scene, atlas, size, part))
 
 
-def overlay_of(scene: Scene, atlas: Atlas, size: tuple[int, int], part: str | None = None) -> Overlay:
+def overlay_of(
+    scene: Scene, atlas: Atlas, size: tuple[int, int], part: str | None = None, at_left: bool = False
+) -> Overlay:
     """Write title, legend and notes for a picture whose cells are pooled as in an atlas; the rest as `look_from`."""
     notes = notes_on(scene, int(atlas.steps.prod(axis=1).max(initial=1)), int(atlas.apart.max(initial=1)))
-    return make_overlay(scene.shown.facts, scene.scales, notes, size, part_words(part))
+    return make_overlay(scene.shown.facts, scene.scales, notes, size, part_words(part), at_left)
 
 
 def camera_at(

@@ -2,7 +2,7 @@
 
 A colour map is a table of N_ENTRIES colours: a gradient, then one colour each for values below the scale, above it,
 NaN and infinity, so that nothing is clipped silently. Gradients are interpolated in Oklab, in which equal steps look
-equal. Signed maps pair hues that stay apart for colour-blind eyes (blue/orange, teal/amber, magenta/green …).
+equal. Signed maps pair hues that stay apart for colour-blind eyes (blue/orange, teal/amber, purple/green …).
 
 Source: Björn Ottosson, "A perceptual color space for image processing" (2020), for Oklab.
 """
@@ -130,17 +130,17 @@ LIGHT = Theme(
     rim=rgb("#d3d7de"),
     shadow=0.22,
     ink=rgb("#20262f"),
-    muted=rgb("#68707c"),
+    muted=rgb("#646c78"),
     accent=rgb("#f59e0b"),
     zero="#fbfaf8",
     nothing="#e9ebee",
     hues=_hues(
-        residual="#51719b",
-        qkv="#1f7f86",
+        residual="#4c6c96",
+        qkv="#147780",
         attention="#6f4fb0",
-        ffn="#2f8049",
-        router="#b8355f",
-        state="#5753b8",
+        ffn="#2b7a44",
+        router="#a3224f",
+        state="#6f6a10",
         logits="#b04a1e",
     ),
     maps={
@@ -148,7 +148,7 @@ LIGHT = Theme(
             ("#1d4f9f", "#6c9ad8", "#c8daf0"), ("#f6d6bf", "#e88f57", "#b9480f"), "#0b2259", "#5a1c03"
         ),
         "qkv": MapSpec(
-            ("#0a5f66", "#58b0b5", "#bfe2e3"), ("#f5e2b9", "#dea443", "#99600a"), "#03363b", "#573500"
+            ("#07596b", "#4fa9ba", "#b9dfe8"), ("#f6e1ae", "#e0a437", "#99600a"), "#03363b", "#573500"
         ),
         "attention": MapSpec(
             ("#6e5a12", "#c0a64a", "#ece2b8"),
@@ -157,19 +157,19 @@ LIGHT = Theme(
             "#1b0540",
         ),
         "ffn": MapSpec(
-            ("#8c2173", "#cd7cb6", "#eed2e5"), ("#cbe8cf", "#5fb06c", "#10652e"), "#541047", "#053d17"
+            ("#7d1c80", "#c57cc8", "#ecd2ee"), ("#d4eac0", "#74b04a", "#2a6612"), "#4a0c4d", "#143a05"
         ),
         "router": MapSpec(
             ("#134a7c", "#6aa5d8", "#cbe0f2"),
-            ("#fbdde6", "#ee8fac", "#cf3f70", "#850f3c"),
-            "#0c2b27",
+            ("#fbd3cf", "#ee7f86", "#c92f52", "#850f3c"),
+            "#0a2a4a",
             "#45031d",
         ),
         "state": MapSpec(
             ("#3f3a9e", "#8c89d6", "#d5d4f0"), ("#e6e8b5", "#b3b042", "#6d6a08"), "#1a1660", "#333100"
         ),
         "logits": MapSpec(
-            ("#33495f", "#889cb0", "#d2dbe4"), ("#f8d3c6", "#e5805c", "#ad3410"), "#101d2b", "#560f00"
+            ("#1f4b7a", "#7199c6", "#c6d9ee"), ("#f8d0b8", "#e5805c", "#ad3410"), "#0a2343", "#560f00"
         ),
     },
 )
@@ -190,7 +190,7 @@ DARK = Theme(
         attention="#a98be8",
         ffn="#63ba79",
         router="#ee6f97",
-        state="#9490ee",
+        state="#cdc457",
         logits="#ec8a5c",
     ),
     maps={
@@ -207,19 +207,19 @@ DARK = Theme(
             "#ffffff",
         ),
         "ffn": MapSpec(
-            ("#f79bdb", "#b64a97", "#552a4b"), ("#244a30", "#3a9a51", "#8cf0a2"), "#ffe3f6", "#e2ffe8"
+            ("#eba0ff", "#a552b8", "#4d2c58"), ("#2c4a22", "#5b9a33", "#b4ee7c"), "#fae6ff", "#efffe0"
         ),
         "router": MapSpec(
             ("#a5d4ff", "#3a83c4", "#1f3d5a"),
-            ("#4d2333", "#a8315c", "#f0628f", "#ffc4d6"),
-            "#e2fbf5",
+            ("#52242c", "#b0334f", "#f5677f", "#ffc2c8"),
+            "#e6f4ff",
             "#ffffff",
         ),
         "state": MapSpec(
             ("#b3b0ff", "#625dcb", "#34335f"), ("#47461f", "#8f8c22", "#e6e26a"), "#ecebff", "#fdfcd8"
         ),
         "logits": MapSpec(
-            ("#b5cbe2", "#64809c", "#324150"), ("#5c3526", "#cc6038", "#ffab87"), "#eaf3fd", "#ffe9df"
+            ("#a9cdf5", "#5581b3", "#2c425e"), ("#603422", "#d0602f", "#ffa880"), "#eaf3fd", "#ffe9df"
         ),
     },
 )

@@ -36,7 +36,7 @@ def lay_floor(
     for left, right in edges:
         pieces.cards.append(Card(left, BACK, right - left, FRONT - BACK))
     spans = np.diff([x for _, x in names])
-    height = min([letter * NAME, *(0.185 * spans)])
+    height = min([letter * NAME, *(0.14 * spans)])
     for text, x in names:
         at = (x, pieces.floor + 0.2 + 0.13 * height, FRONT - 0.4 * height - 1.5)
         pieces.labels.append(Label(text, at, height, align="left", tone="ink", bold=True, v=TILTED))

@@ -37,9 +37,7 @@ def outline_points(pieces: Pieces, boxes: Sequence[Box] | None = None) -> np.nda
                     points.append([[card.x + card.width * i, pieces.floor_of(card), card.z + card.depth * j]])
         points += [label_points(label) for label in pieces.labels]
         points += [route.points[:: max(len(route.points) // 8, 1)] for route in pieces.routes if route.radius]
-        points += [
-            [b.origin, (b.origin[0] + b.size[0], b.origin[1] + b.size[1], b.origin[2])] for b in pieces.bars
-        ]
+        points += [[b.origin, b.end] for b in pieces.bars]
     return np.concatenate([np.asarray(p, float) for p in points])
 
 

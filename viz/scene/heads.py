@@ -26,7 +26,7 @@ from refgguf.viz.scene.head_tubes import drain, feed
 from refgguf.viz.scene.planes import chosen_cut, cut
 from refgguf.viz.scene.stage import THIN, Stage
 
-LETTER = 1.4  # size of the names of heads
+LETTER = 1.9  # size of the names of heads
 LEAST_LETTER = 0.5  # rows lower than this share a name
 
 
@@ -236,7 +236,7 @@ class HeadsZone:
         """Name the columns of boxes below the lowest group, and K and V beside theirs."""
         stage, shape = self.stage, self.shape
         fine = stage.units.fine
-        size = 2.4 if fine else 2.6
+        size = 2.7
         for column in self.columns:
             below = min(stage[i].bottom for i in column.outputs) - size * 1.25
             x_pattern = column.left + (shape.q + stage.units.gap if shape.q else 0)

@@ -123,8 +123,9 @@ def make_overlay(
     notes: Sequence[str],
     size: tuple[int, int],
     place: str | None = None,
+    at_left: bool = False,
 ) -> Overlay:
-    """Compose title and legend: in the lower right corner, or as a band along the lower edge where one looks closely.
+    """Compose title and legend: in a lower corner, or as a band along the lower edge where one looks closely.
 
     Args:
         facts: what the title says.
@@ -132,6 +133,7 @@ def make_overlay(
         notes: sentences for the foot of the legend.
         size: width and height of the picture.
         place: what is looked at closely; None for everything.
+        at_left: in the left corner rather than in the right one.
 
     Returns:
         Nothing where they would leave no room for the scene.
@@ -140,35 +142,41 @@ def make_overlay(
     notes = notes[:1] if pen.small else notes
     pen.starred = BENT in notes
     if place is None:
-        _corner(pen, facts, scales, notes)
+        _corner(pen, facts, scales, notes, at_left)
     else:
         _band(pen, facts, scales, notes, place)
     covered = sum((right - left) * (bottom - top) for left, top, right, bottom in pen.overlay.covers)
     return pen.overlay if covered <= MOST_COVERED * size[0] * size[1] else Overlay()
 
 
-def _corner(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str]) -> None:
+def _corner(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str], at_left: bool) -> None:
     s = pen.scale
     shown = listed(scales)
     per_row = _per_row(pen, pen.width - 2 * pen.margin, len(shown))
-    left = pen.width - pen.margin - pen.pitch * min(len(shown), per_row) + pen.gap
-    y = (16 if pen.small and notes else 30) * s
+    wide = pen.pitch * min(len(shown), per_row) - pen.gap
     longest = max((len(note) for note in notes), default=0) * 13 * LETTER * s
-    beside = max(
-        min(left, pen.width - pen.margin - longest), pen.margin
-    )  # notes may be wider than the legend
+    first = pen.margin + (CAP + 3) * s  # what lies beyond a scale stands before its bar
+
+    def begin(width: float) -> float:
+        return first if at_left else max(pen.width - pen.margin - width, pen.margin)
+
+    def cover(width: float, top: float, bottom: float) -> None:
+        sides = (0.0, begin(width) + width + 30 * s) if at_left else (begin(width) - 30 * s, pen.width)
+        pen.overlay.covers.append((sides[0], pen.height - top, sides[1], pen.height - bottom))
+
+    left, beside = begin(wide), begin(max(wide, longest))  # notes may be wider than the legend
+    y = (16 if pen.small and notes else 30) * s
     for note in reversed(notes):
         pen.text(note, beside, y, 13, align="left")
         y += 20 * s
     y += (16 if pen.small else 24) * s if notes else 0.0
     y = _legends(pen, scales, left, y, per_row)
     foot = (16 if pen.small else 30) * s + 20 * s * len(notes)
-    pen.overlay.covers.append((beside - 30 * s, pen.height - foot, pen.width, pen.height))
-    pen.overlay.covers.append((left - 30 * s, pen.height - y, pen.width, pen.height))
+    cover(max(wide, longest), foot, 0.0)
+    cover(wide, y, 0.0)
     y += (10 if pen.small else 22) * s
-    left = max(pen.width - pen.margin - TITLE_WIDTH * s, pen.margin)
-    top = _title(pen, facts, left, y)
-    pen.overlay.covers.append((left - 30 * s, pen.height - top - 8 * s, pen.width, pen.height - y))
+    room = min(TITLE_WIDTH * s, pen.width - 2 * pen.margin)
+    cover(room, _title(pen, facts, begin(room), room, y) + 8 * s, y)
 
 
 def _band(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str], place: str) -> None:
@@ -236,9 +244,9 @@ def listed(scales: Mapping[str, Scale]) -> list[str]:
     return [name for name in NAMES if name in scales] + sorted(types, key=lambda t: (-scales[t].n_values, t))
 
 
-def _title(pen: Pen, facts: Facts, left: float, y: float) -> float:
+def _title(pen: Pen, facts: Facts, left: float, width: float, y: float) -> float:
     s = pen.scale
-    room = int((pen.width - left - pen.margin) / (18 * s * LETTER))
+    room = int(width / (18 * s * LETTER))
     if facts.outcome:
         pen.text(f"→ {facts.outcome}", left, y, 18, align="left", tone="logits", bold=True)
         y += 29 * s

@@ -182,12 +182,19 @@ class Bar:
         size: full width (probability 1), height.
         share: 0 … 1.
         kind: kind whose hue it has.
+        u: direction in which it is long.
     """
 
     origin: Point
     size: tuple[float, float]
     share: float
     kind: str
+    u: Point = RIGHT
+
+    @property
+    def end(self) -> Point:
+        """The lower right corner of its front."""
+        return tuple(o + self.size[0] * u for o, u in zip(self.origin, self.u, strict=True))
 
 
 @dataclass(eq=False)

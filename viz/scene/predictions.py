@@ -10,9 +10,12 @@ from refgguf.viz.state import Shown
 
 N_SHOWN = 5
 # in letters of ordinary size
-LETTERS = 2.7
-ROW = 4.4
-WORDS, BARS = 15.5, 15.0  # width of the column of words, and of a bar for certainty
+LETTERS = 2.8
+ROW = 4.5
+WORDS, BARS = 16.0, 14.0  # width of the column of words, and of a bar for certainty
+# they are turned a little to the left, from where the overview looks: far behind they would be narrow
+TURN = np.radians(20.0)
+ALONG = (float(np.cos(TURN)), 0.0, float(np.sin(TURN)))
 
 
 def best_tokens(logits: np.ndarray, n: int) -> list[tuple[int, float]]:
@@ -50,21 +53,30 @@ def place_predictions(stage: Stage, shown: Shown, logits: np.ndarray, x: float) 
     letters, row, bars = LETTERS * unit, ROW * unit, BARS * unit
     top = len(candidates) * row / 2
     after = quoted(shown.trace.token_texts[shown.token_index])
-    stage.text(f"next token after {after}", x, top + row * 0.35, letters, tone="ink", bold=True, align="left")
+
+    def place(along: float, forward: float = 0.0) -> tuple[float, float]:
+        """Return x and z of a place so far along the turned rows, and so far before them."""
+        return x + along * ALONG[0] - forward * ALONG[2], stage.units.depth + along * ALONG[
+            2
+        ] + forward * ALONG[0]
+
+    def text(words: str, along: float, y: float, height: float, forward: float = 0.0, **style) -> None:
+        at, z = place(along, forward)
+        stage.text(words, at, y, height, z=z, u=ALONG, **style)
+
+    text(f"next token after {after}", 0.0, top + row * 0.35, letters, tone="ink", bold=True, align="left")
     if not candidates:
-        stage.text("the logits are not finite", x, top - row, letters, align="left")
-    bar_x = x + WORDS * unit
-    front = stage.units.depth + 0.2
-    for place, (token, share) in enumerate(candidates):
-        y = top - (place + 1) * row
-        text = quoted(shown.text_of(token)) if shown.text_of else f"#{token}"
-        stage.text(text, bar_x - 0.5 * letters, y, letters, tone="ink", bold=place == 0, align="right")
-        bar = Bar((bar_x, y - letters * 0.2, stage.units.depth), (bars, letters), share, "logits")
+        text("the logits are not finite", 0.0, top - row, letters, align="left")
+    begin = WORDS * unit
+    bar_x, bar_z = place(begin)
+    for number, (token, share) in enumerate(candidates):
+        y = top - (number + 1) * row
+        word = quoted(shown.text_of(token)) if shown.text_of else f"#{token}"
+        text(word, begin - 0.5 * letters, y, letters, tone="ink", bold=number == 0, align="right")
+        bar = Bar((bar_x, y - letters * 0.2, bar_z), (bars, letters), share, "logits", ALONG)
         stage.pieces.bars.append(bar)
-        stage.text(
-            percent(share), bar_x + bars * share + letters * 0.4, y, letters * 0.85, z=front, align="left"
-        )
-    return bar_x + bars + letters * 2
+        text(percent(share), begin + bars * share + letters * 0.4, y, letters * 0.85, 0.2, align="left")
+    return place(begin + bars + letters * 2)[0]
 
 
 def outcome_of(shown: Shown) -> str:

@@ -294,7 +294,7 @@ class _Structure:
             return box.left + 0.85 * box.size[0], box.top if sign > 0 else box.bottom
 
         (x0, y0), (x1, y1) = side(start), side(end)
-        over = far + sign * (4.2 if self.named else 2.6)
+        over = far + sign * (5.4 if self.named else 2.6)
         pairs = [(a, b) for a in start for b in end]
         self.stage.connect(pairs, [(x0, y0), (x0, over), (x1, over), (x1, y1 + sign * 0.2)], radius=THIN)
 

@@ -240,9 +240,9 @@ def test_gaps_between_heads_show_no_stripes_from_afar(tmp_path):
         if boxes[0].apart[1] > 0.9 * look.pixel() * away:
             continue  # wide enough to be seen as gaps
         seen += np.ptp(at[:, 1]) > 20
-        # outlines begin to show where a head is three pixels high; ground between heads differs by 60 and more
+        # outlines begin to show where a head is three pixels high; ground between heads differs by 40 and more
         assert np.ptp(colours_seen, axis=0).max() < 20, layer
-    assert seen >= 10
+    assert seen >= 5
 
 
 @pytest.mark.parametrize("azimuth", [-35, 35, 145, 215])

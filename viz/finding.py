@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 
 from refgguf.taps import Tap
 from refgguf.viz.inspect import names_of
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.state import Shown
+
+LOOSE = 3  # stretch of a name, in lengths of the text, over which the text's letters may be spread
+ALIKE = 0.8  # of 1, from where two spellings are near
 
 
 def names_in(scene: Scene) -> dict[str, int]:
@@ -63,13 +67,17 @@ def _leads(graph: Mapping[str, Tap], drawn: Mapping[str, int]) -> dict[str, int]
 
 
 def find_box(scene: Scene, text: str) -> int | None:
-    """Return the number of the box that a text names: exactly, or as a beginning, or as a part; None if none."""
+    """Return the number of the box that a text names, as `find_name` understands it; None if none."""
     found = find_name(scene, text)
     return None if found is None else found[1]
 
 
 def find_name(scene: Scene, text: str) -> tuple[str, int] | None:
-    """Return the name that a text stands for, and the number of the box that it leads to; None if there is none."""
+    """Return the name that a text stands for, and the number of the box that it leads to; None if there is none.
+
+    A text stands for a name that it is, or begins, or is a part of; that has all of its words ("1 probs"); that has all
+    of its letters in their order, the closer together the better ("atnprbs"); or that is nearly spelled like it.
+    """
     wanted = text.strip().lower()
     if not wanted:
         return None
@@ -80,7 +88,31 @@ def find_name(scene: Scene, text: str) -> tuple[str, int] | None:
         found = [pair for name, pair in names.items() if fits(name, wanted)]
         if found:
             return min(found, key=lambda pair: pair[1])
-    return None
+    words = wanted.split()
+    with_words = [(len(name), pair) for name, pair in names.items() if all(word in name for word in words)]
+    letters = "".join(words)
+    with_letters = [(span, len(name), pair) for name, pair in names.items() if (span := _span(name, letters))]
+    for close in (with_words if len(words) > 1 else [], with_letters):
+        if close:
+            return min(close, key=lambda found: (*found[:-1], found[-1][1]))[-1]
+    spellings = {part: pair for name, pair in names.items() for part in (name.rsplit(".", 1)[-1], name)}
+    near = difflib.get_close_matches(wanted, spellings, n=1, cutoff=ALIKE)
+    return spellings[near[0]] if near else None
+
+
+def _span(name: str, letters: str) -> int:
+    """Return how long the shortest stretch of a name is that has some letters in their order; 0 if there is none."""
+    best = 0
+    for start in (i for i, letter in enumerate(name) if letters.startswith(letter)):
+        at = start - 1
+        for letter in letters:
+            at = name.find(letter, at + 1)
+            if at < 0:
+                break
+        else:
+            span = at + 1 - start
+            best = span if not best or span < best else best
+    return best if best <= LOOSE * len(letters) else 0
 
 
 def remark_on(scene: Scene, name: str, number: int) -> str:

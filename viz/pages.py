@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refgguf.errors import RefggufError
-from refgguf.trace import TracedTensor
+from refgguf.trace import Trace, TracedTensor
 from refgguf.viz.error_figures import block_error, error_figures, pair_at
 from refgguf.viz.explain import weight_meaning
 from refgguf.viz.inspect import Statistics, names_of, place_words, shape_words, statistics
@@ -21,6 +21,7 @@ from refgguf.viz.scene.picking import Hit
 from refgguf.viz.scene.predictions import percent, quoted
 from refgguf.viz.state import Shown, ShownFile
 from refgguf.viz.sums import Sum, Term, attended, ingredients_of, sum_of
+from refgguf.viz.worked import worked_out
 
 if TYPE_CHECKING:
     from refgguf.weights.anatomy import BlockAnatomy
@@ -88,9 +89,7 @@ def value_page(scene: Scene, hit: Hit, weights: Mapping) -> str:
     place = html.escape(place_words(tensor, hit.index, *texts))
     keys = _keys_words(attended(tensor, hit.index, *texts), scene.theme.hues["attention"])
     parts = sum_of(trace, tensor.name, hit.index, weights, source_texts=texts[1])
-    how = (
-        _sum_words(parts) if parts else _computed_from(ingredients_of(trace, tensor.name, hit.index, weights))
-    )
+    how = _sum_words(parts) if parts else _worked_words(trace, tensor.name, hit.index, weights)
     word = _word_of(scene, tensor, hit.index)
     return f"<p>{place}{word}<br>{_large(f'{hit.value:.6g}')}</p>{keys}{how}"
 
@@ -101,8 +100,10 @@ def _word_of(scene: Scene, tensor: TracedTensor, index: tuple[int, ...]) -> str:
         return ""
     text_of, entry = scene.shown.text_of, index[-1]
     scores = tensor.values[index[:-1]].astype(np.float64)
-    share = float(np.exp(scores[entry] - np.logaddexp.reduce(scores)))
     text = quoted(text_of(entry)) if text_of else f"#{entry}"
+    if not np.isfinite(scores).all():
+        return html.escape(f" {text}, no probability: not all scores are finite")
+    share = float(np.exp(scores[entry] - np.logaddexp.reduce(scores)))
     return html.escape(f" {text}, probability {percent(share)}")
 
 
@@ -217,9 +218,8 @@ def _block_page(tensor, scene: Scene, hit: Hit) -> str:
         )
         for part in found.weight.parts
     ]
-    arithmetic = (
-        "" if found.arithmetic == str(found.weight.value) else f"<br>= {html.escape(found.arithmetic)}"
-    )
+    plain = found.arithmetic.strip("()") == str(found.weight.value)
+    arithmetic = "" if plain else f"<br>= {html.escape(found.arithmetic)}"
     return (
         f"<p style='margin-bottom:2px'>{html.escape(quant.name)}: {html.escape(quant.summary)}; {lies}</p>"
         f"{_hex(found, scene)}"
@@ -290,6 +290,15 @@ def _sum_words(parts: Sum) -> str:
     rows.append((f"<b>{number(parts.total)}</b>", f"= the sum of all {parts.n_terms:,}"))
     heads = [(number(t.value), t.name) for t in parts.groups[:FEW_HEADS]]
     return _titled("the sum of", rows) + _titled("by head", heads)
+
+
+def _worked_words(trace: Trace, name: str, index: tuple[int, ...], weights: Mapping) -> str:
+    lines = "<br>".join(html.escape(line) for line in worked_out(trace, name, index, weights))
+    worked = (
+        f"<p style='margin-bottom:0'>worked out</p><p style='margin-top:0'><code>{lines}</code></p>"
+        * bool(lines)
+    )
+    return worked + _computed_from(ingredients_of(trace, name, index, weights))
 
 
 def _computed_from(parts: Sequence[Term]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -67,7 +68,7 @@ def sum_of(
     inputs = [trace.tensor(i) for i in tensor.inputs if i in trace.names]
     if len(inputs) < len(tensor.inputs) or not np.isfinite(value):
         return None
-    for way in (_addition, _mixture, _scores, _over_slots, _product, _experts_product):
+    for way in (_addition, _mixture, _scores, _over_slots, _product, _experts_product, _convolution):
         named = way(tensor, inputs, index, weights or {})
         if named is None:
             continue
@@ -181,7 +182,7 @@ def _by_head(inputs: list[TracedTensor], terms: np.ndarray) -> list[Term]:
 
 
 def _addition(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping) -> Named | None:
-    if not inputs or tensor.weights or any(i.values.shape != tensor.values.shape for i in inputs):
+    if len(inputs) < 2 or tensor.weights or any(i.values.shape != tensor.values.shape for i in inputs):
         return None
     return [i.name for i in inputs], np.array([float(i.values[index]) for i in inputs])
 
@@ -213,7 +214,10 @@ def _scores(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights:
     a = q[query, head].astype(np.float64)
     b = k[key, head * k.shape[1] // q.shape[1]].astype(np.float64)
     raw, value = float(a @ b), float(tensor.values[index])
-    usual = (1.0, len(a) ** -0.5, 1.0 / len(a))
+    usual = [1.0, len(a) ** -0.5, 1.0 / len(a)]
+    said = re.match(r"q · kᵀ · ([\d.e−-]+)", tensor.formula)
+    if said and raw and abs(value / raw - float(said[1].replace("−", "-"))) <= 1e-3 * abs(value / raw):
+        usual.append(value / raw)  # the formula gives four digits of it
     scale = min(usual, key=lambda s: abs(raw * s - value))
     names = [f"channel {i}: {_n(x)} × {_n(y)}" for i, (x, y) in enumerate(zip(a, b, strict=True))]
     return [f"{n} × {scale:.4g}" if scale != 1 else n for n in names], a * b * scale
@@ -249,7 +253,8 @@ def _product(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights
 
 def _experts_product(tensor, inputs, index: tuple[int, ...], weights: Mapping) -> Named | None:
     """One row of the chosen expert's matrix times one token's vector."""
-    matrices = [weights[w] for w in tensor.weights if w in weights and len(weights[w].shape) == 3]
+    known = [weights[w] for w in tensor.weights if w in weights]
+    matrices = [w for w in known if len(w.shape) == 3]
     chosen = next((i for i in inputs if i.axes == ("token", "slot")), None)
     others = [i for i in inputs if i is not chosen]
     if len(matrices) != 1 or chosen is None or len(others) != 1 or tensor.axes[:2] != ("token", "slot"):
@@ -261,7 +266,29 @@ def _experts_product(tensor, inputs, index: tuple[int, ...], weights: Mapping) -
     if matrix.shape[1] != tensor.values.shape[2] or matrix.shape[2] != len(x) or expert >= matrix.shape[0]:
         return None
     w = matrix.dequantize(expert * matrix.shape[1] + row).reshape(-1).astype(np.float64)
-    return _factors(others[0], x, w), w * x
+    names, terms = _factors(others[0], x, w), w * x
+    for bias in (b for b in known if b.shape == matrix.shape[:2]):
+        terms = np.append(terms, float(bias.dequantize(expert).reshape(-1)[row]))
+        names.append("bias")
+    return names, terms
+
+
+def _convolution(tensor, inputs, index: tuple[int, ...], weights: Mapping) -> Named | None:
+    """One channel of the last tokens, each times its own weight, plus the bias."""
+    known = [weights[w] for w in tensor.weights if w in weights]
+    kernels = [w for w in known if len(w.shape) > 1 and w.n_rows == tensor.values.shape[-1]]
+    alike = [i for i in inputs if i.values.shape == tensor.values.shape]
+    if len(kernels) != 1 or not alike or len(index) != 2 or "last tokens" not in tensor.formula:
+        return None
+    token, channel = index
+    w = kernels[0].dequantize(channel).reshape(-1).astype(np.float64)
+    places = [(t, w[t - token - 1]) for t in range(max(0, token - len(w) + 1), token + 1)]
+    x = alike[0].values[:, channel].astype(np.float64)
+    names, terms = [f"token {t}: {_n(x[t])} × {_n(v)}" for t, v in places], [x[t] * v for t, v in places]
+    for bias in (b for b in known if len(b.shape) == 1 and b.shape[0] == kernels[0].n_rows):
+        terms.append(float(bias.dequantize().reshape(-1)[channel]))
+        names.append("bias")
+    return names, np.array(terms)
 
 
 def _factors(tensor: TracedTensor, x: np.ndarray, w: np.ndarray) -> list[str]:

@@ -10,6 +10,7 @@ from refgguf.viz.scene.anatomy import anatomy_of, local
 from refgguf.viz.scene.build import build_scene
 from refgguf.viz.scene.mixers import ALIKE, REST, scale_inside
 from refgguf.viz.scene.overlay import NAMES
+from refgguf.viz.sums import sum_of
 from tests.support import archsuite
 
 MIXED = [
@@ -86,3 +87,16 @@ def test_every_architecture_is_covered(tmp_path):
         for layer in anatomy_of(case.model.taps).layers:
             for tap in layer.others:
                 assert scale_inside(local(tap), case.model.taps[tap].kind) in ALIKE, tap
+
+
+@pytest.mark.testdata
+def test_convolutions_are_sums_over_the_last_tokens(scene):
+    """One channel of a convolution is taken apart into its tokens, each times its own weight."""
+    trace, weights = scene.shown.trace, scene.shown.weights
+    convolved = [t for t in trace.tensors if "Σ over the last tokens" in t.formula and t.axes[0] == "token"]
+    for tensor in convolved:
+        found = sum_of(trace, tensor.name, (4, 3), weights)
+        assert found is not None, tensor.name
+        named = [term for term in found.terms if term.name.startswith("token ")]
+        assert {int(term.name.split()[1].rstrip(":")) for term in named} <= set(range(5))
+        assert found.total == pytest.approx(float(tensor.values[4, 3]), rel=1e-4, abs=1e-6)

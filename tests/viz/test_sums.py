@@ -112,6 +112,22 @@ def test_finding_prefers_the_exact_name(scene):
 
 
 @pytest.mark.parametrize(
+    ("text", "tap"),
+    [
+        ("1 attn probs", "blk.1.attn_probs"),  # words, in any order
+        ("probs attn 1", "blk.1.attn_probs"),
+        ("atnprbs", "blk.0.attn_probs"),  # letters in their order
+        ("hook_ptrn", "blk.0.attn_probs"),
+        ("attn_porbs", "blk.0.attn_probs"),  # nearly spelled like it
+        ("blk.1.resd_mid", "blk.1.resid_mid"),
+    ],
+)
+def test_finding_what_is_not_quite_a_name(scene, text, tap):
+    """Words, letters left out and letters exchanged still lead to the tensor that is meant."""
+    assert scene.pieces.boxes[find_box(scene, text)].plane.tap == tap
+
+
+@pytest.mark.parametrize(
     "text", ["{", "[]", '{"views": 3}', '{"views": {"m": {"1": {"azimuth": "x"}}}}', "\x00"]
 )
 def test_bad_settings_are_left_aside(tmp_path, text):

@@ -19,6 +19,7 @@ THEMES = ("light", "dark")
 FLOWS = ("stream", "logit")
 # what the colours of a file's weights may say: all but the values without decoding anything
 COLOURINGS = ("values", "bits", "type", "parameters")
+USUAL_ASPECT = 16 / 9  # width of a picture over its height
 MOST_DECODED = 20_000_000  # weights that are decoded without being asked for
 
 
@@ -75,6 +76,7 @@ class Shown:
             score of the most likely next token ("logit"); None for not at all.
         reads: from `contributions.reader_of`, or None where the model is not at hand.
         weights: the file's tensors by name.
+        aspect: width over height of the picture that it is laid out for.
     """
 
     trace: Trace
@@ -90,6 +92,7 @@ class Shown:
     flow: str | None = None
     reads: Callable[[np.ndarray, int], tuple[np.ndarray, float]] | None = None
     weights: Mapping[str, Tensor] = field(default_factory=dict)
+    aspect: float = USUAL_ASPECT
 
     @property
     def graph(self) -> Mapping[str, Tap]:
@@ -122,6 +125,7 @@ class ShownFile:
         n_heads: query heads by layer.
         n_kv_heads: key/value heads by layer.
         reference: a file whose weights these are measured against: colours are errors then; None for none.
+        aspect: width over height of the picture that it is laid out for.
     """
 
     file: GGUFFile
@@ -133,6 +137,7 @@ class ShownFile:
     n_heads: tuple[int, ...] = ()
     n_kv_heads: tuple[int, ...] = ()
     reference: GGUFFile | None = None
+    aspect: float = USUAL_ASPECT
 
     @property
     def next_colour(self) -> str:

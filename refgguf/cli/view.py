@@ -140,6 +140,7 @@ def command(
         flow,
         reference,
         target,
+        pixels[0] / pixels[1],
     )
     view = parse_camera(camera)
     if save is None:

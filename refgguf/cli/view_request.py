@@ -13,7 +13,7 @@ from refgguf.cli import options
 from refgguf.cli.trace import trace_with_progress
 from refgguf.errors import InputError, ModelError
 from refgguf.gguf.roles import layer_of
-from refgguf.viz.state import MOST_DECODED
+from refgguf.viz.state import MOST_DECODED, USUAL_ASPECT
 
 if TYPE_CHECKING:
     from refgguf.gguf.reader import GGUFFile
@@ -39,6 +39,7 @@ class Request:
         flow: what edges into the stream are weighed by; None for not at all.
         reference: file whose weights the model's are measured against; None for none.
         target: what a decoder has written so far; it writes by itself if this is not given.
+        aspect: width over height of the picture that it is laid out for.
     """
 
     model: str
@@ -52,6 +53,7 @@ class Request:
     flow: str | None = None
     reference: str | None = None
     target: options.Prompt = field(default_factory=options.Prompt)
+    aspect: float = USUAL_ASPECT
 
     @property
     def is_trace(self) -> bool:
@@ -118,6 +120,7 @@ class Request:
         """
         return {
             "theme": self.theme,
+            "aspect": self.aspect,
             "layers": checked_layers(self.layers, layers),
             "token": checked_token(self.token, n_tokens),
             "marked": self.token is not None,
@@ -174,7 +177,9 @@ class Request:
         if colour == "auto":
             colour = "values" if file.n_values <= MOST_DECODED else "bits"
         other = None if self.reference is None else self._other(file)
-        return facts.shown_of_file(file, layers=layers, theme=self.theme, colour=colour, reference=other)
+        return facts.shown_of_file(
+            file, layers=layers, theme=self.theme, colour=colour, reference=other, aspect=self.aspect
+        )
 
     def _other(self, file: GGUFFile) -> GGUFFile:
         """Open the reference, which must hold tensors of the same names and shapes."""

@@ -78,6 +78,21 @@ def test_a_framed_scene_fills_the_area_and_stays_inside(size, angles):
     assert min(slack[0] + slack[2], slack[1] + slack[3]) < 0.01 * max(size)
 
 
+@pytest.mark.parametrize("size", [(1600, 900), (900, 900), (800, 1200)])
+def test_a_scene_stands_in_the_middle_of_its_room(size):
+    """From the front, what is wider than the picture has as much room above it as down to the title."""
+    scene = tiny_scene("grouped queries")
+    camera = Camera(*NAMED["front"])
+    look = look_at(scene, size, camera)
+    seen = look.camera.project(outline_points(scene.pieces), size)[:, :2]
+    margin = 44 * min(size[0] / 1920, size[1] / 1080)
+    below = min(
+        (top - 18 - seen[(seen[:, 0] > left - 18) & (seen[:, 0] < right + 18), 1].max(initial=0))
+        for left, top, right, _ in look.overlay.covers
+    )
+    assert seen[:, 1].min() - margin == pytest.approx(below, abs=1.0)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_title_and_legend_are_not_drawn_over_the_scene(shape):
     """In the overview no part of the scene lies below the words."""

@@ -96,3 +96,30 @@ def test_arcs_stay_on_the_shelf_of_what_takes():
     for arc in found.arcs:
         shelf = scene.pieces.shelf_at(scene.pieces.boxes[arc.target].bottom)
         assert {scene.pieces.shelf_at(y) for y in (arc.points[0, 1], arc.points[-1, 1])} == {shelf}
+
+
+@pytest.mark.parametrize("aspect", [1.0, 2 / 3])
+def test_a_narrow_picture_has_more_shelves(aspect):
+    """What stands on one line in a wide picture is cut for a square or a tall one, which it then fills better."""
+    trace = TinyTransformer(n_layers=9).trace(8)
+    wide, narrow = (build_scene(shown(trace, aspect=a)).pieces for a in (16 / 9, aspect))
+    assert len(wide.shelves) == 1
+    assert len(narrow.shelves) > 1
+    shapes = [np.ptp(p.bounds(), axis=0) for p in (wide, narrow)]
+    misfits = [abs(np.log(size[0] / size[1] / aspect)) for size in shapes]
+    assert misfits[1] < misfits[0]
+
+
+@pytest.mark.parametrize("pair", [LONG[1]], indirect=True)
+def test_a_branch_begins_where_its_tube_is(pair):
+    """What branches off a tube that comes from the shelf before starts at the tube, as on one line: no stub."""
+    now, line = (s.pieces for s in pair)
+    found = 0
+    for route, before in zip(now.routes, line.routes, strict=True):
+        source, target = (now.boxes[i] for i in route.pairs[0])
+        if now.shelf_at(source.bottom) < now.shelf_at(target.bottom) and target.role in ("q", "k", "v"):
+            moved = np.array(target.origin) - line.boxes[route.pairs[0][1]].origin
+            branch = abs(before.points[0, 1]) > 1
+            found += branch
+            assert not branch or route.points[0] == pytest.approx(before.points[0] + moved)
+    assert found

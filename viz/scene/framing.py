@@ -81,7 +81,10 @@ def fit(
 
 
 def _clear(places: np.ndarray, area: Rect, obstacles: Sequence[Rect]) -> np.ndarray | None:
-    """Return the smallest move from the middle of the area that keeps all points inside it and off the obstacles."""
+    """Return a move that keeps all points inside the area and off the obstacles, with as much room on each side.
+
+    Of all such moves it is that with the smallest distance from the middle of the area, then evened out.
+    """
     low, high = places.min(axis=0), places.max(axis=0)
     least, most = np.array(area[:2]) - low, np.array(area[2:]) - high
     if (most < least - 1e-6).any():
@@ -94,7 +97,27 @@ def _clear(places: np.ndarray, area: Rect, obstacles: Sequence[Rect]) -> np.ndar
             distance = float(np.abs(move - middle).sum())
             if distance < cost and not any(_touches(places + move, rect) for rect in obstacles):
                 best, cost = move, distance
+    if best is None:
+        return None
+    for axis in (1, 0):  # mostly what is in the way lies below
+        best = _evened(places, best, axis, (float(least[axis]), float(most[axis])), obstacles)
     return best
+
+
+def _evened(
+    places: np.ndarray, move: np.ndarray, axis: int, ends: tuple[float, float], obstacles: Sequence[Rect]
+) -> np.ndarray:
+    """Return a move along one axis to the middle of the room around it, up to the area's ends or an obstacle."""
+    at, beside = (places + move)[:, axis], (places + move)[:, 1 - axis]
+    back, on = ends[0] - move[axis], ends[1] - move[axis]
+    for rect in obstacles:
+        first, last = rect[axis] - CLEAR, rect[axis + 2] + CLEAR
+        facing = at[(beside > rect[1 - axis] - CLEAR) & (beside < rect[3 - axis] + CLEAR)]
+        on = min(on, float((first - facing[facing <= first]).min(initial=on)))
+        back = max(back, float((last - facing[facing >= last]).max(initial=back)))
+    moved = move.copy()
+    moved[axis] += (back + on) / 2
+    return moved
 
 
 def _touches(places: np.ndarray, rect: Rect) -> bool:

@@ -87,7 +87,7 @@ class _Layout:
         pieces = self.stage.finish()
         spare = 0.0 if self.units.fine else 2 * self.units.letter
         lay_floor(pieces, self.card_edges, self.floor_names, self.units.letter, spare)
-        return shelve(pieces, self.cuts)
+        return shelve(pieces, self.cuts, self.shown.aspect)
 
     def _begin(self, texts: Sequence[str], start: float, stack: str = "") -> None:
         """Begin a stream of its own, with a row for each of these tokens."""

@@ -15,30 +15,37 @@ import numpy as np
 
 from refgguf.viz.scene.curves import rounded
 from refgguf.viz.scene.parts import Pieces, Route
+from refgguf.viz.state import USUAL_ASPECT
 
+# in a picture of the usual shape; in a narrower one as much less
 ASPECT = 2.7  # width of everything over its height that the number of shelves aims at
 LONG = 7.0  # what is no longer than this many times its height stays on one line
 GAP = 14.0  # free space below a floor, where the stream runs to the next shelf
 SIDE = 9.0  # beside the shelves, where it turns
 CORNER = 5.0
+ON_STREAM = 0.5  # how far above or below the middle of the stream a tube starts that leaves it
 
 
-def shelve(pieces: Pieces, starts: Sequence[float]) -> Pieces:
+def shelve(pieces: Pieces, starts: Sequence[float], aspect: float = USUAL_ASPECT) -> Pieces:
     """Put what is too long for a picture on shelves.
 
     Args:
         pieces: everything in its place along one line; with its floor.
         starts: places between layers where it may be cut, in order.
+        aspect: width of the picture over its height.
 
     Returns:
         Everything in its new place; the same pieces where they are not too long.
     """
     low, high = pieces.bounds()
     length, pitch = float(high[0] - low[0]), float(high[1] - low[1]) + GAP
-    if length < LONG * pitch or len(starts) < 2:
+    shape = min(
+        aspect / USUAL_ASPECT, 1.0
+    )  # what is wider than usual has room for longer lines, but they are long enough
+    if length < LONG * shape * pitch or len(starts) < 2:
         return pieces
     counts = range(1, len(starts) + 1)
-    n = min(counts, key=lambda n: abs(log(length / n / (n * pitch) / ASPECT)))
+    n = min(counts, key=lambda n: abs(log(length / n / (n * pitch) / (ASPECT * shape))))
     return _Shelves(pieces, _cuts(starts, float(low[0]), length, n), pitch).run()
 
 
@@ -90,6 +97,10 @@ class _Shelves:
         if first > last:
             return self._back(route, first, last)
         leaves, enters = self.cuts[first], self.cuts[last - 1]
+        if (
+            route.points[0, 0] >= enters and abs(route.points[0, 1]) > ON_STREAM
+        ):  # a branch of a tube that enters
+            return replace(route, points=route.points - [*self._move(last), 0.0])
         before = _upto(route.points, leaves) - [*self._move(first), 0.0]
         after = _upto(route.points[::-1] * [-1, 1, 1], -enters)[::-1] * [-1, 1, 1] - [*self._move(last), 0.0]
         if route.points[0, 0] >= enters:  # it leaves the stream where that comes by on the new shelf

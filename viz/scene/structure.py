@@ -101,7 +101,7 @@ class _Structure:
         self._spine()
         pieces = self.stage.pieces
         lay_floor(pieces, self.edges, self.names, self.stage.units.letter)
-        return shelve(pieces, self.cuts)
+        return shelve(pieces, self.cuts, self.shown.aspect)
 
     # ---- placing
 

@@ -12,6 +12,7 @@ from refgguf.recorder import Hook
 from refgguf.taps import Tap
 from refgguf.viz.scene.anatomy import anatomy_of, local, stack_words
 from refgguf.viz.scene.build import Scene
+from refgguf.viz.scene.parts import Box
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.state import Shown
 
@@ -144,7 +145,13 @@ def _output(scene: Scene, number: int) -> str | None:
     joined = [boxes[i] for i in sorted(reached)]
     alike = [b for b in boxes if b.layer == boxes[number].layer]
     fits = (b.plane.tap for b in (*joined, *alike) if b.role == "z" and b.head == boxes[number].head)
-    return next(fits, None)
+    return next(fits, None) or _mixed(scene.shown.graph, boxes[number])
+
+
+def _mixed(taps: Mapping[str, Tap], box: Box) -> str | None:
+    """Return the tap of what a pattern's head mixes, where the picture shows patterns alone."""
+    heads = [h for layer in anatomy_of(taps, [box.layer]).layers for h in layer.heads]
+    return next((h.z for h in heads if h.pattern == box.plane.tap), None)
 
 
 def added_by(taps: Mapping[str, Tap], name: str) -> str | None:

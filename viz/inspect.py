@@ -14,7 +14,7 @@ from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.errors import ErrorPlane
 from refgguf.viz.scene.parts import Box, pressed_words
 from refgguf.viz.scene.picking import Hit
-from refgguf.viz.scene.planes import ChosenCut
+from refgguf.viz.scene.planes import ChosenCut, HiddenCut
 from refgguf.viz.state import ShownFile
 
 N_BINS = 48
@@ -127,6 +127,9 @@ def hit_words(scene: Scene, hit: Hit) -> str:
     if hit.index is None:
         return f"{tensor.name}, {box.title}: not computed, the token went to other experts"
     place = place_words(tensor, hit.index, scene.shown.trace.token_texts, scene.shown.source_texts)
+    if scene.shown.grid:
+        hidden = isinstance(box.plane, HiddenCut) and box.plane.hidden[hit.row, hit.col]
+        return f"layer {box.layer}, {place}   =   {hit.value:.6g}{', a key that the query cannot see' * bool(hidden)}"
     left_out = isinstance(box.plane, ChosenCut) and box.plane.left_out[hit.row, hit.col]
     chosen = ", not chosen by the indexer" if left_out else ""
     return f"{tensor.name}   {place}   =   {hit.value:.6g}{chosen}{_scale_words(box)}"

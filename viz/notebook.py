@@ -28,14 +28,16 @@ from refgguf.viz.render.picture import save_picture
 from refgguf.viz.scene.arcs import read_arcs
 from refgguf.viz.scene.build import Scene, build_scene, camera_at
 from refgguf.viz.scene.camera import parse_camera
+from refgguf.viz.scene.head_grid import has_heads
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.session import Session
-from refgguf.viz.state import COLOURINGS, MOST_DECODED, THEMES, Shown, ShownFile
+from refgguf.viz.state import COLOURINGS, MOST_DECODED, THEMES, USUAL_ASPECT, Shown, ShownFile
 from refgguf.viz.steps import around, steps_of
 
 HELP = (
     "drag turns · Shift drag moves · wheel comes closer · click inspects, with Ctrl switches off · double click goes "
-    "deeper, beside everything back · ← → step · W A S D Q E fly · O overview · K colours of weights · L light or dark"
+    "deeper, beside everything back · ← → step · W A S D Q E fly · O overview · M every head in one grid · "
+    "K colours of weights · L light or dark"
 )
 
 
@@ -67,8 +69,10 @@ class SceneWidget(ipywidgets.VBox):
         self.operation = ipywidgets.HTML()
         self.slider.observe(lambda change: self.step_to(change["new"]), "value")
         self.player.observe(lambda change: self.step_to(change["new"]), "value")
+        self.heads_button = ipywidgets.ToggleButton(description="All heads", layout={"width": "100px"})
+        self.heads_button.observe(lambda change: self._grid_clicked(change["new"]), "value")
         self._show(build_scene(shown))
-        row = ipywidgets.HBox([self.player, self.slider, self.operation])
+        row = ipywidgets.HBox([self.player, self.slider, self.heads_button, self.operation])
         rows = [row, ipywidgets.HBox([self.frame, self.page]), self.words]
         super().__init__([self._asking(), *rows] if session is not None else rows)
 
@@ -92,6 +96,8 @@ class SceneWidget(ipywidgets.VBox):
         self.steps = steps_of(scene) if isinstance(scene.shown, Shown) else []
         for control in (self.slider, self.player):
             control.max, control.value = max(len(self.steps) - 1, 0), -1
+        self.heads_button.layout.display = "" if has_heads(scene.shown) else "none"
+        self.heads_button.value = self._in_grid
         self.page.value = "<p>Click a value to take it apart.</p>"
         self.operation.value = ""
 
@@ -159,6 +165,28 @@ class SceneWidget(ipywidgets.VBox):
         """
         choice = None if which is None else read_arcs(which)
         self._show(build_scene(replace(self.scene.shown, arcs=choice)), keep_camera=True)
+
+    @property
+    def _in_grid(self) -> bool:
+        return isinstance(self.scene.shown, Shown) and self.scene.shown.grid
+
+    def grid(self, on: bool = True) -> None:
+        """Show every head's attention pattern in one grid, layers by heads, or the whole pass again.
+
+        Raises:
+            InputError: there are no patterns to show.
+        """
+        if not has_heads(self.scene.shown):
+            raise InputError("there are no attention patterns to show in a grid")
+        if self.session is not None:
+            self.session.options["grid"] = on
+        width, height = self.frame.pixels()
+        aspect = width / height if on else USUAL_ASPECT
+        self._show(build_scene(replace(self.scene.shown, grid=on, aspect=aspect), self.scene.lasting))
+
+    def _grid_clicked(self, on: bool) -> None:
+        if on != self._in_grid:
+            self.grid(on)
 
     def flow(self, by: str | None = "stream") -> None:
         """Weigh the edges into the residual stream.
@@ -230,7 +258,7 @@ class SceneWidget(ipywidgets.VBox):
         return self.session
 
     def _run(self, session: Session) -> None:
-        scene = build_scene(session.run(), self.scene.scales)  # the same colours as before, to compare with
+        scene = build_scene(session.run(), self.scene.lasting)  # the same colours as before, to compare with
         self.session = session
         self._show(scene, keep_camera=True)
         self.prompt.value = session.prompt
@@ -244,7 +272,11 @@ class SceneWidget(ipywidgets.VBox):
 
     def _clicked(self, hit: Hit | None, how: str, ctrl: bool) -> None:
         self._select(hit)
-        if how == "double":
+        if how == "double" and hit is not None and self._in_grid:
+            box = self.scene.pieces.boxes[hit.box]
+            self.grid(False)
+            self._go_to(Place("head", box.layer, box.head))
+        elif how == "double":
             self._go_to(Place() if hit is None else deeper(self.scene, self.place, hit))
         elif ctrl:
             self._toggle_selected()
@@ -288,6 +320,7 @@ class SceneWidget(ipywidgets.VBox):
             "z": self._toggle_selected,
             "l": self._other_theme,
             "k": self._other_colour,
+            "m": lambda: has_heads(self.scene.shown) and self.grid(not self._in_grid),
         }
         actions.get(key, lambda: None)()
 

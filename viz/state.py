@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 THEMES = ("light", "dark")
 FLOWS = ("stream", "logit")
+GRIDS = ("heads",)
 # what the colours of a file's weights may say: all but the values without decoding anything
 COLOURINGS = ("values", "bits", "type", "parameters")
 USUAL_ASPECT = 16 / 9  # width of a picture over its height
@@ -76,6 +77,7 @@ class Shown:
             score of the most likely next token ("logit"); None for not at all.
         reads: from `contributions.reader_of`, or None where the model is not at hand.
         weights: the file's tensors by name.
+        grid: whether every head's attention pattern is shown, layers by heads, instead of the whole pass.
         aspect: width over height of the picture that it is laid out for.
     """
 
@@ -92,6 +94,7 @@ class Shown:
     flow: str | None = None
     reads: Callable[[np.ndarray, int], tuple[np.ndarray, float]] | None = None
     weights: Mapping[str, Tensor] = field(default_factory=dict)
+    grid: bool = False
     aspect: float = USUAL_ASPECT
 
     @property

@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 import refgguf
 from refgguf.cli import options
 from refgguf.cli.view_request import Request, read_ranges, unrunnable
 from refgguf.errors import InputError, ModelError
-from refgguf.viz.state import COLOURINGS, FLOWS, THEMES
+from refgguf.viz.state import COLOURINGS, FLOWS, GRIDS, THEMES
 
 if TYPE_CHECKING:
     from refgguf.viz.app.jobs import Opened
     from refgguf.viz.scene.build import Look
+    from refgguf.viz.scene.camera import CameraWords
     from refgguf.viz.state import Shown, ShownFile
     from refgguf.viz.steps import Step
 
+PICTURE = 1920, 1080
 SMALLEST, LARGEST = 64, 16384
 MOST_PIXELS = 100_000_000
 
@@ -45,7 +48,7 @@ MOST_PIXELS = 100_000_000
     help="Draw a picture (.png, .jpg, .webp) or a moving one (.gif, .mp4) instead of a window.",
 )
 @click.option(
-    "--size", metavar="WxH", default="1920x1080", show_default=True, help="Size of the picture in pixels."
+    "--size", metavar="WxH", help="Size in pixels of the picture (1920x1080 by default), or of the window."
 )
 @click.option(
     "--camera",
@@ -57,9 +60,7 @@ MOST_PIXELS = 100_000_000
 @click.option(
     "--motion",
     type=click.Choice(("steps", "turn")),
-    default="steps",
-    show_default=True,
-    help="What a moving picture shows: operation after operation, or the scene from changing sides.",
+    help="What a moving picture shows: operation after operation (the default), or the scene from changing sides.",
 )
 @click.option(
     "--steps",
@@ -93,6 +94,11 @@ MOST_PIXELS = 100_000_000
     help="Weigh the edges into the residual stream: by what they add to it, or to the score of the best next token.",
 )
 @click.option(
+    "--grid",
+    type=click.Choice(GRIDS),
+    help="Show every head's attention pattern in one grid, layers by heads, instead of the whole pass.",
+)
+@click.option(
     "--reference",
     metavar="FILE",
     help="Without a prompt: colour weights by their error against those of another file, such as the unquantized one.",
@@ -105,15 +111,16 @@ def command(
     prompt: options.Prompt,
     target: options.Prompt,
     save: str | None,
-    size: str,
+    size: str | None,
     camera: str,
-    motion: str,
+    motion: str | None,
     steps: str | None,
     layers: str | None,
     token: int | None,
     colour: str,
     arcs: str | None,
     flow: str | None,
+    grid: str | None,
     reference: str | None,
     theme: str,
     numerics: str,
@@ -127,7 +134,7 @@ def command(
     from refgguf.viz.scene.arcs import read_arcs
     from refgguf.viz.scene.camera import parse_camera
 
-    pixels = read_size(size)
+    pixels = PICTURE if size is None else read_size(size)
     request = Request(
         model,
         prompt,
@@ -141,28 +148,48 @@ def command(
         reference,
         target,
         pixels[0] / pixels[1],
+        grid is not None,
+        given("numerics"),
     )
     view = parse_camera(camera)
+    if motion is not None and (save is None or not moves(save)):
+        raise InputError("--motion is for moving pictures: give --save and a name that ends in .gif or .mp4")
+    if motion == "turn" and steps is not None:
+        raise InputError("--motion turn shows the scene as it is; leave --steps away, or take --motion steps")
     if save is None:
         if steps is not None:
             raise InputError("--steps is for pictures: give --save; the window has a strip of all operations")
-        show_window(request)
+        show_window(request, None if size is None else pixels, view if given("camera") else None)
         return
+    request.check(picture=True)
     check_drawing(save)
-    stepping = steps is not None or (moves(save) and motion == "steps")
+    stepping = steps is not None or (moves(save) and motion != "turn")
     look, chosen = compose(request.load(), pixels, view, steps, stepping)
-    draw(look, save, motion, chosen)
+    draw(look, save, motion or "steps", chosen)
 
 
-def show_window(request: Request) -> None:
-    """Open the window; the model runs when it is there. What cannot be run is shown as a file, and why is said."""
+def given(option: str) -> bool:
+    """Tell whether an option was given, rather than left as it is by default."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+
+def show_window(
+    request: Request, size: tuple[int, int] | None = None, view: CameraWords | None = None
+) -> None:
+    """Open the window; the model runs when it is there. What cannot be run is shown as a file, and why is said.
+
+    Args:
+        request: what to show.
+        size: width and height of the window in pixels; its own if None.
+        view: from `parse_camera`: from where everything is seen first; as the window would if None.
+    """
     from refgguf.viz.app.launch import check_window, open_window
 
     request.check()
     check_window()
     if not request.is_trace and request.model != "demo":
         refgguf.open(request.model).close()  # a file that is none is refused before there is a window
-    open_window(opening=opening_of(request), theme=request.theme)
+    open_window(opening=opening_of(request), theme=request.theme, size=size, view=view)
 
 
 def opening_of(request: Request) -> Callable[[Callable[[str], None]], Opened]:
@@ -187,6 +214,7 @@ def opening_of(request: Request) -> Callable[[Callable[[str], None]], Opened]:
             model, ids = request.loaded()
         except ModelError as error:
             return Opened(shown=request.tensors(), remark=unrunnable(error))
+        request.check_grid(model)
         target = request.written(model, ids)
         n_tokens = len(ids) if target is None else 1 + len(target)
         look = request.look(n_tokens, {t.layer for t in model.taps.values()})

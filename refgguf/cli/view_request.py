@@ -40,6 +40,8 @@ class Request:
         reference: file whose weights the model's are measured against; None for none.
         target: what a decoder has written so far; it writes by itself if this is not given.
         aspect: width over height of the picture that it is laid out for.
+        grid: whether every head's pattern is shown in a grid instead of the whole pass.
+        numerics_given: whether the user has chosen the numerics.
     """
 
     model: str
@@ -54,18 +56,40 @@ class Request:
     reference: str | None = None
     target: options.Prompt = field(default_factory=options.Prompt)
     aspect: float = USUAL_ASPECT
+    grid: bool = False
+    numerics_given: bool = False
 
     @property
     def is_trace(self) -> bool:
         """Whether it is a saved trace rather than a model."""
         return Path(self.model).suffix in TRACES
 
-    def check(self) -> None:
+    def check(self, *, picture: bool = False) -> None:
         """Refuse what does not go together.
+
+        Args:
+            picture: no prompt can be given later, as it can in a window.
 
         Raises:
             InputError: it does not.
         """
+        runs = self.is_trace or self.prompt.given
+        if runs and self.colour != "auto":
+            raise InputError(
+                f"--colour {self.colour} colours weights, and a run shows what was computed, each kind of tensor in "
+                "colours of its own; leave --colour away, or "
+                f"{'give the GGUF file' if self.is_trace else 'the prompt'}"
+            )
+        if self.grid and not runs:
+            raise InputError(f"--grid needs a prompt: {options.NO_PROMPT}")
+        if self.grid and (self.arcs or self.flow):
+            raise InputError(
+                f"--grid shows patterns alone, without a stream; leave {'--arcs' if self.arcs else '--flow'} away"
+            )
+        if self.numerics_given and self.is_trace:
+            raise InputError(f"{self.model} is a trace, which has run already; leave --numerics away")
+        if self.numerics_given and picture and not runs:
+            raise InputError(f"--numerics needs a prompt: {options.NO_PROMPT}")
         if self.reference is not None and (self.is_trace or self.prompt.given):
             raise InputError("--reference compares weights; leave the prompt away, and give a GGUF file")
         if self.reference is not None and self.colour in ("type", "parameters"):
@@ -121,6 +145,7 @@ class Request:
         return {
             "theme": self.theme,
             "aspect": self.aspect,
+            "grid": self.grid,
             "layers": checked_layers(self.layers, layers),
             "token": checked_token(self.token, n_tokens),
             "marked": self.token is not None,
@@ -141,17 +166,32 @@ class Request:
         from refgguf.viz.contributions import stream_taps
         from refgguf.viz.memory import check_memory
         from refgguf.viz.scene.anatomy import anatomy_of
+        from refgguf.viz.scene.head_grid import needed_for_grid
 
+        self.check_grid(model)
         target = self.written(model, ids)
         n_tokens = len(ids) if target is None else 1 + len(target)
         look = self.look(n_tokens, {t.layer for t in model.taps.values()})
-        needed = set(anatomy_of(model.taps, look["layers"]).needed())
+        anatomy = anatomy_of(model.taps, look["layers"])
+        needed = set(needed_for_grid(anatomy) if self.grid else anatomy.needed())
         if self.flow:
             needed.update(stream_taps(model.taps))
         names = [name for name in model.taps if name in needed]
         check_memory(model, names, ids, ", or fewer layers with --layers 0-3")
         trace = trace_with_progress(model, ids, names, target)
         return facts.shown_of_model(model, trace, self.prompt.text or "", **look)
+
+    def check_grid(self, model: Model) -> None:
+        """Refuse a grid of a model that has no heads, before it is run.
+
+        Raises:
+            InputError: it has none.
+        """
+        from refgguf.viz.scene.anatomy import anatomy_of
+        from refgguf.viz.scene.head_grid import check_grid
+
+        if self.grid:
+            check_grid(anatomy_of(model.taps, self.layers), model.name)
 
     def file(self) -> ShownFile:
         """Open a file to show its tensors, whether or not it can be run, and what flows where if it can."""

@@ -113,6 +113,27 @@ def test_keys_step(widget):
     assert widget.view.renderer.focus == 0.0
 
 
+def test_every_head_in_one_grid(widget):
+    """By a key, by the button and from Python; a double click opens a head among everything else."""
+    whole = len(widget.scene.pieces.boxes)
+    send(widget, "key_down", key="m")
+    assert widget.heads_button.value
+    assert {b.role for b in widget.scene.pieces.boxes} == {"pattern"}
+    assert len(np.unique(widget.frame.get_frame().reshape(-1, 3), axis=0)) > 300
+    number, x, y = place_of(widget, "pattern")
+    head = widget.scene.pieces.boxes[number].head
+    send(widget, "pointer_move", x=x, y=y, button=0)
+    assert f"layer 0, head {head}, query" in widget.words.value
+    send(widget, "double_click", x=x, y=y, button=1)
+    assert (widget.place.level, widget.place.layer, widget.place.head) == ("head", 0, head)
+    assert len(widget.scene.pieces.boxes) == whole
+    assert not widget.heads_button.value
+    widget.heads_button.value = True
+    assert widget.scene.shown.grid
+    widget.grid(False)
+    assert not widget.scene.shown.grid
+
+
 def test_python_runs_switches_off_and_finds(widget, model):
     """Another prompt, a head switched off, a tensor by llama.cpp's name; what is not there is refused."""
     plain = model.trace([4, 5])["logits"]

@@ -96,6 +96,21 @@ def test_a_cells_colour_is_its_values(shape, camera, theme):
     assert hidden < 0.1 * checked
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_cell_of_the_grid_has_its_probabilitys_colour(theme):
+    """In the grid of heads as well, on the scale from 0 to 1; what a query cannot see has the colour of nothing."""
+    look = look_from(build_scene(shown(tiny_trace("grouped queries"), theme=theme, grid=True)), "overview")
+    picture = offscreen.render(look, samples=1)
+    found = [(colour, value, picture[y, x]) for x, y, colour, value in cells(look)]
+    right = [(colour == pixel).all(axis=1).any() for colour, _, pixel in found]
+    assert len(found) > 0.95 * 8**3  # all but a few close to the title
+    assert np.mean(right) > 0.98  # a name may lie over one
+    nothing = colours.colour_map(theme, "attention", False)[colours.NOTHING]
+    hidden = [(pixel == nothing).all() for _, value, pixel in found if value < -1e38]
+    assert len(hidden) > 0.95 * 8 * 28
+    assert np.mean(hidden) > 0.98
+
+
 def covered(look: Look, x: int, y: int) -> bool:
     """Say whether a tube, a disc or a word may lie over this pixel: one of them passes within a few pixels."""
     scene = look.scene

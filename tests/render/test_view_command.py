@@ -8,6 +8,7 @@ from PIL import Image
 
 from refgguf.cli import call
 from refgguf.viz.render import offscreen
+from tests.support import archsuite
 from tests.support.models import FAMILIES
 from tests.support.scenes import tiny_trace
 from tests.support.testdata import data_file
@@ -107,6 +108,11 @@ def test_kinds_of_picture_files(trace_file, tmp_path, name):
         (["--token", "-5"], "4 tokens, 0 to 3"),
         (["--save", "nowhere/out.png"], "the folder nowhere does not exist"),
         (["--save", "out.bmp"], ".png, .jpg"),
+        (["--colour", "bits"], "--colour bits colours weights"),
+        (["--grid", "heads", "--arcs", "mean"], "leave --arcs away"),
+        (["--grid", "heads", "--flow", "logit"], "leave --flow away"),
+        (["--motion", "turn"], ".gif or .mp4"),
+        (["--motion", "turn", "--steps", "3", "--save", "out.gif"], "leave --steps away"),
     ],
 )
 def test_mistakes_are_said_in_one_line(model_file, tmp_path, capsys, monkeypatch, options, message):
@@ -117,7 +123,65 @@ def test_mistakes_are_said_in_one_line(model_file, tmp_path, capsys, monkeypatch
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
-    assert not list(tmp_path.glob("*.png"))
+    assert not list(tmp_path.glob("out.*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--grid", "heads"], "--grid needs a prompt"),
+        (["--numerics", "llama.cpp"], "--numerics needs a prompt"),
+        (["--token", "1"], "--token needs a prompt"),
+        (["--arcs", "mean"], "--arcs needs a prompt"),
+        (["--steps", "1"], "--steps needs a prompt"),
+    ],
+)
+def test_what_needs_a_prompt_says_so(model_file, tmp_path, capsys, options, message):
+    """Of a file alone these would do nothing."""
+    out = tmp_path / "out.png"
+    assert call(["view", model_file, "--save", str(out), *options]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--colour", "type"], "give the GGUF file"),
+        (["--numerics", "exact"], "has run already"),
+        (["--reference", "demo"], "--reference compares weights"),
+    ],
+)
+def test_what_a_trace_cannot_have_is_said(trace_file, tmp_path, capsys, options, message):
+    """A trace has run, and holds no weights."""
+    assert call(["view", trace_file, "--save", str(tmp_path / "out.png"), *options]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_head_in_one_grid(model_file, trace_file, tmp_path, capsys, theme):
+    """Of a model and of a trace, in both themes, one box for each head."""
+    for source in ([model_file, "--ids", "1,2,3,4"], [trace_file]):
+        out = tmp_path / "out.png"
+        options = ["--grid", "heads", "--theme", theme, "--save", str(out), "--size", "640x360"]
+        assert call(["view", *source, *options]) == 0
+        assert colours(out) > 300
+        assert f"{12 if source[0] == model_file else 8} boxes" in capsys.readouterr().out
+
+
+def test_a_model_without_heads_has_no_grid(tmp_path, capsys):
+    """One sentence, before it is run."""
+    if archsuite.folder() is None:
+        pytest.skip("the architecture suite is not at hand: REFGGUF_TESTDATA is not set")
+    model = archsuite.Case("mamba-dense", tmp_path / "mamba.gguf").write()
+    assert (
+        call(["view", str(model), "--ids", "1,2", "--grid", "heads", "--save", str(tmp_path / "o.png")]) == 2
+    )
+    assert "has no attention heads" in capsys.readouterr().err
 
 
 def test_nothing_is_run_for_a_picture_that_cannot_be_written(tmp_path, capsys):

@@ -309,3 +309,45 @@ def test_escape_and_a_click_take_the_page_of_keys_away(window, spin):
         assert window.help.isVisible()
         away()
         assert not window.help.isVisible()
+
+
+def test_every_head_in_one_grid(window, spin):
+    """M shows all heads at once; hovering names layer, head, tokens and value; a double click opens one."""
+    whole = len(window.scene.pieces.boxes)
+    scales = window.scene.scales
+    key(window, "M")
+    assert spin(lambda: window.scene.shown.grid and window.view.renderer is not None, 20)
+    assert {b.role for b in window.scene.pieces.boxes} == {"pattern"}
+    assert window.grid_button.isChecked()
+    spin(seconds=0.3)
+    assert len(np.unique(seen(window).reshape(-1, 3), axis=0)) > 300
+    number, x, y = place_of(window, "pattern", (0.5, 0.1))
+    mouse(window, "move", x, y)
+    assert spin(lambda: window.view.hit is not None, 5)
+    hit, box = window.view.hit, window.scene.pieces.boxes[number]
+    value = window.scene.shown.trace[box.plane.tap][hit.index]
+    said = window.statusBar().currentMessage()
+    assert said.startswith(f"layer {box.layer}, head {box.head}, query {hit.row}")
+    assert f", key {hit.col}" in said
+    assert f"=   {value:.6g}" in said
+    mouse(window, "DClick", x, y)
+    assert spin(lambda: not window.scene.shown.grid, 20)
+    assert (window.place.level, window.place.layer, window.place.head) == ("head", box.layer, box.head)
+    assert len(window.scene.pieces.boxes) == whole
+    assert window.scene.scales == scales
+    assert window.selected.index == hit.index
+    assert not window.grid_button.isChecked()
+
+
+def test_the_grid_has_a_button_and_stays_through_a_run(window, spin):
+    """The button shows it; the next token is drawn into it; arcs, which need the stream, say where they are."""
+    window.grid_button.click()
+    assert spin(lambda: window.scene.shown.grid, 20)
+    key(window, "C")
+    assert "M brings the whole pass back" in window.statusBar().currentMessage()
+    before = len(window.scene.shown.trace.tokens)
+    key(window, "N")
+    assert spin(lambda: len(window.scene.shown.trace.tokens) == before + 1, 20)
+    assert window.scene.shown.grid
+    window.grid_button.click()
+    assert spin(lambda: not window.scene.shown.grid, 20)

@@ -200,7 +200,7 @@ def changed(scene: Scene, result: Result, **changes) -> Callable[[Work], Result]
     if isinstance(scene.shown, Shown) and set(changes) == {"token", "marked"}:
         return lambda at: replace(result, scene=with_token(scene, **changes), then=None)
     shown = replace(scene.shown, **changes)
-    like = scene.scales if isinstance(shown, Shown) else None
+    like = scene.lasting if isinstance(shown, Shown) else None
     again = show(shown, result.session, result.whole, result.remark, like, result.begin)
     if result.then is None:
         return again

@@ -40,6 +40,7 @@ LOOKING: tuple[Row, ...] = (
 )
 SHOWING: tuple[Row, ...] = (
     (("c",), "C", "attention as arcs: of what is selected, or of all", lambda w: w.toggle_arcs()),
+    (("m",), "M", "every head of every layer in one grid, or the pass", lambda w: w.toggle_grid()),
     (("k",), "K", "colour weights by value, bits, type, number", lambda w: w.other_colour()),
     (("/",), "/", "find a tensor", lambda w: w.search.setFocus()),
     (("l",), "L", "light or dark", lambda w: w.other_theme()),

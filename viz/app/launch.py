@@ -19,6 +19,7 @@ from refgguf.errors import NoDisplayError, ViewerError
 
 if TYPE_CHECKING:
     from refgguf.viz.app.window import Opening, ViewerWindow
+    from refgguf.viz.scene.camera import CameraWords
     from refgguf.viz.session import Session
     from refgguf.viz.state import Shown, ShownFile
 
@@ -152,8 +153,19 @@ def open_window(
     remark: str = "",
     opening: Opening | None = None,
     theme: str = "light",
+    size: tuple[int, int] | None = None,
+    view: CameraWords | None = None,
 ) -> int:
     """Open the window and stay until it is closed; returns Qt's exit code.
+
+    Args:
+        shown: as of `ViewerWindow`, and so the next four.
+        session: what can be run.
+        remark: what to say first.
+        opening: opens the model.
+        theme: how the panels look until something is shown.
+        size: width and height of the window in pixels; its own if None.
+        view: from where everything is seen first; as the window would if None.
 
     Raises:
         RefggufError: what should be opened cannot be.
@@ -166,6 +178,9 @@ def open_window(
     application = QApplication.instance() or QApplication([])
     application.setStyle("Fusion")
     window = ViewerWindow(shown, session, remark, opening, theme)
+    window.first_view = view
+    if size is not None:
+        window.resize(*size)
     window.show()
     with _closed_by_signals(window):
         code = application.exec()

@@ -7,9 +7,11 @@ from refgguf.viz.app.running import Running
 from refgguf.viz.finding import find_name, remark_on
 from refgguf.viz.places import Place, camera_of, outer, place_to_watch, place_words
 from refgguf.viz.scene.build import camera_at
-from refgguf.viz.scene.camera import NAMED, Camera
+from refgguf.viz.scene.camera import NAMED, Camera, CameraWords
+from refgguf.viz.scene.head_grid import has_heads
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.settings import Settings
+from refgguf.viz.state import USUAL_ASPECT, Shown
 from refgguf.viz.steps import Step
 
 
@@ -18,12 +20,16 @@ class Looking(Running):
 
     Attributes:
         place: what is looked at, as far as one of the window's own commands has gone there.
+        first_view: from where the first scene is seen; as it usually is if None.
+        bound: the value to go to once the whole pass is shown: tensor, head, row, column; None if none.
         settings: kept views.
     """
 
     def __init__(self):
         super().__init__()
         self.place = Place()
+        self.bound: tuple[str, int | None, int, int] | None = None
+        self.first_view: CameraWords | None = None
         self.settings = Settings()
 
     def _select(self, hit: Hit | None) -> None:
@@ -68,6 +74,41 @@ class Looking(Running):
             f"while playing, the camera does {stays}go along with operations too small to see"
         )
 
+    def toggle_grid(self) -> None:
+        """Show every head's pattern in one grid, or the whole pass again."""
+        shown = None if self.scene is None else self.scene.shown
+        if not has_heads(shown):
+            what = "this shows a file's weights, nothing has run yet"
+            if isinstance(shown, Shown):
+                what = f"{shown.facts.name} has no attention heads, or none was traced"
+            self.statusBar().showMessage(f"there are no patterns to show in a grid: {what}")
+        elif shown.grid:
+            self.show_again(grid=False, aspect=USUAL_ASPECT)
+        else:
+            width, height = self.canvas.pixels()
+            self.show_again(grid=True, aspect=width / height)
+        self.grid_button.setChecked(isinstance(shown, Shown) and shown.grid)  # until it is shown
+
+    def open_head(self, hit: Hit) -> None:
+        """Leave the grid for the head that was hit, among everything else that is computed."""
+        box = self.scene.pieces.boxes[hit.box]
+        self.bound = box.plane.tap, box.head, hit.row, hit.col
+        self.toggle_grid()
+
+    def arrive(self) -> str:
+        """Go to the head that was opened in a grid, now that it is there; returns what to say of it."""
+        if self.bound is None or self.scene is None:
+            return ""
+        (tap, head, row, col), self.bound = self.bound, None
+        boxes = self.scene.pieces.boxes
+        number = next((i for i, b in enumerate(boxes) if b.plane.tap == tap and b.head == head), None)
+        if number is None:
+            return ""
+        plane, place = boxes[number].plane, Place("head", boxes[number].layer, head)
+        self._select(Hit(number, row, col, plane.index(row, col), plane.value(row, col), 0.0))
+        self.go_to(place)
+        return place_words(self.scene, place)
+
     def go_out(self) -> None:
         """Go one level back."""
         if self.scene is not None:
@@ -88,6 +129,17 @@ class Looking(Running):
             else self.scene.pieces.boxes[self.selected.box]
         )
         self.go_to(Place() if box is None else Place("box", box.layer, box.head, self.selected.box))
+
+    def look_first(self) -> None:
+        """Look from where it was asked for, once the first scene is there; what is not there ends the window."""
+        if self.first_view is None or self.scene is None:
+            return
+        try:
+            camera, zoom, part = self.first_view
+            self.view.look(camera_at(self.scene, self.canvas.pixels(), camera, zoom, part), fly=False)
+        except RefggufError as error:
+            self.failure = error
+            self.close()
 
     def look_from(self, name: str) -> None:
         """Fly to one of the named cameras."""

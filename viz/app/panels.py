@@ -77,18 +77,21 @@ class Panels(QMainWindow):
         self.next_button, self.go_button = QPushButton("Next token"), QPushButton("Generate")
         self.go_button.setCheckable(True)
         self.off_button = QPushButton("Switch all on")
+        self.grid_button = QPushButton("All heads", checkable=True)
+        self.grid_button.setToolTip("Every head's attention pattern in one grid, layers by heads (M)")
         self.search = QLineEdit(placeholderText="Find a tensor ( / )")
         self.search.setMaximumWidth(230)
         for field in (self.prompt, self.target):
             field.setObjectName("prompt")
         self.search.setObjectName("search")
-        for button in (self.next_button, self.go_button, self.off_button):
+        for button in (self.next_button, self.go_button, self.off_button, self.grid_button):
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.asking = [bar.addWidget(widget) for widget in (QLabel("Prompt"), self.prompt)]
         self.writing = [bar.addWidget(widget) for widget in (QLabel("writes"), self.target)]
         running = (self.next_button, self.go_button, self.off_button)
         self.running = [bar.addWidget(widget) for widget in running]
         self.off_action = self.running[-1]
+        self.grid_action = bar.addWidget(self.grid_button)
         bar.addWidget(self.search)
         self.addToolBar(bar)
 

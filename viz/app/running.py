@@ -67,7 +67,7 @@ class Running(Panels):
 
     def run(self, session: Session) -> None:
         """Run a session beside the window, and show what comes of it."""
-        like = self.scene.scales if self.scene is not None and self.session is not None else None
+        like = self.scene.lasting if self.scene is not None and self.session is not None else None
         self._start(run_session(session, like))
 
     def _start(self, work: Callable[[Work], Result]) -> None:
@@ -220,6 +220,9 @@ class Running(Panels):
     def toggle_arcs(self) -> None:
         """Draw attention as arcs: of the selected head or layer, or of every layer; or no longer."""
         if self.scene is None or not isinstance(self.scene.shown, Shown):
+            return
+        if self.scene.shown.grid:
+            self.statusBar().showMessage("arcs join the tokens of the stream: M brings the whole pass back")
             return
         box = None if self.selected is None else self.scene.pieces.boxes[self.selected.box]
         head = None if box is None else head_of(self.scene, self.selected.box)

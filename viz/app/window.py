@@ -22,6 +22,7 @@ from refgguf.viz.inspect import hit_words
 from refgguf.viz.places import Place, alike, deeper, place_words
 from refgguf.viz.render.picture import save_picture
 from refgguf.viz.scene.colours import theme_of
+from refgguf.viz.scene.head_grid import has_heads
 from refgguf.viz.scene.picking import Hit, hit_at
 from refgguf.viz.scene.predictions import quoted
 from refgguf.viz.session import Session
@@ -81,6 +82,7 @@ class ViewerWindow(Looking):
         self.next_button.clicked.connect(self.next_token)
         self.go_button.clicked.connect(self.toggle_generation)
         self.off_button.clicked.connect(self.restore)
+        self.grid_button.clicked.connect(self.toggle_grid)
         self.stop_button.clicked.connect(self.cancel)
         self.inspector.pointed.connect(self._pointed)
         self.inspector.picked.connect(self._select)
@@ -101,6 +103,9 @@ class ViewerWindow(Looking):
             action.setVisible(session is not None and session.target is not None)
         for action in self.asking:
             action.setVisible(self.session is not None or self.begin is not None)
+        shown = None if self.scene is None else self.scene.shown
+        self.grid_action.setVisible(has_heads(shown))
+        self.grid_button.setChecked(isinstance(shown, Shown) and shown.grid)
         self.off_action.setVisible(bool(self.session and self.session.ablations))
 
     # ---- showing
@@ -116,6 +121,7 @@ class ViewerWindow(Looking):
         self.session, self.begin = result.session, result.begin
         shown = result.scene.shown
         same = not first and type(showed) is type(shown)
+        same = same and getattr(showed, "grid", False) == getattr(shown, "grid", False)
         self.place = before if like else Place()
         run = isinstance(shown, Shown)
         self.timeline_dock.setVisible(run)
@@ -139,12 +145,15 @@ class ViewerWindow(Looking):
             self.prompt.setText(self.session.prompt)
             self.target.setText(self.session.target_text)
         self._show_distribution()
+        if first:
+            self.look_first()
+        arrived = self.arrive()
         if first and not self.settings.hint_seen:
             self.hint.show()
             self.place_hint()
         if first:
             return self.settings.complaint or WELCOME
-        return f"next token: {shown.facts.outcome}" if shown.facts.outcome else WELCOME
+        return arrived or (f"next token: {shown.facts.outcome}" if shown.facts.outcome else WELCOME)
 
     def _show_distribution(self) -> None:
         logits = self._logits()
@@ -256,7 +265,9 @@ class ViewerWindow(Looking):
         if self.scene is None:
             return
         self._select(hit)
-        if how == "double":
+        if how == "double" and hit is not None and self.grid_button.isChecked():
+            self.open_head(hit)
+        elif how == "double":
             self.go_to(Place() if hit is None else deeper(self.scene, self.place, hit))
         elif how == "menu" and hit is not None:
             self.menu(hit).popup(self.cursor().pos())
@@ -266,6 +277,10 @@ class ViewerWindow(Looking):
     def menu(self, hit: Hit) -> QMenu:
         """Return the menu of what can be done where something was hit."""
         menu = QMenu(self)
+        if self.grid_button.isChecked():
+            box = self.scene.pieces.boxes[hit.box]
+            words = f"Show layer {box.layer}, head {box.head} in the whole pass"
+            menu.addAction(words, lambda: self.open_head(hit))
         closer = deeper(self.scene, self.place, hit)
         menu.addAction(f"Go to {place_words(self.scene, closer)}", lambda: self.go_to(closer))
         for words, ablation in self._ablations():

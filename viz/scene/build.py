@@ -15,11 +15,12 @@ from refgguf.viz.scene.camera import NAMED, Camera, aim
 from refgguf.viz.scene.colours import Theme, hue_kind, theme_of
 from refgguf.viz.scene.flow import FADED, Flow, flow_of
 from refgguf.viz.scene.framing import fit, outline_points
+from refgguf.viz.scene.head_grid import lay_out_grid
 from refgguf.viz.scene.layout import lay_out
 from refgguf.viz.scene.meshes import EMPTY, Mesh, mesh_of
-from refgguf.viz.scene.overlay import BENT, MARGIN, Overlay, make_overlay
-from refgguf.viz.scene.parts import Box, Pieces, pressed_words
-from refgguf.viz.scene.planes import ChosenCut
+from refgguf.viz.scene.notes import close_words, notes_on
+from refgguf.viz.scene.overlay import MARGIN, Overlay, make_overlay
+from refgguf.viz.scene.parts import Box, Pieces
 from refgguf.viz.scene.predictions import outcome_of
 from refgguf.viz.scene.sampling import whole_boxes
 from refgguf.viz.scene.scales import CELLS, Scale, kept, scale_of
@@ -29,13 +30,8 @@ from refgguf.viz.scene.weight_scales import weight_scales
 from refgguf.viz.state import ArcChoice, Shown, ShownFile
 
 NEARNESS = 1.4  # how strong the perspective is
+MOST_POOLED = 999_999  # values in a cell: no note on that is longer
 NAME = 4.0  # world units that a name below or above a box takes
-# what colours say where a box has one
-UNIFORM_NOTES = (
-    ("bits ", "Colour: bits for each weight."),
-    ("type ", "Colour: tensor type; bars: its share of the weights shown."),
-    ("parameters", "Colour: number of weights in the box, each further step of colour a factor."),
-)
 FROM_RIGHT = (
     15.0  # seen from so far right the scene ends in the near right corner: words stand in the left one
 )
@@ -55,6 +51,7 @@ class Scene:
         shadows: on the floor.
         arcs: between tokens.
         flow: what edges into the stream contribute.
+        behind: of a grid: the scales of the whole pass, to go back to.
     """
 
     shown: Shown | ShownFile
@@ -65,6 +62,12 @@ class Scene:
     shadows: Shadows
     arcs: Arcs = field(default_factory=Arcs)
     flow: Flow = field(default_factory=Flow)
+    behind: Mapping[str, Scale] = field(default_factory=dict)
+
+    @property
+    def lasting(self) -> Mapping[str, Scale]:
+        """The scales that later runs, and the whole pass behind a grid, are to be shown on."""
+        return self.behind if isinstance(self.shown, Shown) and self.shown.grid else self.scales
 
     @cached_property
     def room(self) -> tuple[np.ndarray, np.ndarray]:
@@ -122,8 +125,12 @@ def build_scene(shown: Shown | ShownFile, like: Mapping[str, Scale] | None = Non
     if isinstance(shown, ShownFile):
         pieces = lay_out_file(shown)
         return Scene(shown, pieces, weight_scales(pieces), theme, mesh_of(pieces, theme), shadows_of(pieces))
-    pieces = lay_out(shown)
+    pieces = lay_out_grid(shown) if shown.grid else lay_out(shown)
     shown = replace(shown, facts=replace(shown.facts, outcome=outcome_of(shown)))
+    if shown.grid:
+        return Scene(
+            shown, pieces, grid_scales(pieces, shown), theme, EMPTY, shadows_of(pieces), behind=like or {}
+        )
     scene = Scene(shown, pieces, scales_of(pieces, shown, like), theme, EMPTY, shadows_of(pieces))
     return with_flow(with_arcs(scene, shown.arcs), shown.flow)
 
@@ -135,8 +142,10 @@ def with_token(scene: Scene, token: int, marked: bool) -> Scene:
     stay.
     """
     shown = replace(scene.shown, token=token, marked=marked)
-    pieces = lay_out(shown)
+    pieces = lay_out_grid(shown) if shown.grid else lay_out(shown)
     shown = replace(shown, facts=replace(shown.facts, outcome=outcome_of(shown)))
+    if shown.grid:
+        return replace(scene, shown=shown, pieces=pieces)
     found = with_arcs(replace(scene, shown=shown, pieces=pieces), shown.arcs)
     return found if shown.flow is None else with_flow(found, shown.flow)
 
@@ -179,6 +188,12 @@ def scales_of(pieces: Pieces, shown: Shown, like: Mapping[str, Scale] | None = N
     }
 
 
+def grid_scales(pieces: Pieces, shown: Shown) -> dict[str, Scale]:
+    """Return the scale of all heads of a grid: from 0 to 1, as far as probabilities reach."""
+    found = scales_of(pieces, shown)["attention"]
+    return {"attention": replace(found, low=0.0, high=1.0, n_beyond=0)}
+
+
 def look_at(
     scene: Scene,
     size: tuple[int, int],
@@ -197,7 +212,8 @@ def look_at(
         part: "layer:3" to frame that layer, None for everything.
         overlay: what lies over the picture; title and legend if None.
     """
-    at_left = part is None and camera is not None and camera.azimuth > FROM_RIGHT
+    beside = close_words(scene, part, size) is None
+    at_left = beside and camera is not None and camera.azimuth > FROM_RIGHT
     framed = overlay
     if overlay is None and at_left:
         room = [""] * len(notes_on(scene, 1))
@@ -227,7 +243,8 @@ def overlay_of(
 ) -> Overlay:
     """Write title, legend and notes for a picture whose cells are pooled as in an atlas; the rest as `look_from`."""
     notes = notes_on(scene, int(atlas.steps.prod(axis=1).max(initial=1)), int(atlas.apart.max(initial=1)))
-    return make_overlay(scene.shown.facts, scene.scales, notes, size, part_words(part), at_left)
+    close = close_words(scene, part, size)
+    return make_overlay(scene.shown.facts, scene.scales, notes, size, close, at_left)
 
 
 def camera_at(
@@ -240,9 +257,7 @@ def camera_at(
 ) -> Camera:
     """Place and zoom a camera so that everything asked for is in the picture; arguments as for `look_at`."""
     if overlay is None:
-        # what the notes will say depends on the camera, how many there are does not
-        room = [""] * len(notes_on(scene, 1))
-        overlay = make_overlay(scene.shown.facts, scene.scales, room, size, part_words(part))
+        overlay = room_for_words(scene, size, part)
     boxes = boxes_of(scene, part)
     points = outline_points(scene.pieces, None if part is None else boxes)
     if part is not None and part.startswith("layer:"):
@@ -251,27 +266,31 @@ def camera_at(
         names = [(low.left, low.bottom - NAME, low.size[2]), (high.left, high.top + NAME, high.size[2])]
         points = np.concatenate([points, names])
     if camera is None:
-        angles = [Camera(azimuth, *NAMED["overview"][1:]) for azimuth in AZIMUTHS]
-        framed = [frame(c, points, size, overlay) for c in angles]
+        usual = [(azimuth, *NAMED["overview"][1:]) for azimuth in AZIMUTHS]
+        angles = [Camera(*three) for three in scene.pieces.angles or usual]
+        framed = [frame(c, points, size, overlay, scene.pieces.nearness) for c in angles]
         corners = fronts(boxes)
         camera = max(framed, key=lambda c: visible_area(c, corners, size))
     else:
-        camera = frame(camera, points, size, overlay)
+        camera = frame(camera, points, size, overlay, scene.pieces.nearness)
     return replace(camera, zoom=camera.zoom * zoom, shift=(camera.shift[0] * zoom, camera.shift[1] * zoom))
 
 
-def part_words(part: str | None) -> str | None:
-    """Write what is framed: "layer:3" → "layer 3", "head:3.0" → "layer 3, head 0"."""
-    if part is None:
-        return None
-    what, _, number = part.partition(":")
-    layer, _, head = number.partition(".")
-    return f"layer {layer}, head {head}" if what == "head" else f"{what} {layer}"
+def room_for_words(scene: Scene, size: tuple[int, int], part: str | None) -> Overlay:
+    """Return title and legend as large as they may become: what the notes say depends on the camera."""
+    close = close_words(scene, part, size)
+    notes = [notes_on(scene, most) for most in (1, MOST_POOLED)]
+    if close is None:  # how many notes there are does not
+        notes = [[""] * len(notes[0])]
+    made = [make_overlay(scene.shown.facts, scene.scales, words, size, close) for words in notes]
+    return max(made, key=lambda overlay: sum((r - x) * (b - y) for x, y, r, b in overlay.covers))
 
 
-def frame(camera: Camera, points: np.ndarray, size: tuple[int, int], overlay: Overlay) -> Camera:
+def frame(
+    camera: Camera, points: np.ndarray, size: tuple[int, int], overlay: Overlay, nearness: float = 1.0
+) -> Camera:
     """Place and zoom a camera of given angles so that points fill the picture beside the overlay."""
-    camera = aim(camera, points.min(axis=0), points.max(axis=0), NEARNESS)
+    camera = aim(camera, points.min(axis=0), points.max(axis=0), NEARNESS * nearness)
     margin = MARGIN * min(size[0] / 1920, size[1] / 1080)
     area = (margin, margin, size[0] - margin, size[1] - margin)
     return fit(camera, points, size, area, overlay.covers)
@@ -322,53 +341,3 @@ def boxes_of(scene: Scene, part: str | None) -> Sequence[Box]:
         a for r in scene.pieces.routes for a, b in r.pairs if b in ends and scene.pieces.boxes[a].role == "v"
     )
     return [scene.pieces.boxes[i] for i in sorted(near)]
-
-
-def notes_on(scene: Scene, most: int, apart: int = 1) -> list[str]:
-    """Say what a cell is, what grey rows are, and what the words above the stream are.
-
-    Args:
-        scene: what is shown.
-        most: how many values the largest cells stand for.
-        apart: how far apart the rows are that large cells are made of.
-    """
-    boxes = scene.pieces.boxes
-    if any(box.scale == "error" for box in boxes):
-        return [
-            "Colour: error against the reference, as part of its tensor's root mean square;",
-            "a cell that stands for many weights is the root mean square of their errors.",
-        ]
-    for begins, words in UNIFORM_NOTES:
-        if any(box.scale.startswith(begins) for box in boxes):
-            return [words, _shape_words(boxes)]
-    notes = ["Every cell is one number."]
-    shapes = [_shape_words(boxes)] if isinstance(scene.shown, ShownFile) else []
-    if most > 1:
-        few = f", in small boxes of one row in {apart} (come closer for all)" if apart > 1 else ""
-        far = f"; scales are of one row in {scene.scales_apart}" if scene.scales_apart > 1 else ""
-        notes = [
-            f"A cell is one number; without a grid it stands for up to {most:,}: the one farthest from zero{few}{far}."
-        ]
-    if any(scale.knee for scale in scene.scales.values()):
-        notes.append(BENT)
-    if any(box.role == "expert" for box in boxes):
-        notes.append("Grey rows: the token went to other experts.")
-    if any(isinstance(box.plane, ChosenCut) for box in boxes):
-        notes.append("Grey cells of a pattern: earlier tokens that the indexer did not choose.")
-    if isinstance(scene.shown, Shown) and scene.shown.lens is not None:
-        notes.append("Above the stream: the next token if the model ended there (logit lens).")
-    notes += shapes + [note for note in (scene.arcs.note, scene.flow.note) if note]
-    return notes
-
-
-def _shape_words(boxes: Sequence[Box]) -> str:
-    """Say whether boxes have their matrices' true shapes, and which is farthest from it."""
-    if not boxes:
-        return ""
-    least = max(boxes, key=lambda box: max(box.pressed))
-    words = pressed_words(least.pressed)
-    return (
-        f"Boxes have their matrices' true shapes, but {least.plane.tap} is {words}."
-        if words
-        else "Boxes have their matrices' true shapes."
-    )

@@ -145,7 +145,11 @@ def aim(camera: Camera, low: np.ndarray, high: np.ndarray, nearness: float = 1.0
     )
 
 
-def parse_camera(text: str) -> tuple[Camera | None, float, str | None]:
+# angles, None for those that are chosen; an extra zoom; what to frame
+CameraWords = tuple[Camera | None, float, str | None]
+
+
+def parse_camera(text: str) -> CameraWords:
     """Read a camera from the command line.
 
     Args:

@@ -56,6 +56,8 @@ BENT = "Scales marked * are bent: even near zero, each further step of colour a 
 STEPS = 25  # cells of a legend bar
 MARGIN = 44.0
 TITLE_WIDTH = 620.0
+TITLE_BESIDE = 430.0  # at the left of a band, at least
+WIDE_NOTES = 0.52  # of a band, for the sake of few lines
 MOST_COVERED = 0.45  # of the picture
 LETTER = 0.56  # mean width of a letter in ems
 SMALLEST = 0.62  # no picture's words are smaller than this, as a share of those of a 1920 x 1080 picture
@@ -154,6 +156,8 @@ def _corner(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence
     shown = listed(scales)
     per_row = _per_row(pen, pen.width - 2 * pen.margin, len(shown))
     wide = pen.pitch * min(len(shown), per_row) - pen.gap
+    if len(shown) < 3:
+        wide = max(wide, min(TITLE_WIDTH * s, pen.width - 2 * pen.margin))  # begins below the title
     longest = max((len(note) for note in notes), default=0) * 13 * LETTER * s
     first = pen.margin + (CAP + 3) * s  # what lies beyond a scale stands before its bar
 
@@ -184,11 +188,13 @@ def _band(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[s
     s = pen.scale
     shown = listed(scales)
     room = pen.width - 2 * pen.margin
-    title = min(430 * s, room)
+    long = min((sum(map(len, notes)) + 5 * len(notes)) * 13 * LETTER * s, WIDE_NOTES * room)
+    title = min(max(TITLE_BESIDE * s, room - max(long, pen.pitch * len(shown)) - 40 * s), room)
     per_row = _per_row(pen, room - title - 40 * s, len(shown))
     if per_row < min(len(shown), 3):  # too narrow for both side by side
         title, per_row = 0.0, _per_row(pen, room, len(shown))
     left = pen.width - pen.margin - pen.pitch * min(len(shown), per_row) + pen.gap
+    left = max(min(left, pen.width - pen.margin - long), pen.margin + title + 40 * s * (title > 0))
     y = 22 * s
     words = _lines(notes, int((pen.width - pen.margin - left) / (13 * LETTER * s)))
     for note in reversed(words):
@@ -207,7 +213,8 @@ def _band(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[s
             tone="ink",
             bold=True,
         )
-        pen.text(place, pen.margin, top - 72 * s, 18, align="left", tone="ink")
+        words = cropped(place, int(title / (18 * s * LETTER)))
+        pen.text(words, pen.margin, top - 72 * s, 18, align="left", tone="ink")
         if facts.outcome:
             pen.text(
                 f"→ {facts.outcome}", pen.margin, top - 100 * s, 18, align="left", tone="logits", bold=True

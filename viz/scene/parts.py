@@ -204,6 +204,11 @@ class Pieces:
     Attributes:
         floor: how high the floor of the first shelf is.
         shelves: how high each shelf's spine is; a scene that fits on one line has one.
+        angles: azimuth, elevation and field of view, in degrees, among which the overview chooses; the usual ones if
+            there are none.
+        nearness: how strong the perspective is, 1 where depth is to be seen.
+        name: what is shown, where that is not the whole of a model.
+        notes: sentences on what is shown, for the foot of the legend.
     """
 
     boxes: list[Box] = field(default_factory=list)
@@ -214,6 +219,10 @@ class Pieces:
     bars: list[Bar] = field(default_factory=list)
     floor: float = 0.0
     shelves: tuple[float, ...] = (0.0,)
+    angles: tuple[Point, ...] = ()
+    nearness: float = 1.0
+    name: str = ""
+    notes: tuple[str, ...] = ()
 
     def floor_of(self, card: Card) -> float:
         """Return how high a card lies."""

@@ -131,6 +131,29 @@ def chosen_cut(plane: Cut, mask: np.ndarray) -> ChosenCut:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class HiddenCut(Cut):
+    """A pattern some of whose keys a query cannot see: they are shown as not computed, not as zero.
+
+    Attributes:
+        hidden: (query, key) bool: which.
+    """
+
+    hidden: np.ndarray | None = None
+
+    def pooled(self, row_step: int, col_step: int) -> np.ndarray:
+        """Return float32 cells; ABSENT where all keys of the group are hidden."""
+        seen = pool((~self.hidden).astype(np.float32), row_step, col_step) > 0
+        return np.where(seen, pool(self.values, row_step, col_step), ABSENT)
+
+    part = None  # of patterns everything is at hand
+
+
+def hidden_cut(plane: Cut, hidden: np.ndarray) -> HiddenCut:
+    """Return a pattern's cut with keys that its queries cannot see; arguments as of `HiddenCut`."""
+    return HiddenCut(plane.tap, plane.axes, plane.values, plane.fixed, plane.transposed, plane.merged, hidden)
+
+
 def cut(
     tap: str,
     axes: Sequence[str],

@@ -1,0 +1,96 @@
+"""What is written about a picture: what a cell is, what colours and grey rows are, what is looked at closely."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from refgguf.viz.scene.overlay import BENT
+from refgguf.viz.scene.parts import Box, pressed_words
+from refgguf.viz.scene.planes import ChosenCut
+from refgguf.viz.state import Shown, ShownFile
+
+if TYPE_CHECKING:
+    from refgguf.viz.scene.build import Scene
+
+BESIDE = 1.5  # how much narrower than the picture a grid must be to leave room for title and legend beside it
+# what colours say where a box has one
+UNIFORM_NOTES = (
+    ("bits ", "Colour: bits for each weight."),
+    ("type ", "Colour: tensor type; bars: its share of the weights shown."),
+    ("parameters", "Colour: number of weights in the box, each further step of colour a factor."),
+)
+
+
+def close_words(scene: Scene, part: str | None, size: tuple[int, int]) -> str | None:
+    """Write what is looked at closely, which has its title and legend below it; None where they stand beside it."""
+    pieces = scene.pieces
+    if not pieces.name:
+        return part_words(part)
+    wide, high = np.ptp(pieces.bounds(), axis=0)[:2]
+    if part is None and wide / high < size[0] / size[1] / BESIDE:
+        return None
+    return ", ".join(w for w in (pieces.name, part_words(part), f"“{scene.shown.facts.prompt}”") if w)
+
+
+def part_words(part: str | None) -> str | None:
+    """Write what is framed: "layer:3" → "layer 3", "head:3.0" → "layer 3, head 0"."""
+    if part is None:
+        return None
+    what, _, number = part.partition(":")
+    layer, _, head = number.partition(".")
+    return f"layer {layer}, head {head}" if what == "head" else f"{what} {layer}"
+
+
+def notes_on(scene: Scene, most: int, apart: int = 1) -> list[str]:
+    """Say what a cell is, what grey rows are, and what the words above the stream are.
+
+    Args:
+        scene: what is shown.
+        most: how many values the largest cells stand for.
+        apart: how far apart the rows are that large cells are made of.
+    """
+    boxes = scene.pieces.boxes
+    if any(box.scale == "error" for box in boxes):
+        return [
+            "Colour: error against the reference, as part of its tensor's root mean square;",
+            "a cell that stands for many weights is the root mean square of their errors.",
+        ]
+    for begins, words in UNIFORM_NOTES:
+        if any(box.scale.startswith(begins) for box in boxes):
+            return [words, _shape_words(boxes)]
+    notes = ["Every cell is one number."]
+    shapes = [_shape_words(boxes)] if isinstance(scene.shown, ShownFile) else []
+    if most > 1:
+        few = f", in small boxes of one row in {apart} (come closer for all)" if apart > 1 else ""
+        far = f"; scales are of one row in {scene.scales_apart}" if scene.scales_apart > 1 else ""
+        notes = [
+            f"A cell is one number; without a grid it stands for up to {most:,}: the one farthest from zero{few}{far}."
+        ]
+    if any(scale.knee for scale in scene.scales.values()):
+        notes.append(BENT)
+    if any(box.role == "expert" for box in boxes):
+        notes.append("Grey rows: the token went to other experts.")
+    if any(isinstance(box.plane, ChosenCut) for box in boxes):
+        notes.append("Grey cells of a pattern: earlier tokens that the indexer did not choose.")
+    if isinstance(scene.shown, Shown) and scene.shown.lens is not None and not scene.shown.grid:
+        notes.append("Above the stream: the next token if the model ended there (logit lens).")
+    notes = [*scene.pieces.notes, *notes, *shapes] + [
+        note for note in (scene.arcs.note, scene.flow.note) if note
+    ]
+    return notes
+
+
+def _shape_words(boxes: Sequence[Box]) -> str:
+    """Say whether boxes have their matrices' true shapes, and which is farthest from it."""
+    if not boxes:
+        return ""
+    least = max(boxes, key=lambda box: max(box.pressed))
+    words = pressed_words(least.pressed)
+    return (
+        f"Boxes have their matrices' true shapes, but {least.plane.tap} is {words}."
+        if words
+        else "Boxes have their matrices' true shapes."
+    )

@@ -10,7 +10,7 @@ import pytest
 from refgguf.errors import InputError
 from refgguf.viz.scene.build import look_at
 from refgguf.viz.scene.camera import NAMED, Camera, aim, parse_camera
-from refgguf.viz.scene.framing import fit, label_points, outline_points
+from refgguf.viz.scene.framing import CLEAR, fit, label_points, outline_points
 from tests.support.scenes import SHAPES, tiny_scene
 
 SIZE = (640, 400)
@@ -87,7 +87,7 @@ def test_a_scene_stands_in_the_middle_of_its_room(size):
     seen = look.camera.project(outline_points(scene.pieces), size)[:, :2]
     margin = 44 * min(size[0] / 1920, size[1] / 1080)
     below = min(
-        (top - 18 - seen[(seen[:, 0] > left - 18) & (seen[:, 0] < right + 18), 1].max(initial=0))
+        (top - CLEAR - seen[(seen[:, 0] > left - CLEAR) & (seen[:, 0] < right + CLEAR), 1].max(initial=0))
         for left, top, right, _ in look.overlay.covers
     )
     assert seen[:, 1].min() - margin == pytest.approx(below, abs=1.0)

@@ -10,6 +10,7 @@ import numpy as np
 from refgguf.taps import Tap
 from refgguf.trace import TracedTensor
 from refgguf.viz.error_figures import block_error, pair_at
+from refgguf.viz.scene.anatomy import stack_words
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.errors import ErrorPlane
 from refgguf.viz.scene.parts import Box, pressed_words
@@ -129,7 +130,8 @@ def hit_words(scene: Scene, hit: Hit) -> str:
     place = place_words(tensor, hit.index, scene.shown.trace.token_texts, scene.shown.source_texts)
     if scene.shown.grid:
         hidden = isinstance(box.plane, HiddenCut) and box.plane.hidden[hit.row, hit.col]
-        return f"layer {box.layer}, {place}   =   {hit.value:.6g}{', a key that the query cannot see' * bool(hidden)}"
+        unseen = ", a key that the query cannot see" if hidden else ""
+        return f"{stack_words(tensor.name)}layer {box.layer}, {place}   =   {hit.value:.6g}{unseen}"
     left_out = isinstance(box.plane, ChosenCut) and box.plane.left_out[hit.row, hit.col]
     chosen = ", not chosen by the indexer" if left_out else ""
     return f"{tensor.name}   {place}   =   {hit.value:.6g}{chosen}{_scale_words(box)}"

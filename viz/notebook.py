@@ -23,7 +23,7 @@ from refgguf.viz.facts import shown_of_file, shown_of_trace
 from refgguf.viz.finding import find_box
 from refgguf.viz.inspect import hit_words
 from refgguf.viz.pages import figures_of, head_page, value_page
-from refgguf.viz.places import Place, camera_of, deeper, outer
+from refgguf.viz.places import Place, box_of_head, camera_of, deeper, outer
 from refgguf.viz.render.picture import save_picture
 from refgguf.viz.scene.arcs import read_arcs
 from refgguf.viz.scene.build import Scene, build_scene, camera_at
@@ -275,7 +275,8 @@ class SceneWidget(ipywidgets.VBox):
         if how == "double" and hit is not None and self._in_grid:
             box = self.scene.pieces.boxes[hit.box]
             self.grid(False)
-            self._go_to(Place("head", box.layer, box.head))
+            near = box_of_head(self.scene, box.plane.tap, box.head)
+            self._go_to(Place("head", box.layer, box.head, near=near))
         elif how == "double":
             self._go_to(Place() if hit is None else deeper(self.scene, self.place, hit))
         elif ctrl:

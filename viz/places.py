@@ -106,6 +106,12 @@ def head_of(scene: Scene, number: int) -> int | None:
     return box.head if any(b.role == "pattern" and b.layer == box.layer for b in boxes) else None
 
 
+def box_of_head(scene: Scene, tap: str, head: int | None) -> int | None:
+    """Return the number of the box that shows a head of a tensor, or None."""
+    boxes = enumerate(scene.pieces.boxes)
+    return next((i for i, box in boxes if box.plane.tap == tap and box.head == head), None)
+
+
 def camera_of(scene: Scene, place: Place, size: tuple[int, int]) -> Camera:
     """Return the camera that shows a place.
 

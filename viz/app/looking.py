@@ -5,7 +5,7 @@ from __future__ import annotations
 from refgguf.errors import RefggufError
 from refgguf.viz.app.running import Running
 from refgguf.viz.finding import find_name, remark_on
-from refgguf.viz.places import Place, camera_of, outer, place_to_watch, place_words
+from refgguf.viz.places import Place, box_of_head, camera_of, outer, place_to_watch, place_words
 from refgguf.viz.scene.build import camera_at
 from refgguf.viz.scene.camera import NAMED, Camera, CameraWords
 from refgguf.viz.scene.head_grid import has_heads
@@ -100,11 +100,11 @@ class Looking(Running):
         if self.bound is None or self.scene is None:
             return ""
         (tap, head, row, col), self.bound = self.bound, None
-        boxes = self.scene.pieces.boxes
-        number = next((i for i, b in enumerate(boxes) if b.plane.tap == tap and b.head == head), None)
+        number = box_of_head(self.scene, tap, head)
         if number is None:
             return ""
-        plane, place = boxes[number].plane, Place("head", boxes[number].layer, head)
+        box = self.scene.pieces.boxes[number]
+        plane, place = box.plane, Place("head", box.layer, head, near=number)
         self._select(Hit(number, row, col, plane.index(row, col), plane.value(row, col), 0.0))
         self.go_to(place)
         return place_words(self.scene, place)

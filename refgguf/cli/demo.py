@@ -219,12 +219,12 @@ def _show(model: Model, trace: Trace, picture: Path) -> None:
 
 
 def _draw(shown: Shown, picture: Path) -> None:
-    from refgguf.viz.render.offscreen import render
+    from refgguf.viz.render.offscreen import FINE, render
     from refgguf.viz.render.picture import save_picture
     from refgguf.viz.scene.build import build_scene, look_at
     from refgguf.viz.scene.camera import parse_camera
 
     camera, zoom, part = parse_camera("overview")
     look = look_at(build_scene(shown), PICTURE_SIZE, camera, zoom, part)
-    save_picture(render(look), str(picture), f"{shown.facts.name}: {shown.facts.prompt}")
+    save_picture(render(look, FINE), str(picture), f"{shown.facts.name}: {shown.facts.prompt}")
     console.note(f"picture {picture}")

@@ -267,7 +267,7 @@ def compose(
 def draw(look: Look, save: str, motion: str, steps: list[Step] | None = None) -> None:
     """Draw the picture, still or moving, and say where it is."""
     from refgguf.viz.render.animation import draw_step, frames, save_animation
-    from refgguf.viz.render.offscreen import render
+    from refgguf.viz.render.offscreen import FINE, render
     from refgguf.viz.render.picture import save_picture
 
     facts = look.scene.shown.facts
@@ -278,7 +278,9 @@ def draw(look: Look, save: str, motion: str, steps: list[Step] | None = None) ->
             raise InputError("--steps: a still picture shows one operation; save a .gif or .mp4 for several")
         save_picture(draw_step(look, steps[0]), save, f"{facts.name}: {steps[0].words}")
     else:
-        save_picture(render(look), save, f"{facts.name}: {facts.prompt}" if facts.prompt else facts.name)
+        save_picture(
+            render(look, FINE), save, f"{facts.name}: {facts.prompt}" if facts.prompt else facts.name
+        )
     length = f", {count} frames" if moves(save) else ""
     click.echo(
         f"saved {save}: {look.size[0]} x {look.size[1]}{length}, {len(look.scene.pieces.boxes):,} boxes"

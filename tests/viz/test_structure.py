@@ -203,3 +203,15 @@ def test_what_is_not_to_scale_says_so(tmp_path):
     hit = Hit(scene.pieces.boxes.index(tall), 0, 0, (0, 0), 1.0, (0.0, 0.0, 0.0))
     assert words in hit_words(scene, hit)
     assert words in head_page(scene, hit)
+
+
+@pytest.mark.parametrize("n_layers", [4, 32, 80])
+def test_names_of_layers_are_read_from_afar(n_layers, tmp_path):
+    """In a picture of the whole file most layers' names are at least 7.4 pixels high: they are drawn in full ink."""
+    scene = structure(refgguf.open(llama_7b(tmp_path / "7b.gguf", n_layers=n_layers)), colour="bits")
+    look = look_at(scene, (1600, 900))
+    names = [label for label in scene.pieces.labels if label.text.startswith("layer ")]
+    assert len(names) == n_layers
+    at, up = np.array([n.at for n in names]), np.array([np.multiply(n.v, n.height) for n in names])
+    low, high = (look.camera.project(places, look.size)[:, :2] for places in (at, at + up))
+    assert (np.hypot(*(high - low).T) >= 7.4).mean() > 0.5

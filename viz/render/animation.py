@@ -15,7 +15,7 @@ from PIL import Image
 
 from refgguf.errors import InputError, OutputError
 from refgguf.output import atomic_output, check_output
-from refgguf.viz.render.offscreen import canvas, draw_tiles
+from refgguf.viz.render.offscreen import FINE, canvas, draw_tiles
 from refgguf.viz.scene.build import Look
 from refgguf.viz.scene.captions import step_overlay
 from refgguf.viz.state import Shown
@@ -102,7 +102,7 @@ def draw_step(look: Look, step: Step) -> np.ndarray:
 
     renderer = Renderer(look)
     light_up(renderer, step)
-    return draw_tiles(renderer)
+    return draw_tiles(renderer, FINE)
 
 
 def light_up(renderer: Renderer, step: Step | None) -> None:

@@ -17,8 +17,8 @@ from refgguf.viz.scene.build import Look
 if TYPE_CHECKING:
     from refgguf.viz.render.renderer import Renderer
 
-SAMPLES = 2  # in each direction, to a pixel
-TILE = 1024  # pixels of the picture; a frame buffer of TILE · SAMPLES is within every driver's limits
+SAMPLES, FINE = 2, 3  # in each direction, to a pixel: usually, and of a picture that is kept
+TILE = 1024  # pixels of the picture; a frame buffer of TILE · FINE is within every driver's limits
 DEPTH_24 = 0x81A6  # GL_DEPTH_COMPONENT24; vispy's default of 16 bits is too coarse for a long scene
 PACKAGES = "apt install libegl1 libgl1 libfontconfig1"
 

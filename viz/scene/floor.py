@@ -10,8 +10,10 @@ from refgguf.viz.scene.parts import Card, Label, Pieces
 
 FRONT, BACK = 24.0, -14.0
 # names on the floor lean back, so that they can be read from the usual height
-TILTED = (0.0, 0.42, -0.908)
+TILTED = (0.0, 0.57, -0.822)
 NAME = 2.2  # size of a layer's name, in ordinary letters
+# more layers than this are seen from farther away: their names grow with this power of their number
+FEW, GROWTH = 12, 0.35
 BELOW = 8.0  # from what hangs lowest to the floor
 
 
@@ -36,7 +38,7 @@ def lay_floor(
     for left, right in edges:
         pieces.cards.append(Card(left, BACK, right - left, FRONT - BACK))
     spans = np.diff([x for _, x in names])
-    height = min([letter * NAME, *(0.14 * spans)])
+    height = min([letter * NAME * max(len(names) / FEW, 1.0) ** GROWTH, *(0.14 * spans)])
     for text, x in names:
         at = (x, pieces.floor + 0.2 + 0.13 * height, FRONT - 0.4 * height - 1.5)
         pieces.labels.append(Label(text, at, height, align="left", tone="ink", bold=True, v=TILTED))

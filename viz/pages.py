@@ -39,14 +39,20 @@ def scene_page(scene: Scene) -> str:
     facts = scene.shown.facts
     lines = [html.escape(line) for line in facts.details]
     if facts.prompt:
-        lines.append(f"<i>{html.escape(facts.prompt)}</i>")
+        lines.append(f"“{html.escape(facts.prompt)}”")
     if facts.outcome:
         colour = "#{:02x}{:02x}{:02x}".format(*(round(255 * c) for c in scene.theme.hues["logits"]))
         lines.append(f"<b style='color:{colour}'>→ {html.escape(facts.outcome)}</b>")
     n_boxes = len(scene.pieces.boxes)
     lines.append(f"{n_boxes:,} box{'es' * (n_boxes != 1)} in the picture")
     flow = f"<p>{html.escape(scene.flow.note)}</p>" if scene.flow.note else ""
-    return f"<h3 style='margin:0'>{html.escape(facts.name)}</h3><p>{'<br>'.join(lines)}</p>{flow}"
+    return f"<h3 style='margin:0'>{html.escape(facts.name)}</h3>{_lines_of(lines)}{flow}"
+
+
+def _lines_of(lines: Sequence[str]) -> str:
+    """Return lines that each run in their own direction."""
+    above = [12, *[0] * (len(lines) - 1)]
+    return "".join(f"<p style='margin:{a}px 0 0 0'>{line}</p>" for a, line in zip(above, lines, strict=True))
 
 
 def head_page(scene: Scene, hit: Hit) -> str:

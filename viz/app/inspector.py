@@ -9,6 +9,7 @@ from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QImage, QPainter, QPen
 from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from refgguf.viz.app.legible import Words
 from refgguf.viz.pages import figures_of, head_page, scene_page, value_page
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.colours import colour_of, hue_kind
@@ -131,7 +132,7 @@ class Inspector(QScrollArea):
         self.setWidgetResizable(True)
         self.setMinimumSize(NARROWEST, FLATTEST)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.head, self.value, self.figures = QLabel(), QLabel(), QLabel()
+        self.head, self.value, self.figures = Words(), Words(), Words()
         self.picture, self.histogram = Picture(), Histogram()
         inside = QWidget()
         inside.setObjectName("page")

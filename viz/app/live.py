@@ -9,6 +9,7 @@ from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPen
 from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
+from refgguf.viz.app.legible import Words, legible
 from refgguf.viz.app.scrubber import Scrubber
 from refgguf.viz.scene.colours import Theme
 from refgguf.viz.scene.predictions import percent
@@ -68,7 +69,9 @@ class Bars(QWidget):
             y = i * ROW
             painter.setPen(ink)
             right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-            painter.drawText(QRectF(0, y, words - 8, ROW), right, candidate.text)
+            middle, room_for_words = Qt.TextElideMode.ElideMiddle, int(words - 8)
+            text = painter.fontMetrics().elidedText(legible(candidate.text), middle, room_for_words)
+            painter.drawText(QRectF(0, y, room_for_words, ROW), right, text)
             painter.fillRect(QRectF(words, y + 4, max(room * candidate.share, 1), ROW - 8), self.colour)
             if candidate.before is not None:
                 pen = QPen(ink, 1, Qt.PenStyle.DotLine)
@@ -101,7 +104,7 @@ class Live(QWidget):
 
     def __init__(self):
         super().__init__()
-        self.title, self.bars, self.words = QLabel(), Bars(), QLabel()
+        self.title, self.bars, self.words = Words(), Bars(), QLabel()
         for label in (self.title, self.words):
             label.setWordWrap(True)
         self.slider = Scrubber()

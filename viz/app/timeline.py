@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from refgguf.viz.app.legible import legible
 from refgguf.viz.app.operations import Operations
 from refgguf.viz.scene.layout import readable
 from refgguf.viz.steps import Step
@@ -99,7 +100,7 @@ class Timeline(QWidget):
         """Show the tokens and operations of a run, and stay at one of them."""
         self.steps = steps
         self.tokens.clear()
-        self.tokens.addItems([readable(text) for text in token_texts])
+        self.tokens.addItems([legible(readable(text)) for text in token_texts])
         self.tokens.setCurrentRow(chosen)
         self.chosen = chosen
         self.tokens.scrollToItem(self.tokens.currentItem())

@@ -14,6 +14,7 @@ from refgguf.viz.app.help import Help
 from refgguf.viz.app.jobs import Opened, Result, changed, open_first
 from refgguf.viz.app.jobs import show as show_work
 from refgguf.viz.app.keys import KEYS
+from refgguf.viz.app.legible import legible
 from refgguf.viz.app.live import candidates_of, spread_words
 from refgguf.viz.app.looking import Looking
 from refgguf.viz.app.style import palette_of, sheet_of
@@ -239,7 +240,7 @@ class ViewerWindow(Looking):
         if hit is None or self.scene is None:
             self.statusBar().clearMessage()
             return
-        self.statusBar().showMessage(hit_words(self.scene, hit))
+        self.statusBar().showMessage(legible(hit_words(self.scene, hit)))
         step = self.timeline.current
         if step is not None and hit.box in step.boxes and hit.box != self.inspector.box:
             self.inspector.show_hit(self.scene, hit)
@@ -247,7 +248,7 @@ class ViewerWindow(Looking):
             self.inspector.show_value(self.scene, hit)
 
     def _pointed(self, hit: Hit) -> None:
-        self.statusBar().showMessage(hit_words(self.scene, hit))
+        self.statusBar().showMessage(legible(hit_words(self.scene, hit)))
 
     def _select(self, hit: Hit | None) -> None:
         self.selected = hit

@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from refgguf.viz.scene.writing import in_visual_order
+
 EM = 52  # pixels of a letter's em in the texture
 SPREAD = 7  # pixels over which distances are kept
 ASCENT, DESCENT = 1.10, 0.36  # of a line above and below its baseline, in ems
@@ -90,7 +92,7 @@ def _path_for(character: str, bold: bool) -> Path | None:
 def _runs(text: str, bold: bool) -> list[tuple[Path, str]]:
     """Cut a text into stretches that one font can draw."""
     runs: list[tuple[Path, str]] = []
-    for character in text:
+    for character in in_visual_order(text):
         path, shown = _path_for(character, bold), character
         if path is None:
             path, shown = _bundled(bold), f"‹{ord(character):X}›"

@@ -7,7 +7,8 @@ the scene.
 from __future__ import annotations
 
 from refgguf.viz.scene.build import Scene
-from refgguf.viz.scene.overlay import LETTER, Overlay, Pen, cropped, legend
+from refgguf.viz.scene.overlay import LETTER, Overlay, Pen, legend
+from refgguf.viz.scene.writing import cropped
 from refgguf.viz.steps import Step
 
 HEAD, WORDS = 30.0, 21.0  # letters of the operation's name, and of what it means

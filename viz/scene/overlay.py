@@ -15,6 +15,7 @@ from refgguf.viz.scene.framing import Rect
 from refgguf.viz.scene.parts import Box, Label
 from refgguf.viz.scene.planes import ABSENT, Cut
 from refgguf.viz.scene.scales import Scale
+from refgguf.viz.scene.writing import cropped
 from refgguf.viz.state import Facts
 
 NAMES = {
@@ -280,15 +281,6 @@ def _lines(words: Sequence[str], room: int) -> list[str]:
         else:
             lines.append(word)
     return lines
-
-
-def cropped(text: str, room: int) -> str:
-    """Return a text of at most so many letters, its middle left out."""
-    text = " ".join(text.split())
-    if len(text) <= room:
-        return text
-    tail = max((room - 3) // 2, 1)
-    return f"{text[: room - 3 - tail].rstrip()} … {text[-tail:].lstrip()}"
 
 
 def legend(pen: Pen, name: str, scale: Scale, x: float, y: float) -> None:

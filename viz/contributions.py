@@ -21,6 +21,7 @@ from refgguf.tensor import Tensor
 from refgguf.trace import Trace
 from refgguf.viz.dissection import SLACK, share_taps, shares_of
 from refgguf.viz.stream_steps import (
+    Case,
     Ways,
     added,
     as_it_is,
@@ -74,11 +75,13 @@ class Addend:
         tap: its name.
         vector: (d_model,) float64: what became of its value on the way, which streams and factors lie on.
         ways: the ways from it to the end of the stream.
+        by_stream: (stream, d_model) float64: what of it goes by each stream, where it is written to several.
     """
 
     tap: str
     vector: np.ndarray
     ways: Ways
+    by_stream: np.ndarray | None = None
 
     def onward(self, parts: np.ndarray) -> np.ndarray:
         """Return what becomes of parts of its value, (n, d_model) or (n, stream, d_model): (n, d_model) float64."""
@@ -126,6 +129,7 @@ def addends(
     if end is None or end not in trace.names:
         return {}
     found: dict[str, Addend] = {}
+    lanes: dict[str, np.ndarray] = {}
     ways: dict[str, Ways] = {end: {as_it_is: np.ones((1, 1))}}
     for name in reversed(taps):
         if name not in ways:
@@ -136,10 +140,23 @@ def addends(
         if back is not None:
             for source, more in back.items():
                 ways[source] = added(ways.get(source, {}), more)
+            lanes |= _written(case, own, [i for i in back if not carries_on(taps, i)])
         elif name in trace.names:
             value = trace.tensor(name).values[token].astype(np.float64)
-            found[name] = Addend(name, at_the_end(own, value), own)
+            found[name] = Addend(name, at_the_end(own, value), own, lanes.get(name))
     return dict(reversed(found.items()))
+
+
+def _written(case: Case, ways: Ways, results: list[str]) -> dict[str, np.ndarray]:
+    """Return for results that a step writes to several streams what of each goes by which, (stream, d_model)."""
+    n = len(case.value)
+    if n == 1 or not results:
+        return {}
+    each = [ways_back(case, {on: w * np.eye(n)[i][:, None] for on, w in ways.items()}) for i in range(n)]
+    return {
+        name: np.stack([at_the_end(back[name], case.vectors[name].squeeze()) for back in each])
+        for name in results
+    }
 
 
 def not_taken_apart(parts: Mapping[str, Addend], taps: Mapping[str, Tap]) -> list[str]:

@@ -34,7 +34,7 @@ WORDS = {
     "stream_mean": Word("token d_model", "residual", "mean of all streams", "unembd_merged"),
     "altup_route": Word("token channel", "router", "what the mixing of streams depends on", "modalities"),
     "altup_coefs": Word(
-        "token stream channel", "router", "how much of each stream a prediction takes", "all_coefs"
+        "token stream stream", "router", "how much of each stream a prediction takes", "all_coefs"
     ),
     "altup_predicted": Word(STREAMS, "residual", "each stream as predicted from all of them", "predictions"),
     "resid_pre": Word("token d_model", "residual", "active stream, as predicted", "active_prediction"),
@@ -55,7 +55,7 @@ WORDS = {
     "altup_route_late": Word(
         "token channel", "router", "what the correction of streams depends on", "modalities"
     ),
-    "altup_coefs_late": Word("token channel", "router", "how much each stream is corrected", "all_coefs"),
+    "altup_coefs_late": Word("token stream", "router", "how much each stream is corrected", "all_coefs"),
     "altup_corrected": Word(STREAMS, "residual", "each stream, corrected", "corrected"),
     "resid_post": Word("token d_model", "residual", "active stream leaving the layer", ""),
     "layer_in": Word("token d_model", "residual", "active stream, scaled, for the layer's own input", ""),

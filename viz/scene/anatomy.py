@@ -10,9 +10,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from refgguf.taps import STACK, Tap
+from refgguf.viz.contributions import end_of_stream
 from refgguf.viz.scene.graph import nearest_of
 
 SPINE = ("resid_pre", "resid_attn", "resid_mid", "resid_post")
+# the same of layers around several streams, and what their branches read of them
+STREAMS_SPINE = ("altup_predicted", "ple_out", "resid_pre", "hc_attn_in", "resid_mid", "hc_ffn_in")
+STREAMS_SPINE += ("resid_late", "resid_post")
+STREAMS = ("token", "stream", "d_model")
+# how much is read of each stream, or written to it; how much each passes on to each
+NUMBERS = (("token", "stream"), ("token", "stream", "stream"))
 ENCODER = "enc."  # what the names of an encoder's taps begin with, where a decoder writes another text
 PATTERN_AXES = ("head", "query", "key")
 
@@ -49,7 +56,9 @@ class LayerAnatomy:
         topk: (token, slot) numbers of the chosen experts; not drawn, but needed to tell the experts apart.
         experts: (token, slot, d_ff) activations of the chosen experts.
         others: what else is worth a slab: recurrent states and their like.
-        beside: the streams that leave the layer beside the one that is drawn; not drawn, but needed to predict from.
+        beside: the streams that leave the layer beside the one that the spine ends with, where they have a tap of
+            their own.
+        numbers: by which streams are read, written and mixed, where there are several.
     """
 
     layer: int
@@ -61,10 +70,14 @@ class LayerAnatomy:
     experts: tuple[str, ...]
     others: tuple[str, ...]
     beside: str | None = None
+    numbers: tuple[str, ...] = ()
 
     def names(self) -> Iterator[str]:
         """Iterate over the taps that are drawn."""
         yield from self.spine
+        if self.beside:
+            yield self.beside
+        yield from self.numbers
         for heads in self.heads:
             yield from heads.names()
         yield from self.neurons
@@ -85,6 +98,8 @@ class Anatomy:
         ends: what an encoder makes of the whole text: the pooled vector, scores of classes; of one that a decoder
             attends to, the vectors of its tokens.
         encoder: what reads the text, where this is a decoder that writes another.
+        streams: those that stand beside the embedding, where there are several, with a tap of their own.
+        merged: what the output reads of several streams, with the numbers that it is mixed by behind it.
     """
 
     embeddings: tuple[str, ...]
@@ -92,10 +107,13 @@ class Anatomy:
     logits: str | None
     ends: tuple[str, ...] = ()
     encoder: Anatomy | None = None
+    streams: str | None = None
+    merged: tuple[str, ...] = ()
 
     def drawn(self) -> tuple[str, ...]:
         """Return the names of all taps that are drawn."""
-        names = [*self.embeddings, *(n for layer in self.layers for n in layer.names())]
+        names = [*self.embeddings, *([self.streams] if self.streams else [])]
+        names += [*(n for layer in self.layers for n in layer.names()), *self.merged]
         own = (*names, *self.ends) if self.logits is None else (*names, *self.ends, self.logits)
         return (*self.encoder.drawn(), *own) if self.encoder else own
 
@@ -103,8 +121,7 @@ class Anatomy:
         """Return the names of all taps whose values the picture needs."""
         masks = dict.fromkeys(h.mask for layer in self.layers for h in layer.heads if h.mask)
         topk = (layer.topk for layer in self.layers if layer.topk and layer.experts)
-        beside = (layer.beside for layer in self.layers if layer.beside)
-        return (*self.drawn(), *topk, *masks, *beside)
+        return (*self.drawn(), *topk, *masks)
 
 
 def anatomy_of(
@@ -162,13 +179,36 @@ def _of_stack(
     for layer in sorted(by_layer):
         found.append(_layer(layer, by_layer[layer], taps, known))
         known.update(found[-1].spine)
-    return Anatomy(embeddings, tuple(found), logits[-1] if logits else None, ends)
+    streams, merged = None, ()
+    if any(layer.beside or _several(layer.spine, taps) for layer in found):
+        streams = next(
+            (n for n, t in have.items() if t.axes == STREAMS and t.layer is None and t.weights), None
+        )
+        streams = streams if streams and set(taps[streams].inputs) <= {*embeddings} else None
+        end = end_of_stream(taps)
+        read = [
+            n for n in _numbers({n: t for n, t in have.items() if t.layer is None}) if feeds(taps, n, end)
+        ]
+        merged = (end, *read) if end in have and taps[end].layer is None else ()
+    return Anatomy(embeddings, tuple(found), logits[-1] if logits else None, ends, None, streams, merged)
+
+
+def _several(spine: Iterable[str], taps: Mapping[str, Tap]) -> bool:
+    return any(taps[n].axes == STREAMS for n in spine)
+
+
+def _numbers(own: Mapping[str, Tap]) -> tuple[str, ...]:
+    """Return the numbers that streams are read, written and mixed by, but for those that others are made of."""
+    found = [n for n, t in own.items() if t.axes in NUMBERS and t.kind in ("residual", "router")]
+    return tuple(n for n in found if not any(n in own[m].inputs for m in found))
 
 
 def _layer(
     layer: int, own: Mapping[str, Tap], taps: Mapping[str, Tap], known: Collection[str]
 ) -> LayerAnatomy:
-    spine = tuple(n for n in own if local(n) in SPINE and not _is_copy(taps[n], known))
+    several = any(t.axes == STREAMS and local(n) in STREAMS_SPINE for n, t in own.items())
+    parts = STREAMS_SPINE if several else SPINE
+    spine = tuple(n for n in own if local(n) in parts and not _is_copy(taps[n], known))
     heads = tuple(_heads(own, taps))
     taken = {n for h in heads for n in h.names()}
     topk, experts = _experts(own, taps)
@@ -182,7 +222,8 @@ def _layer(
     others = tuple(n for n in own if n not in taken and _stands_alone(own[n], taken, taps))
     one = spine and own[spine[-1]].axes == ("token", "d_model")
     beside = next((n for n, t in own.items() if one and local(n) == "streams" and len(t.axes) == 3), None)
-    return LayerAnatomy(layer, spine, heads, neurons, router, topk, experts, others, beside)
+    numbers = _numbers(own) if several else ()
+    return LayerAnatomy(layer, spine, heads, neurons, router, topk, experts, others, beside, numbers)
 
 
 def _stands_alone(tap: Tap, taken: Collection[str], taps: Mapping[str, Tap]) -> bool:

@@ -89,11 +89,24 @@ def flow_of(pieces: Pieces, shown: Shown, letter: float, theme: Theme) -> Flow:
     weighed = _Weighed(pieces, shown, token, measure, parts)
     routes, labels = {}, []
     for number, route, block in _drains(pieces, shown, whole):
-        routes[number] = weighed.route(route, block, whole[block])
+        lane = _lane_of(pieces, route)
+        if lane is None or parts[block].by_stream is None:
+            routes[number] = weighed.route(route, block, whole[block])
+        else:
+            routes[number] = float(measure(parts[block].by_stream[lane]))
         if route.arrow:
             above = route.points[-1, 1] > pieces.shelves[pieces.shelf_at(route.points[-1, 1])]
             wide = HEAD_WIDTH * _radius(routes[number], largest)
-            labels.append(_figure(route.points[-1], above, whole[block], by_score, letter, wide))
+            labels.append(
+                _figure(
+                    route.points[-1],
+                    above,
+                    whole[block] if lane is None else routes[number],
+                    by_score,
+                    letter,
+                    wide,
+                )
+            )
     colours = _colours(theme, by_score)
     styles = {n: (_radius(v, largest), colours[v < 0]) for n, v in routes.items()}
     text = quoted(shown.text_of(entry)) if shown.text_of else f"#{entry}"
@@ -158,10 +171,11 @@ class _Weighed:
         """Return how much flows along a tube into the stream."""
         boxes = self.pieces.boxes
         shares, each = self._taken_apart(block)
-        heads = [boxes[a].head for a, _ in route.pairs if boxes[a].role == "z"]
+        flowing = list(dict.fromkeys(a for a, _ in route.pairs))
+        heads = [boxes[a].head for a in flowing if boxes[a].role == "z"]
         if heads and each is not None and len(heads) < len(each):
             return float(self.measure(each[heads].sum(axis=0)))
-        sources = [a for a, _ in route.pairs if boxes[a].role in ("neurons", "expert")]
+        sources = [a for a in flowing if boxes[a].role in ("neurons", "expert")]
         for number in sources:
             self.ends[number] = route.points[0]
         if each is not None and len(sources) == 1:
@@ -172,7 +186,7 @@ class _Weighed:
         for share, number in whose:
             if number is not None:
                 self.experts[number] = float(self.measure(share.vector))
-        if len(route.pairs) > 1:
+        if len(flowing) > 1:
             return whole
         self._own.update(sources)
         mine = [share for share, number in whose if number is not None]
@@ -278,6 +292,14 @@ def _drains(pieces: Pieces, shown: Shown, blocks: Mapping[str, float]) -> Iterat
         name = next((i for i in near if feeds(graph, source.plane.tap, i)), None)
         if name is not None:
             yield number, route, name
+
+
+def _lane_of(pieces: Pieces, route: Route) -> int | None:
+    """Return which of several streams a tube runs to alone; None where it runs to all, or to the only one."""
+    targets = {b for _, b in route.pairs}
+    plane = pieces.boxes[route.pairs[0][1]].plane
+    several = len(getattr(plane, "fixed", ())) == 3
+    return plane.fixed[1] if len(targets) == 1 and several else None
 
 
 def _radius(value: float, largest: float) -> float:

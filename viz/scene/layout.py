@@ -15,13 +15,14 @@ from refgguf.viz.scene.anatomy import ENCODER, Anatomy, LayerAnatomy, anatomy_of
 from refgguf.viz.scene.floor import lay_floor
 from refgguf.viz.scene.graph import drawn_sources
 from refgguf.viz.scene.heads import HeadsZone
-from refgguf.viz.scene.measuring import columns_of, units_of
+from refgguf.viz.scene.measuring import columns_of, n_lanes, units_of
 from refgguf.viz.scene.neurons import BEFORE, NeuronsZone
 from refgguf.viz.scene.parts import Pieces, pressed_words
 from refgguf.viz.scene.planes import cut
 from refgguf.viz.scene.predictions import best_tokens, percent, place_predictions, quoted
 from refgguf.viz.scene.reading import hand_over
 from refgguf.viz.scene.shelves import shelve
+from refgguf.viz.scene.spine import NODE_GAP, Spine
 from refgguf.viz.scene.stage import AT_DISC, THICK, Stage
 from refgguf.viz.scene.states import StatesZone
 from refgguf.viz.state import Shown
@@ -30,16 +31,9 @@ ABOVE, BELOW = 7.0, 5.5  # free space between the spine and what stands above an
 LEAVE = 1.2  # how far behind a box tubes leave the spine
 BETWEEN = 40.0  # from an encoder to the decoder, with room for its tokens' names
 SKIP = 26.0  # room for layers that are not shown
-NODE_GAP = 5.2  # from a disc to the next box on the spine
 WIDEST_LOGITS = 46.0
 
 EMBEDDING_TITLES = {"pos_embed": "positions"}
-SPINE_TITLES = {
-    "resid_pre": "residual stream",
-    "resid_attn": "after attention",
-    "resid_mid": "after attention",
-    "resid_post": "after feed-forward",
-}
 
 
 def lay_out(shown: Shown) -> Pieces:
@@ -63,9 +57,10 @@ class _Layout:
         units = units_of(self.anatomy, self.values)
         rows = max(len(texts) for texts in (shown.trace.token_texts, shown.source_texts))
         self.columns, tall = columns_of(self.anatomy, self.values, units, rows * units.token)
-        self.units = replace(units, letter=min(max((tall + 3 * rows * units.token) * 0.022, 1.8), 9.0))
+        lanes = n_lanes(self.anatomy, self.values)
+        high = tall + (3 if lanes == 1 else 2 * lanes + 3) * rows * units.token
+        self.units = replace(units, letter=min(max(high * 0.022, 1.8), 9.0))
         self.stage = Stage(self.units, drawn_sources(self.taps, self.anatomy.drawn()))
-        self.current: int | None = None  # the box that the spine has reached
         self.below = -1e9  # how far right the tubes below the spine reach
         self.card_edges: list[tuple[float, float]] = []
         self.floor_names: list[tuple[str, float]] = []
@@ -94,7 +89,10 @@ class _Layout:
         self.texts, self.start, self.stack = texts, start, stack
         self.n_tokens = len(texts)
         self.height = self.n_tokens * self.units.token
-        self.current = None
+        self.spine = Spine(
+            self.stage, self.values, self.taps,
+            height=self.height, n_lanes=n_lanes(self.anatomy, self.values), start=start,
+        )  # fmt: skip
         self.layer_before = -1
         self.named = True  # the first layer names its parts, the others look the same
 
@@ -102,7 +100,7 @@ class _Layout:
         """Put the encoder in place; returns the box of what it makes of its text."""
         self._begin(self.shown.source_texts, 0.0, "encoder ")
         self._stack(encoder)
-        return self.current
+        return self.spine.last
 
     def _stack(self, anatomy: Anatomy) -> None:
         self.stacked = anatomy
@@ -114,33 +112,10 @@ class _Layout:
 
     # ---- the spine
 
-    def _spine_box(self, name: str, x: float, role: str = "spine", kind: str | None = None) -> int:
-        """Put a tensor on the spine and run the spine to it."""
-        values = self.values[name]
-        tap = self.taps[name]
-        width = values.shape[1] * self.units.channel
-        title = SPINE_TITLES.get(local(name), local(name))
-        plane = cut(name, tap.axes, values)
-        before = self.current
-        self.current = self.stage.box(
-            plane,
-            kind or tap.kind,
-            role,
-            x=x,
-            y=-self.height / 2,
-            size=(width, self.height),
-            layer=tap.layer,
-            title=title,
-        )
-        if before is not None:
-            start = self.stage[before].right
-            self.stage.connect([(before, self.current)], [(start, 0), (x - 0.15, 0)], radius=THICK)
-        return self.current
-
     def _embeddings(self) -> None:
         for number, name in enumerate(self.stacked.embeddings):
             if number == 0:
-                box = self.stage[self._spine_box(name, self.start, role="embedding")]
+                box = self.stage[self.spine.one(name, self.start, role="embedding")]
                 self._token_names(box.left)
                 letter = self.units.letter
                 self.stage.text(
@@ -150,6 +125,8 @@ class _Layout:
                 self.stage.text(size, box.middle[0], box.bottom - letter * 1.1, letter * 0.7)
             else:
                 self._added_embedding(name, number)
+        if self.stacked.streams:
+            self.spine.beside(self.stacked.streams, self._right() + NODE_GAP)
         self.card_edges.append((self.start - 9.0, self._right() + 1.5))
         self.below = self._right() - 1.0
 
@@ -186,7 +163,7 @@ class _Layout:
             )
 
     def _right(self) -> float:
-        return self.stage[self.current].right if self.current is not None else self.start
+        return self.spine.right
 
     # ---- a layer
 
@@ -197,11 +174,11 @@ class _Layout:
         self.layer_before = layer.layer
         self.cuts.append(start + LEAVE / 2)
         spine = list(layer.spine)
-        if spine and local(spine[0]) == "resid_pre":
+        if spine and local(spine[0]) == "resid_pre" and not self.spine.several(spine[0]):
             start = self._entering(spine.pop(0), start)
         zones = [*self._mixers(layer), self._neurons(layer)]
         for name in spine:
-            self._step(name, [zone for zone, targets in zones if name in targets])
+            self._step(layer, name, [zone for zone, targets in zones if name in targets])
         self.card_edges.append((start + 3.0, self._right() + 1.5))
         self.floor_names.append((f"{self.stack}layer {layer.layer}", start + 4.4))
         self.named = False
@@ -218,6 +195,7 @@ class _Layout:
             z=self.units.depth / 2,
         )
         self.below = max(self.below, start + SKIP)
+        self.spine.right = start + SKIP
         return start + SKIP
 
     def _entering(self, name: str, x: float) -> float:
@@ -225,10 +203,10 @@ class _Layout:
         others = [
             i
             for i, box in enumerate(self.stage.pieces.boxes)
-            if box.role == "embedding" and i != self.current
+            if box.role == "embedding" and i != self.spine.last
         ]
         node = x + 7.0
-        box = self._spine_box(name, node + NODE_GAP)
+        box = self.spine.one(name, node + NODE_GAP)
         for other in others:
             side = self.stage[other]
             path = [(side.right, side.middle[1]), (node, side.middle[1]), (node, -AT_DISC)]
@@ -254,9 +232,9 @@ class _Layout:
     def _targets(self, names: Sequence[str], layer: LayerAnatomy) -> set[str]:
         return {s for s in layer.spine if set(self.stage.sources[s]) & set(names)}
 
-    def _step(self, name: str, zones) -> None:
-        """Draw what is added to the spine before the box `name`, and the box."""
-        source = self.current
+    def _step(self, layer: LayerAnatomy, name: str, zones) -> None:
+        """Draw what is added to the spine before the box `name`, and the box, or those of all streams."""
+        source = self.spine.last
         x = self._right()
         placed = []
         self.right_most = x
@@ -265,12 +243,30 @@ class _Layout:
                 part.feed(source, x + LEAVE)
                 placed.append(part)
         nodes = [part.bus_out for part in placed]
-        box = self._spine_box(name, max(nodes, default=x + 3.0) + NODE_GAP)
+        beside = [layer.beside] if layer.beside and local(name) == "resid_post" else []
+        together = beside or self.spine.several(name)
+        if together:
+            boxes = self.spine.all([name, *beside], max(nodes, default=None))
+        else:
+            boxes = [self.spine.one(name, max(nodes, default=x + 3.0) + NODE_GAP)]
+        first = len(self.stage.pieces.routes)
         for part, node in zip(placed, nodes, strict=True):
             self.stage.node(node)
-            part.drain(box, node)
+            part.drain(boxes[0], node)
+        if together:
+            self.spine.written(self._spread(first, boxes))
         if local(name) == "resid_post":
-            self._lens(name, box)
+            self._lens(name, boxes[0])
+
+    def _spread(self, first: int, boxes: Sequence[int]) -> list[int]:
+        """Let the tubes from number `first` on carry on to all streams; returns the boxes that they come from."""
+        routes, found = self.stage.pieces.routes, {}
+        for number in range(first, len(routes)):
+            sources = dict.fromkeys(a for a, _ in routes[number].pairs)
+            found |= sources
+            pairs = self.stage.real((a, b) for a in sources for b in boxes)
+            routes[number] = replace(routes[number], pairs=pairs)
+        return list(found)
 
     def _lens(self, name: str, number: int) -> None:
         """Write above the stream which token it would predict if it went no further."""
@@ -292,7 +288,7 @@ class _Layout:
             self.stage.text(text, x, y + letter * 0.95, letter, align="right", tone="logits", bold=True)
 
     def _heads(self, layer: LayerAnatomy, heads):
-        bottom = self.height / 2 + ABOVE
+        bottom = self.spine.half + ABOVE
         zone = HeadsZone(
             self.stage, heads, self.values, self.taps, layer.layer,
             x=self.right_most + 2.0, bottom=bottom, columns=self.columns,
@@ -304,7 +300,7 @@ class _Layout:
     def _states(self, layer: LayerAnatomy, names):
         zone = StatesZone(
             self.stage, names, self.taps, self.values, layer.layer,
-            x=self.right_most + 2.0, bottom=self.height / 2 + ABOVE, height=min(self.height, 9.0),
+            x=self.right_most + 2.0, bottom=self.spine.half + ABOVE, height=min(self.height, 9.0),
         )  # fmt: skip
         self.right_most = zone.bus_out
         return zone
@@ -313,7 +309,7 @@ class _Layout:
         x = self._right() + BEFORE
         zone = NeuronsZone(
             self.stage, layer, self.values,
-            x=x, least=self.below + 4.0, top=-self.height / 2 - BELOW,
+            x=x, least=self.below + 4.0, top=-self.spine.half - BELOW,
             height=self.height, named=self.named,
         )  # fmt: skip
         self.below = zone.bus_out
@@ -327,7 +323,7 @@ class _Layout:
         whole = len(values) == self.n_tokens  # a vector for each token
         height = self.height if whole else min(self.height * 0.3, 5.0)
         width = max(values.shape[1] * self.units.channel, 5.0)
-        before, tap = self.current, self.taps[name]
+        before, tap = self.spine.last, self.taps[name]
         plane = cut(name, tap.axes, values)
         x = start + 6.0
         box = self.stage.box(
@@ -347,7 +343,7 @@ class _Layout:
         )
         size = f"{values.shape[1]:,} {tap.axes[-1].replace('d_model', 'channels').replace('label', 'labels')}"
         self.stage.text(size, x, -height / 2 - letter, letter * 0.7, align="left")
-        self.current = box
+        self.spine.last, self.spine.right = box, x + width
         self.card_edges.append((start, x + width + 2.0))
 
     def _logits(self, name: str) -> None:
@@ -356,8 +352,11 @@ class _Layout:
         start = self._right()
         if self.layer_before < last:
             start = self._skipped(self.layer_before + 1, last)
+        if self.anatomy.merged:
+            self.spine.one(self.anatomy.merged[0], start + 3.0 + NODE_GAP)
+            start = self._right()
         values = self.values[name]
-        before = self.current
+        before = self.spine.last
         width = min(max(values.shape[1] * self.units.channel, 12.0), WIDEST_LOGITS)
         x = start + 8.0
         plane = cut(name, self.taps[name].axes, values)
@@ -376,7 +375,6 @@ class _Layout:
         self.stage.text(
             pressed_words(self.stage[box].pressed), middle, -self.height / 2 - letter * 2, letter * 0.7
         )
-        self.current = box
         right = place_predictions(self.stage, self.shown, values, x + width + 4.0)
         self.card_edges.append((start + 4.0, right + 2.0))
 

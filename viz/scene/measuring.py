@@ -25,13 +25,20 @@ def units_of(anatomy: Anatomy, values: Mapping[str, np.ndarray]) -> Units:
     widths = [shapes[n][-1] for h in heads for n in (h.q, h.k, h.v, h.z) if n]
     return units_for(
         n_tokens=max(shapes[stack.embeddings[0] if stack.embeddings else stream[0]][0] for stack in stacks),
-        d_model=shapes[stream[0]][1],
+        d_model=shapes[stream[0]][-1],
         d_ff=max((shapes[n][-1] for layer in layers for n in layer.neurons), default=1),
         d_head=max(widths, default=1),
         n_heads=max((shapes[h.pattern][0] for h in heads), default=1),
         n_layers=len(layers),
         n_keys=max((shapes[h.pattern][2] for h in heads), default=None),
+        n_lanes=n_lanes(anatomy, values),
     )
+
+
+def n_lanes(anatomy: Anatomy, values: Mapping[str, np.ndarray]) -> int:
+    """Return how many residual streams stand side by side."""
+    spine = [values[n] for layer in anatomy.layers for n in layer.spine]
+    return max((x.shape[1] for x in spine if x.ndim == 3), default=1)
 
 
 def columns_of(
@@ -43,8 +50,10 @@ def columns_of(
         return 1, 0.0
     shapes = [head_shape(h, values, units) for h in heads]
     largest = max(shapes, key=lambda s: s.n_heads)
-    d_model = values[(anatomy.embeddings + anatomy.layers[0].spine)[0]].shape[1]
-    rest = 2 * d_model * units.channel + 45.0
+    d_model = values[(anatomy.embeddings + anatomy.layers[0].spine)[0]].shape[-1]
+    several = n_lanes(anatomy, values) > 1
+    rest = (2 + 2 * several) * d_model * units.channel + 45.0 + 40.0 * several
+    height = height * (n_lanes(anatomy, values) + several)
 
     def misfit(columns: int) -> float:
         width, tall = largest.zone(units, columns)

@@ -21,6 +21,8 @@ DISC = 1.6  # radius of the discs on the spine where something is added
 AT_DISC = DISC + 0.15  # from the middle of a disc to the tip of a tube that ends there
 # further apart than this many boxes, an edge that no layout drew rises above what is between
 ARC_HEIGHT, HIGHEST_ARC = 0.35, 16.0
+MOST_ARCS = 3  # from one tensor; more of them share a rail above everything, behind it where they descend
+ABOVE_ALL, BEHIND = 6.0, -0.6
 
 
 class Stage:
@@ -119,17 +121,22 @@ class Stage:
             at = x, y, self.units.depth if z is None else z
             self.pieces.labels.append(Label(text, at, height, **style))
 
-    def node(self, x: float, y: float = 0.0) -> None:
+    def node(self, x: float, y: float = 0.0, radius: float = DISC) -> None:
         """Put a disc on the spine where something is added."""
-        self.pieces.nodes.append(Node((x, y, self.units.depth / 2), DISC))
+        self.pieces.nodes.append(Node((x, y, self.units.depth / 2), radius))
 
     def finish(self) -> Pieces:
-        """Draw every real edge that no layout has drawn, as a plain arc."""
+        """Draw every real edge that no layout has drawn: an arc, or a branch of a rail where there are many."""
         drawn = {(self[a].plane.tap, self[b].plane.tap) for r in self.pieces.routes for a, b in r.pairs}
+        missing: dict[str, list[str]] = {}
         for target, sources in self.sources.items():
             for source in sources:
                 if (source, target) not in drawn and source in self.by_tap and target in self.by_tap:
-                    self._arc(self.by_tap[source], self.by_tap[target])
+                    missing.setdefault(source, []).append(target)
+        for source, targets in missing.items():
+            for target in targets:
+                ends = self.by_tap[source], self.by_tap[target]
+                (self._rail if len(targets) > MOST_ARCS else self._arc)(*ends)
         return self.pieces
 
     def _arc(self, sources: list[int], targets: list[int]) -> None:
@@ -141,6 +148,13 @@ class Stage:
             start, (start[0], high, start[2]), (end[0], high, end[2]), (end[0], end[1] + 0.3, end[2]), n=40
         )
         self.connect([(a, b) for a in sources for b in targets], path, follow=False)
+
+    def _rail(self, sources: list[int], targets: list[int]) -> None:
+        """Draw an edge along the rail above everything that all edges from these sources share."""
+        start, end = self._top(sources), self._top(targets)
+        rail = max(box.top for box in self.pieces.boxes) + ABOVE_ALL
+        across = [(start[0], rail, BEHIND), (end[0], rail, BEHIND), (end[0], end[1] + 0.3, BEHIND)]
+        self.connect([(a, b) for a in sources for b in targets], [start, *across], corner=ABOVE_ALL / 2)
 
     def _top(self, numbers: list[int]) -> Point:
         boxes = [self[i] for i in numbers]

@@ -53,6 +53,7 @@ def units_for(
     n_heads: int,
     n_layers: int,
     n_keys: int | None = None,
+    n_lanes: int = 1,
 ) -> Units:
     """Choose the units of a model.
 
@@ -64,13 +65,15 @@ def units_for(
         n_heads: heads of the layer that has most.
         n_layers: layers that are shown.
         n_keys: columns of a pattern; n_tokens if None.
+        n_lanes: residual streams side by side, each of which is lower the more there are.
     """
     fine = n_heads * n_layers <= MOST_FINE
     spine = _within(0.22 * d_model, 8.0, 16.0 if fine else 12.0)
     channel = min(spine / d_model, max((72.0 if fine else 34.0) / max(d_ff, 1), 6.0 / d_model))
     longest = max(n_tokens, n_keys or 0)
     return Units(
-        token=(_within(2.3 * n_tokens, 3.0, 28.0) if fine else _within(3.0 * n_tokens, 8.0, 36.0)) / n_tokens,
+        token=(_within(2.3 * n_tokens, 3.0, 28.0) if fine else _within(3.0 * n_tokens, 8.0, 36.0))
+        / (n_tokens * (1 + 0.25 * (n_lanes - 1))),
         channel=channel,
         cell=_within(longest, 3.0, 11.5) / longest,
         head_channel=_within(d_head, 3.0, 10.8) / max(d_head, 1),

@@ -211,8 +211,10 @@ def test_flow_is_drawn_from_the_experts(mixture):
             continue
         layer = model.taps[name].layer
         drawn = {n: v for n, v in flow.experts.items() if boxes[n].layer == layer}
-        each = {n: v for n, v in flow.routes.items() if len(pairs := scene.pieces.routes[n].pairs) == 1
-                and boxes[pairs[0][0]].layer == layer and boxes[pairs[0][0]].role in ("expert", "neurons")}  # fmt: skip
+        sources = {n: list(dict.fromkeys(a for a, _ in scene.pieces.routes[n].pairs)) for n in flow.routes}
+        alone = {n: boxes[s[0]] for n, s in sources.items() if len(s) == 1}
+        alone = {n: b for n, b in alone.items() if b.layer == layer and b.role in ("expert", "neurons")}
+        each = {n: flow.routes[n] for n in alone}
         undrawn = [
             s
             for s in shares

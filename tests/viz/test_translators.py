@@ -7,6 +7,7 @@ import pytest
 
 import refgguf
 from refgguf.viz.facts import shown_of_model
+from refgguf.viz.scene import shelves
 from refgguf.viz.scene.anatomy import anatomy_of
 from refgguf.viz.scene.build import build_scene, with_arcs
 from refgguf.viz.scene.graph import drawn_sources
@@ -47,6 +48,20 @@ def test_both_stacks_are_drawn(model, scene):
         (shelf(b.bottom), b.left) for b in boxes if b not in read
     )
     assert_nothing_hidden(boxes)
+
+
+def test_tubes_stay_beside_their_shelves(model):
+    """However many shelves a tube serves, no part of it runs out of the scene."""
+    scene = build_scene(shown_of_model(model, model.trace(SOURCE, target=TARGET), aspect=0.4))
+    assert len(scene.pieces.shelves) > 2
+    low, high = scene.pieces.bounds()
+    for route in scene.pieces.routes:
+        assert route.points[:, 0].min() > low[0] - 2 * shelves.SIDE
+        assert route.points[:, 0].max() < high[0] + 2 * shelves.SIDE
+        ends = {scene.pieces.shelf_at(scene.pieces.boxes[i].bottom) for pair in route.pairs for i in pair}
+        heights = np.array(scene.pieces.shelves)[sorted(ends)]
+        assert route.points[:, 1].min() > heights.min() + scene.pieces.floor
+        assert route.points[:, 1].max() < heights.max() - scene.pieces.floor + high[1]
 
 
 def test_every_edge_is_real_and_every_flow_drawn(model, scene):

@@ -31,7 +31,7 @@ from refgguf.viz.state import ArcChoice, Shown, ShownFile
 
 NEARNESS = 1.4  # how strong the perspective is
 MOST_POOLED = 999_999  # values in a cell: no note on that is longer
-NAME = 4.0  # world units that a name below or above a box takes
+NAME = 5.0  # world units that a name below or above a box takes
 FROM_RIGHT = (
     15.0  # seen from so far right the scene ends in the near right corner: words stand in the left one
 )
@@ -260,7 +260,7 @@ def camera_at(
         overlay = room_for_words(scene, size, part)
     boxes = boxes_of(scene, part)
     points = outline_points(scene.pieces, None if part is None else boxes)
-    if part is not None and part.startswith("layer:"):
+    if part is not None:
         # names are written below the lowest boxes and above the highest
         low, high = min(boxes, key=lambda box: box.bottom), max(boxes, key=lambda box: box.top)
         names = [(low.left, low.bottom - NAME, low.size[2]), (high.left, high.top + NAME, high.size[2])]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 LEAD = 3.0  # length along a tube over which a branch joins it
 SHORT_LEAD = 1.3  # the same where names of rows stand beside it
 BELOW_IN, BELOW_OUT = 5.6, 4.3  # below the heads, where tubes to and from further columns run
-OVER = 2.2  # above a group, where the tube to V runs
+OVER = 2.8  # above a group, where the tube to V runs
 
 
 def feed(zone: HeadsZone, source: int, leave: float) -> None:

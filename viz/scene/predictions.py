@@ -10,9 +10,9 @@ from refgguf.viz.state import Shown
 
 N_SHOWN = 5
 # in letters of ordinary size
-LETTERS = 2.8
-ROW = 4.5
-WORDS, BARS = 16.0, 14.0  # width of the column of words, and of a bar for certainty
+LETTERS = 2.6
+ROW = 4.2
+WORDS, BARS = 15.0, 13.0  # width of the column of words, and of a bar for certainty
 # they are turned a little to the left, from where the overview looks: far behind they would be narrow
 TURN = np.radians(20.0)
 ALONG = (float(np.cos(TURN)), 0.0, float(np.sin(TURN)))

@@ -23,6 +23,7 @@ LONG = 7.0  # what is no longer than this many times its height stays on one lin
 GAP = 14.0  # free space below a floor, where the stream runs to the next shelf
 SIDE = 9.0  # beside the shelves, where it turns
 CORNER = 5.0
+RAIL = 4.0  # beside the stream where that turns, a rail that serves several shelves turns
 ON_STREAM = 0.5  # how far above or below the middle of the stream a tube starts that leaves it
 
 
@@ -92,6 +93,9 @@ class _Shelves:
 
     def _route(self, route: Route) -> Route:
         first, last = (self.shelf_of_box[i] for i in route.pairs[0])
+        reach = self._shelf(route.points[-1, 0])
+        if reach > last >= first:
+            return self._rail(route, first, reach)
         if first == last:
             return replace(route, points=route.points - [*self._move(first), 0.0])
         if first > last:
@@ -112,6 +116,22 @@ class _Shelves:
         return replace(
             route, points=np.concatenate([before[:-1], _bend(before[-1], turns, after[0]), after[1:]])
         )
+
+    def _rail(self, route: Route, first: int, reach: int) -> Route:
+        """Move a tube that serves boxes on all of several shelves: along each, and as the stream does to the next."""
+        path, rest = np.zeros((0, 3)), route.points
+        for shelf in range(first, reach + 1):
+            here = _upto(rest, self.cuts[shelf]) if shelf < reach else rest
+            rest = np.concatenate([here[-1:], rest[rest[:, 0] > here[-1, 0]]])
+            moved = here - [*self._move(shelf), 0.0]
+            if len(path):
+                lane, z = self.pieces.floor - (shelf - 1) * self.pitch - 0.2 * GAP, path[-1, 2]
+                right, left = self.right + RAIL, self.left - RAIL
+                turns = [(right, path[-1, 1], z), (right, lane, z), (left, lane, z), (left, moved[0, 1], z)]
+                path = np.concatenate([path[:-1], _bend(path[-1], turns, moved[0]), moved[1:]])
+            else:
+                path = moved
+        return replace(route, points=path)
 
     def _back(self, route: Route, first: int, last: int) -> Route:
         """Move a route against the reading direction: straight from shelf to shelf."""

@@ -24,11 +24,22 @@ NAMES = [f"blk.{layer}.ffn_{part}.weight" for layer in range(4) for part in ("ga
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     """Return a file of eight matrices whose values are all different."""
+    return file_of(tmp_path_factory.mktemp("large") / "large.gguf")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Return a file of the same names and shapes, and other values."""
+    return file_of(tmp_path_factory.mktemp("other") / "other.gguf", 100)
+
+
+def file_of(path, seed: int = 0):
+    """Write and open a file of eight matrices."""
     builder = GGUFBytes().key("general.architecture", "string", "newest")
     for i, name in enumerate(NAMES):
         values = np.arange(SHAPE[0] * SHAPE[1], dtype=np.float32) * (-1.0) ** i + i
-        builder.tensor(name, "F32", SHAPE, np.random.default_rng(i).permutation(values).tobytes())
-    return refgguf.open(builder.write(tmp_path_factory.mktemp("large") / "large.gguf"))
+        builder.tensor(name, "F32", SHAPE, np.random.default_rng(seed + i).permutation(values).tobytes())
+    return refgguf.open(builder.write(path))
 
 
 @pytest.fixture
@@ -79,6 +90,24 @@ def test_a_cell_of_a_large_file_is_the_farthest_of_the_rows_that_it_says(file):
         groups = [values[at : at + step[0]][::apart] for at in range(0, len(values), step[0])]
         expected = np.concatenate([pool(group, len(group), step[1]) for group in groups])
         np.testing.assert_array_equal(cells_of(look, i), expected)
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("colour", ["bits", "values"])
+def test_errors_of_a_large_file_are_those_of_the_rows_that_it_says(file, other, colour):
+    """A cell is the root mean square over its first row and every n-th after it, in both files; the legend has n."""
+    look = look_at(build_scene(shown_of_file(file, colour=colour, reference=other)), SIZE)
+    assert look.atlas.apart.max() == look.scene.scales_apart == 64  # twice as many rows as of values
+    assert any(", of one row in 64 of large boxes;" in label.text for label in look.overlay.labels)
+    for i, (box, step) in enumerate(zip(look.scene.pieces.boxes, look.atlas.steps, strict=True)):
+        ours, theirs = (f[box.plane.tap].dequantize().astype(float) for f in (file, other))
+        squares = (ours - theirs) ** 2 / (theirs**2).mean()
+        assert colour == "values" or tuple(step) == SHAPE  # one cell for all of a matrix
+        groups = [squares[at : at + step[0]][:: look.atlas.apart[i]] for at in range(0, SHAPE[0], step[0])]
+        starts = np.arange(0, SHAPE[1], step[1])
+        counts = np.diff([*starts, SHAPE[1]])
+        expected = [np.sqrt(np.add.reduceat(g.mean(axis=0), starts) / counts) for g in groups]
+        np.testing.assert_allclose(cells_of(look, i), np.array(expected), rtol=1e-5)
 
 
 @pytest.mark.usefixtures("few")

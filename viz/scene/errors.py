@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from refgguf.tensor import Tensor
 from refgguf.viz.scene.planes import ABSENT
 from refgguf.viz.scene.weights import WeightPlane
 
-MOST_ROWS = 256  # of a tensor that are decoded to see its error as a whole
+MOST_OF_UNIT = 1 << 20  # values of a reference tensor that its root mean square is made of, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,60 +20,83 @@ class ErrorPlane(WeightPlane):
 
     A cell that stands for one weight is |weight - reference| / RMS of the reference tensor; one that stands for many
     is the root mean square of theirs. So a whole tensor seen as one cell has its relative error, and zooming in
-    shows how the single weights make it up.
+    shows how the single weights make it up. Of a large file some rows are read, as of weights.
 
     Attributes:
         reference: the tensor of the same name in the other file; None if it has none of this shape.
-        whole: one cell stands for the whole plane, estimated from MOST_ROWS evenly spaced rows at most.
+        whole: one cell stands for the whole plane.
+        units: root mean squares of reference tensors by name, kept for all planes that share this.
     """
 
     reference: Tensor | None = None
     whole: bool = False
-    _known: dict = field(default_factory=dict)
+    units: dict[str, float] = field(default_factory=dict)
+
+    # a mean needs more rows than an extreme: twice as many are read
+    costly = 0.5
 
     @property
     def uniform(self) -> bool:
         """Whether all cells are the same."""
         return self.whole
 
-    @cached_property
+    @property
     def unit(self) -> float:
-        """The reference tensor's root mean square, from evenly spaced rows where it has many."""
-        rows = np.unique(np.linspace(0, self.reference.n_rows - 1, 8 * MOST_ROWS).astype(int))
-        return float(np.sqrt((self.reference.dequantize(rows).astype(np.float64) ** 2).mean()))
+        """The reference tensor's root mean square, from evenly spaced rows where it is large."""
+        name = self.reference.name
+        if name not in self.units:
+            n_rows = min(self.reference.n_rows, max(1, MOST_OF_UNIT // self.reference.d_in))
+            rows = np.unique(np.linspace(0, self.reference.n_rows - 1, n_rows).astype(int))
+            self.units[name] = float(
+                np.sqrt((self.reference.dequantize(rows).astype(np.float64) ** 2).mean())
+            )
+        return self.units[name]
 
     def errors(self, rows: np.ndarray) -> np.ndarray:
         """Return the errors of some rows of the plane, (n, d_in) float64, as parts of the reference's RMS."""
         at = self.first + rows
-        ours, theirs = (t.dequantize(at).astype(np.float64) for t in (self.tensor, self.reference))
+        ours, theirs = (t.dequantize(at).astype(np.float64) for t in self._sources())
         return np.abs(ours - theirs) / (self.unit or 1.0)
 
-    costly = False  # its own estimate is made of evenly spaced rows
-    part = None  # a cell is a root mean square here, which is taken of the whole
+    def pooled(self, row_step: int, col_step: int, apart: int = 1) -> np.ndarray:
+        """Return float32 cells: the RMS of the errors in each; ABSENT where there is nothing to compare with.
 
-    def pooled(self, row_step: int, col_step: int) -> np.ndarray:
-        """Return float32 cells: the RMS of the errors in each; ABSENT where there is nothing to compare with."""
+        Args:
+            row_step: rows of a cell.
+            col_step: columns of a cell.
+            apart: a cell is made of its first row and every `apart`-th after it; of all of them if 1.
+        """
+        if not self.whole:
+            return self._known(row_step, col_step, apart)
         shape = -(-self.n_rows // row_step), -(-self.tensor.d_in // col_step)
-        if (row_step, col_step) not in self._known:
-            self._known.clear()
-            try:
-                self._known[row_step, col_step] = self._cells(row_step, col_step, shape)
-            except (RefggufError, AttributeError):
-                self._known[row_step, col_step] = np.full(shape, ABSENT, np.float32)
-        return self._known[row_step, col_step]
+        return np.broadcast_to(self._known(max(self.n_rows, 1), self.tensor.d_in, apart), shape)
 
-    def _cells(self, row_step: int, col_step: int, shape: tuple[int, int]) -> np.ndarray:
-        if self.whole:
-            rows = np.unique(np.linspace(0, self.n_rows - 1, MOST_ROWS).astype(int))
-            return np.full(shape, np.sqrt((self.errors(rows) ** 2).mean()), np.float32)
-        cells = np.empty(shape)
-        starts = np.arange(0, self.tensor.d_in, col_step)
-        for i in range(shape[0]):
-            rows = np.arange(i * row_step, min((i + 1) * row_step, self.n_rows))
-            sums = np.add.reduceat(self.errors(rows) ** 2, starts, axis=1)
-            counts = np.diff([*starts, self.tensor.d_in])
-            cells[i] = np.sqrt((sums / counts).mean(axis=0))
-        return cells.astype(np.float32)
+    def part(
+        self, rows: slice, cols: slice, row_step: int = 1, col_step: int = 1, apart: int = 1
+    ) -> np.ndarray:
+        """Return cells as `pooled` does, of some rows and columns, counted from the first of them."""
+        if self.reference is None:
+            shape = -(-(rows.stop - rows.start) // row_step), -(-(cols.stop - cols.start) // col_step)
+            return np.full(shape, ABSENT, np.float32)
+        return super().part(rows, cols, row_step, col_step, apart)
+
+    def _sources(self) -> tuple[Tensor, ...]:
+        return self.tensor, self.reference
+
+    def _read(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Return the squares of the errors of some rows of the tensor, (n, d_in) float32."""
+        found, theirs = (t.dequantize(rows) for t in self._sources())
+        np.subtract(found, theirs, out=found)
+        np.divide(found, np.float32(self.unit or 1.0), out=found)
+        return np.square(found, out=found)
+
+    def _pool(self, values: np.ndarray, row_step: int, col_step: int) -> np.ndarray:
+        """Reduce squares to the root of their mean in each group of row_step x col_step."""
+        n_rows, n_cols = values.shape
+        rows, cols = np.arange(0, n_rows, row_step), np.arange(0, n_cols, col_step)
+        sums = np.add.reduceat(np.add.reduceat(values, cols, axis=1, dtype=np.float64), rows, axis=0)
+        counts = np.outer(np.diff([*rows, n_rows]), np.diff([*cols, n_cols]))
+        return np.sqrt(sums / counts).astype(np.float32)
 
     def value(self, row: int, col: int) -> float | None:
         """Return one error, None where there is nothing to compare with."""

@@ -54,8 +54,10 @@ def notes_on(scene: Scene, most: int, apart: int = 1) -> list[str]:
     """
     boxes = scene.pieces.boxes
     if any(box.scale == "error" for box in boxes):
+        apart = max(apart, scene.scales_apart)
+        some = f", of one row in {apart} of large boxes" if apart > 1 else ""
         return [
-            "Colour: error against the reference, as part of its tensor's root mean square;",
+            f"Colour: error over the reference tensor's root mean square{some};",
             "a cell that stands for many weights is the root mean square of their errors.",
         ]
     for begins, words in UNIFORM_NOTES:

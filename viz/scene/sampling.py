@@ -29,9 +29,11 @@ def rows_apart(boxes: Sequence[Box], steps: np.ndarray, parts: np.ndarray) -> np
     Returns:
         (box,) int: 1 where every row is read.
     """
-    costly = np.array([getattr(box.plane, "costly", False) for box in boxes], bool)
-    # whole rows are decoded, however few of their columns are needed
-    volume = np.where(costly, (parts[:, 2] - parts[:, 0]) * np.array([b.plane.shape[1] for b in boxes]), 0)
+    costly = np.array([getattr(box.plane, "costly", 0.0) for box in boxes], float)
+    # whole rows are decoded, however few of their columns are needed; one figure is of all rows, whatever is seen
+    uniform = np.array([getattr(box.plane, "uniform", False) for box in boxes], bool)
+    shape = np.array([box.plane.shape for box in boxes]).reshape(-1, 2)
+    volume = costly * np.where(uniform, shape[:, 0], parts[:, 2] - parts[:, 0]) * shape[:, 1]
     apart = np.ones(len(boxes), int)
     rest = volume.astype(np.int64)
     room = MOST_WHOLE

@@ -69,6 +69,7 @@ class _Structure:
         units = Units(1.0, 1.0, 1.0, 1.0, GAP, 0.0, 0.0, 0.0, letter=2.4, fine=len(self.layers) <= 12)
         self.stage = Stage(units, weight_sources(shown.taps, shown.file.tensors))
         self.boxes: dict[str, list[int]] = {}
+        self.units: dict[str, float] = {}  # of a reference's tensors
         self.edges: list[tuple[float, float]] = []
         self.names: list[tuple[str, float]] = []
         self.cuts: list[float] = []
@@ -135,7 +136,8 @@ class _Structure:
             return WeightPlane(tensor, first, rows, self.shown.colour)
         other = self.shown.reference.tensors.get(tensor.name)
         other = other if other is not None and other.shape == tensor.shape else None
-        return ErrorPlane(tensor, first, rows, reference=other, whole=self.shown.colour != "values")
+        whole = self.shown.colour != "values"
+        return ErrorPlane(tensor, first, rows, reference=other, whole=whole, units=self.units)
 
     def _matrix(self, tensor: Tensor, x: float, edge: float, up: bool) -> float:
         """Put a matrix above or below an edge, its heads or experts apart; returns its width."""

@@ -58,9 +58,9 @@ class WeightPlane:
         return float(self.n_rows * self.tensor.d_in) if self.colour == "parameters" else 1.0
 
     @property
-    def costly(self) -> bool:
-        """Whether cells have to be decoded, so that a picture of many may read some rows only."""
-        return not self.uniform
+    def costly(self) -> float:
+        """What reading one of its values counts for where a picture of many may read some rows only; 0 for nothing."""
+        return 0.0 if self.uniform else 1.0
 
     def pooled(self, row_step: int, col_step: int, apart: int = 1) -> np.ndarray:
         """Return float32 cells, each of row_step x col_step values; ABSENT where they cannot be decoded.
@@ -73,6 +73,9 @@ class WeightPlane:
         if self.uniform:
             shape = -(-self.n_rows // row_step), -(-self.tensor.d_in // col_step)
             return np.full(shape, self.figure, np.float32)
+        return self._known(row_step, col_step, apart)
+
+    def _known(self, row_step: int, col_step: int, apart: int) -> np.ndarray:
         # read once and returned as it is: another thread may pool the same plane for another view
         cells = self._kept.get((row_step, col_step, apart))
         if cells is None:
@@ -98,14 +101,25 @@ class WeightPlane:
         for start in range(rows.start, max(rows.stop, rows.start + 1), groups):  # once where there are none
             end = min(start + groups, rows.stop)
             chosen = rows_read(start, end, row_step, apart) if each < row_step else slice(start, end)
-            values = self.tensor.dequantize(_shifted(chosen, self.first))[:, cols]
-            parts.append(pool(values, each, col_step))
-            bytes_each = self.tensor.row_bytes
+            parts.append(self._pool(self._read(_shifted(chosen, self.first))[:, cols], each, col_step))
             # a few rows of each page would otherwise keep the whole file in memory
-            self.tensor.file.release(
-                self.tensor.offset + (self.first + start) * bytes_each, (end - start) * bytes_each
-            )
+            for tensor in self._sources():
+                bytes_each = tensor.row_bytes
+                at = tensor.offset + (self.first + start) * bytes_each
+                tensor.file.release(at, (end - start) * bytes_each)
         return np.concatenate(parts)
+
+    def _sources(self) -> tuple[Tensor, ...]:
+        """Return the tensors that are read."""
+        return (self.tensor,)
+
+    def _read(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Return what is shown of some rows of the tensor, (n, d_in) float32."""
+        return self.tensor.dequantize(rows)
+
+    def _pool(self, values: np.ndarray, row_step: int, col_step: int) -> np.ndarray:
+        """Reduce values to cells as `pool` does."""
+        return pool(values, row_step, col_step)
 
     def value(self, row: int, col: int) -> float | None:
         """Return one decoded value, None where it cannot be decoded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -66,7 +67,7 @@ class Model(TextVectors):
         self.config = HyperParameters(file.metadata, file.tensors, file.architecture, context_length)
         self.network = build(self.config)
         self._weights: dict[str, Weights] = {}
-        self._hooks: list[Mapping[str, Hook]] = []
+        self._of_thread = threading.local()
 
     def __repr__(self) -> str:
         size = f"{self.config.n_layers} layers, d_model {self.config.d_model}"
@@ -308,7 +309,7 @@ class Model(TextVectors):
 
     @contextmanager
     def hooks(self, hooks: Mapping[str, Hook]) -> Iterator[Model]:
-        """Replace tapped tensors while the block runs: ablation, patching, steering.
+        """Replace tapped tensors while the block runs, in its thread: ablation, patching, steering.
 
         Args:
             hooks: functions by tap name or pattern. Each is called as `hook(x, tap)` with the tensor (read-only) and
@@ -321,15 +322,20 @@ class Model(TextVectors):
         by_name = {
             name: hook for pattern, hook in hooks.items() for name in tap_names.select(self.taps, pattern)
         }
-        self._hooks.append(by_name)
+        active = self._hooks()
+        active.append(by_name)
         try:
             yield self
         finally:
-            self._hooks.remove(by_name)
+            active.remove(by_name)
+
+    def _hooks(self) -> list[Mapping[str, Hook]]:
+        """Return the hooks of this thread, to which those of another, such as a viewer's, are nothing."""
+        return self._of_thread.__dict__.setdefault("hooks", [])
 
     def _recorder(self, wanted: str | Iterable[str] | None = None) -> Recorder:
         active: dict[str, list[Hook]] = {}
-        for layer in self._hooks:
+        for layer in self._hooks():
             for name, hook in layer.items():
                 active.setdefault(name, []).append(hook)
         return Recorder(self.taps, tap_names.select(self.taps, wanted), active)

@@ -36,7 +36,8 @@ ALLOWED = {
     "OpenGL": ("refgguf.viz.render",),
     "PySide6": ("refgguf.viz.app",),
     "jupyter_rfb": ("refgguf.viz.app",),
-    "ipywidgets": ("refgguf.viz.notebook",),
+    "ipywidgets": ("refgguf.viz.notebook", "refgguf.viz.app"),
+    "imageio_ffmpeg": ("refgguf.viz.render.animation",),
     "PIL": ("refgguf.viz", "refgguf.report"),
     "click": ("refgguf.cli",),
     "rich": ("refgguf.cli",),
@@ -47,7 +48,12 @@ ALLOWED = {
     "llama_cpp": ("refgguf.engines.llama_cpp",),
     "jinja2": ("refgguf.chat",),
 }
-DISTRIBUTION = {"PIL": "pillow", "llama_cpp": "llama-cpp-python", "PySide6": "pyside6-essentials"}
+DISTRIBUTION = {
+    "PIL": "pillow",
+    "imageio_ffmpeg": "imageio-ffmpeg",
+    "llama_cpp": "llama-cpp-python",
+    "PySide6": "pyside6-essentials",
+}
 
 
 def layer(module: str) -> int | None:

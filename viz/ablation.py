@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from refgguf.model import Model
 
 HEADS = ("head", "kv_head")
+NOTHING_TO_SWITCH = "select a head, neurons or an expert first, by a click"
 ADDED = ("resid_pre", "resid_mid", "resid_post")
 
 
@@ -86,6 +87,12 @@ class Zeroes:
             axis = next(i for i, word in enumerate(tap.axes) if word in wanted)
             changed[(slice(None),) * axis + (part.index,)] = 0
         return changed
+
+
+def ablation_of(found: Sequence[tuple[str, Ablation]]) -> Ablation | None:
+    """Return which of what can be switched off a key stands for: what the whole box is, rather than one neuron."""
+    whole = [a for _, a in found if a.axis != "d_ff"] or [a for _, a in found]
+    return whole[0] if whole else None
 
 
 def ablations_for(scene: Scene, hit: Hit) -> list[tuple[str, Ablation]]:

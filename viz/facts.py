@@ -152,3 +152,11 @@ def _per_layer(file: GGUFFile, key: str, n_layers: int) -> tuple[int, ...]:
     except (TypeError, ValueError):
         return ()
     return counts if len(counts) == n_layers else ()
+
+
+def colours_are_fixed(shown: Shown | ShownFile | None) -> str:
+    """Say why what the colours tell cannot be chosen; "" where it can be."""
+    if isinstance(shown, ShownFile) and shown.reference is None:
+        return ""
+    what = "errors against the reference" if isinstance(shown, ShownFile) else "what was computed"
+    return f"colours show {what}; they can be chosen where weights are shown alone"

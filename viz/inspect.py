@@ -50,6 +50,11 @@ class Statistics:
     highest: tuple[tuple[int, ...], ...]
     counts: np.ndarray
 
+    @property
+    def heights(self) -> np.ndarray:
+        """The counts as heights of bars from 0 to 1, logarithmic: one outlier is seen beside a thousand others."""
+        return np.log1p(self.counts) / np.log1p(self.counts.max())
+
 
 def statistics(values: np.ndarray) -> Statistics | None:
     """Measure a tensor; None if it holds no finite number."""

@@ -6,334 +6,235 @@ Needs the extra `jupyter` (jupyter_rfb, ipywidgets). Pictures are drawn in the k
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import ipywidgets
-from PIL import Image
 
 from refgguf.errors import InputError
 from refgguf.gguf.reader import GGUFFile
 from refgguf.model import Model
 from refgguf.trace import Trace
-from refgguf.viz.ablation import Ablation, ablations_for
-from refgguf.viz.app.frame import Frame, running_loop
-from refgguf.viz.facts import shown_of_file, shown_of_trace
-from refgguf.viz.finding import find_box
+from refgguf.viz.ablation import NOTHING_TO_SWITCH, ablation_of
+from refgguf.viz.app.frame import running_loop
+from refgguf.viz.app.keys import KEYS, NOTEBOOK_COLUMNS, help_page
+from refgguf.viz.app.notebook_commands import NotebookCommands
+from refgguf.viz.app.notebook_panels import page
+from refgguf.viz.distribution import scores_of
+from refgguf.viz.facts import colours_are_fixed, shown_of_file, shown_of_trace
 from refgguf.viz.inspect import hit_words
-from refgguf.viz.pages import figures_of, head_page, value_page
-from refgguf.viz.places import Place, box_of_head, camera_of, deeper, outer
-from refgguf.viz.render.picture import save_picture
-from refgguf.viz.scene.arcs import read_arcs
-from refgguf.viz.scene.build import Scene, build_scene, camera_at
-from refgguf.viz.scene.camera import parse_camera
-from refgguf.viz.scene.head_grid import has_heads
+from refgguf.viz.places import Place, arcs_at, deeper, following_words, outer
+from refgguf.viz.scene.build import camera_at
+from refgguf.viz.scene.camera import NAMED, Camera
 from refgguf.viz.scene.picking import Hit
-from refgguf.viz.session import Session
-from refgguf.viz.state import COLOURINGS, MOST_DECODED, THEMES, USUAL_ASPECT, Shown, ShownFile
-from refgguf.viz.steps import around, steps_of
+from refgguf.viz.session import Session, written
+from refgguf.viz.state import COLOURINGS, MOST_DECODED, THEMES, Shown
+from refgguf.viz.work import STOPPED, Result, Work, run_session
+from refgguf.viz.work import show as show_work
 
-HELP = (
-    "drag turns · Shift drag moves · wheel comes closer · click inspects, with Ctrl switches off · double click goes "
-    "deeper, beside everything back · ← → step · W A S D Q E fly · O overview · M every head in one grid · "
-    "K colours of weights · L light or dark"
-)
+BETWEEN = 60  # milliseconds that the picture of one token has before the next is drawn
 
 
-class SceneWidget(ipywidgets.VBox):
-    """A scene in a notebook.
+class SceneWidget(NotebookCommands):
+    """A scene in a notebook, turned by mouse and keys.
 
     Attributes:
-        session: the model and its tokens; None for a trace or a file.
-        scene: what is shown.
-        view: camera and focus.
-        selected: what was clicked last, as a Hit; None at first.
-        frame: the picture.
+        generating: whether token after token is drawn.
+        helping: whether the page of keys is shown.
     """
 
-    def __init__(self, shown: Shown | ShownFile, session: Session | None, width: int, height: int):
-        self.session, self.selected, self.place = session, None, Place()
-        self.frame = Frame(width, height)
-        self.view = self.frame.view
+    generating = helping = False
+
+    def __init__(self, work: Callable[[Work], Result], width: int, height: int, *, runs: bool = False):
+        super().__init__(work, width, height, runs=runs)
+        self._connect()
+
+    def _connect(self) -> None:
         self.view.hovered, self.view.clicked = self._hovered, self._clicked
         self.frame.pressed = self._pressed
-        self.steps: list = []
-        self.words = ipywidgets.HTML(HELP)
-        self.page = ipywidgets.HTML()
-        self.page.layout = ipywidgets.Layout(
-            width="350px", height=f"{height}px", overflow="auto", padding="0 8px"
+        self._heed(self.slider, self.step_to)
+        self._heed(self.player, self.step_to)
+        self._heed(self.token_choice, self.token)
+        self._heed(self.search, self._search)
+        self.stop_button.on_click(lambda _: self.cancel())
+        self.offer_tools(
+            (
+                ("Overview", "O", self._guarded(self.reset)),
+                ("Arcs", "C", self._guarded(self.toggle_arcs)),
+                ("Colours", "K", self._guarded(self.other_colour)),
+                ("Light or dark", "L", self._guarded(self.other_theme)),
+                ("Save a picture", "P", self._guarded(self.save)),
+                ("Keys", "?", self.show_help),
+            )
         )
-        self.slider = ipywidgets.IntSlider(-1, -1, 0, readout=False, layout=ipywidgets.Layout(width="320px"))
-        self.player = ipywidgets.Play(min=-1, max=0, value=-1, interval=700)
-        self.operation = ipywidgets.HTML()
-        self.slider.observe(lambda change: self.step_to(change["new"]), "value")
-        self.player.observe(lambda change: self.step_to(change["new"]), "value")
-        self.heads_button = ipywidgets.ToggleButton(description="All heads", layout={"width": "100px"})
-        self.heads_button.observe(lambda change: self._grid_clicked(change["new"]), "value")
-        self._show(build_scene(shown))
-        row = ipywidgets.HBox([self.player, self.slider, self.heads_button, self.operation])
-        rows = [row, ipywidgets.HBox([self.frame, self.page]), self.words]
-        super().__init__([self._asking(), *rows] if session is not None else rows)
-
-    def _asking(self) -> ipywidgets.HBox:
-        """Return a line to type a prompt into, and a button for the next token."""
-        self.prompt = ipywidgets.Text(
-            self.session.prompt, description="Prompt", continuous_update=False, layout={"width": "640px"}
-        )
-        self.next_button = ipywidgets.Button(description="Next token")
-        self.prompt.observe(lambda change: self._typed(change["new"]), "value")
-        self.next_button.on_click(lambda button: self.generate())
-        return ipywidgets.HBox([self.prompt, self.next_button])
-
-    def _typed(self, text: str) -> None:
-        if text != self.session.prompt:
-            self.run(text)
-
-    def _show(self, scene: Scene, *, keep_camera: bool = False) -> None:
-        self.scene, self.selected = scene, None
-        self.view.show_scene(scene, keep_camera=keep_camera)
-        self.steps = steps_of(scene) if isinstance(scene.shown, Shown) else []
-        for control in (self.slider, self.player):
-            control.max, control.value = max(len(self.steps) - 1, 0), -1
-        self.heads_button.layout.display = "" if has_heads(scene.shown) else "none"
-        self.heads_button.value = self._in_grid
-        self.page.value = "<p>Click a value to take it apart.</p>"
-        self.operation.value = ""
-
-    # ---- what Python can do with it
-
-    @property
-    def value(self) -> float | None:
-        """The value that was clicked last."""
-        return None if self.selected is None else self.selected.value
-
-    @property
-    def tensor(self) -> str | None:
-        """The name of the tensor that was clicked last."""
-        return None if self.selected is None else self.scene.pieces.boxes[self.selected.box].plane.tap
-
-    def run(self, prompt: str | Sequence[int]) -> None:
-        """Run another prompt, text or token ids, and show it.
-
-        Raises:
-            InputError: there is no model.
-        """
-        session = self._need_session()
-        session = session.with_text(prompt) if isinstance(prompt, str) else session.with_ids(prompt)
-        self._run(session)
-
-    def toggle(self, tap: str, index: int | None = None, axis: str = "") -> None:
-        """Switch a part of the model off, or on again, and run anew.
-
-        Args:
-            tap: name of the tap, such as "blk.2.attn_z" or "blk.2.ffn_out".
-            index: which head, neuron or expert; the whole tensor if None.
-            axis: dimension word of `index`: "d_ff", "expert", "kv_head"; heads if "".
-
-        Raises:
-            InputError: there is no model, or it has no such tap.
-        """
-        session = self._need_session()
-        if tap not in session.model.taps:
-            raise InputError(f"there is no tap {tap!r}; the model's taps are in model.taps")
-        self._run(session.toggled(Ablation(tap, index, axis)))
-
-    def generate(self, n: int = 1, temperature: float = 0.0) -> None:
-        """Draw tokens one after the other and run on with them.
-
-        Args:
-            n: how many.
-            temperature: at which they are drawn; 0 takes the most likely.
-
-        Raises:
-            InputError: there is no model.
-        """
-        for _ in range(n):
-            session = replace(self._need_session(), temperature=temperature)
-            token = session.next_token(self.scene.shown.trace["logits"][-1])
-            self._run(session.extended(token))
-
-    def arcs(self, which: str | None = "mean") -> None:
-        """Draw attention as arcs between tokens, as the command line names them: "mean", "2", "2.5", "2.5:value".
-
-        Args:
-            which: None for none.
-
-        Raises:
-            InputError: there is no such layer or head.
-        """
-        choice = None if which is None else read_arcs(which)
-        self._show(build_scene(replace(self.scene.shown, arcs=choice)), keep_camera=True)
-
-    @property
-    def _in_grid(self) -> bool:
-        return isinstance(self.scene.shown, Shown) and self.scene.shown.grid
-
-    def grid(self, on: bool = True) -> None:
-        """Show every head's attention pattern in one grid, layers by heads, or the whole pass again.
-
-        Raises:
-            InputError: there are no patterns to show.
-        """
-        if not has_heads(self.scene.shown):
-            raise InputError("there are no attention patterns to show in a grid")
         if self.session is not None:
-            self.session.options["grid"] = on
-        width, height = self.frame.pixels()
-        aspect = width / height if on else USUAL_ASPECT
-        self._show(build_scene(replace(self.scene.shown, grid=on, aspect=aspect), self.scene.lasting))
+            self._heed(self.prompt, lambda text: self.run(text) if text != self.session.prompt else None)
+            self._heed(self.temperature, self._set_temperature)
+            self._heed(self.go_button, self._generate)
+            self.next_button.on_click(lambda _: self._guarded(self.next_token)())
+            self.off_button.on_click(lambda _: self._guarded(self.restore)())
 
-    def _grid_clicked(self, on: bool) -> None:
-        if on != self._in_grid:
-            self.grid(on)
+    def _heed(self, control: ipywidgets.Widget, action: Callable) -> None:
+        """Do something whenever the user gives a control another value; not when the widget itself does."""
 
-    def flow(self, by: str | None = "stream") -> None:
-        """Weigh the edges into the residual stream.
+        def changed(change: dict) -> None:
+            if not self._setting:
+                self._guarded(lambda: action(change["new"]))()
 
-        Args:
-            by: "stream" for what they add to its length, "logit" to the best next token's score; None for not at all.
-        """
-        self._show(build_scene(replace(self.scene.shown, flow=by)), keep_camera=True)
+        control.observe(changed, "value")
 
-    def step(self, by: int = 1) -> None:
-        """Go on by so many operations."""
-        self.step_to(self.slider.value + by)
+    def play(self) -> None:
+        """Play the forward pass, or pause."""
+        if self.number == len(self.steps) - 1:
+            self.step_to(-1)
+        self.player.playing = not self.player.playing
 
-    def step_to(self, number: int) -> None:
-        """Let an operation and what flows into it glow; -1 for none."""
-        number = min(max(number, -1), len(self.steps) - 1)
-        self.slider.value = self.player.value = number
-        if number < 0:
-            self.view.set_focus(set(), set())
-            self.operation.value = ""
-            return
-        step = self.steps[number]
-        self.operation.value = f"{number + 1} / {len(self.steps)} &nbsp; {html.escape(step.words)}"
-        self.view.set_focus(set(step.boxes), set(step.routes), set(step.inputs))
+    def toggle_following(self) -> None:
+        """Let the camera go along with what is played, or stay where it is."""
+        self.following = not self.following
+        self.say(following_words(self.following))
 
-    def token(self, number: int) -> None:
-        """Mark a token's rows and show what the model predicts after it."""
-        self._show(build_scene(replace(self.scene.shown, token=number, marked=True)), keep_camera=True)
+    def step_token(self, by: int) -> None:
+        """Choose a neighbour of the token that is shown."""
+        if isinstance(self.scene.shown, Shown):
+            last = len(self.scene.shown.trace.tokens) - 1
+            self.token(min(max(self.scene.shown.token_index + by, 0), last))
 
-    def look(self, view: str) -> None:
-        """Look from a camera as the command line names it: "overview", "front", "layer:2", "head:2.1", "-40,13".
+    def next_token(self) -> None:
+        """Draw the next token and run on with it."""
+        self.generate()
 
-        Raises:
-            InputError: there is no such view.
-        """
-        camera, zoom, part = parse_camera(view)
-        self._fly(camera_at(self.scene, self.frame.pixels(), camera, zoom, part))
+    def toggle_generation(self) -> None:
+        """Generate token after token, or stop."""
+        if self.session is not None:
+            self.go_button.value = not self.generating
 
-    def find(self, name: str) -> None:
-        """Go to the tensor that a name of any vocabulary, or a part of one, stands for.
+    def toggle_selected(self) -> None:
+        """Switch the selected head, expert or network off, or on again, and run anew."""
+        chosen = ablation_of(self._ablations())
+        if chosen is None:
+            self.say(NOTHING_TO_SWITCH)
+        else:
+            self._run(self.session.toggled(chosen))
 
-        Raises:
-            InputError: there is none.
-        """
-        number = find_box(self.scene, name)
-        if number is None:
-            raise InputError(f"nothing in the picture is called {name!r}")
-        box = self.scene.pieces.boxes[number]
-        self._select(Hit(number, 0, 0, box.plane.index(0, 0), box.plane.value(0, 0), 0.0))
-        self._go_to(Place("box", box.layer, box.head, number))
+    def type_prompt(self) -> None:
+        """Let the keys write into the prompt."""
+        if self.session is not None:
+            self.prompt.focus()
 
-    def picture(self) -> Image.Image:
-        """Return what is seen as a picture of its own."""
-        return Image.fromarray(self.view.picture())
+    def begin_search(self) -> None:
+        """Let the keys write into the search box."""
+        self.search.focus()
 
-    def save(self, path: str | Path) -> None:
-        """Save what is seen.
+    def reset(self) -> None:
+        """Show everything as it is, from where it was seen first."""
+        self.view.set_turntable(False)
+        self.selected = None
+        self.step_to(-1)
+        self._go_to(Place())
 
-        Raises:
-            OutputError: the file cannot be written.
-        """
-        save_picture(self.view.picture(), path)
+    def fit(self) -> None:
+        """Let what is selected fill the picture, or everything."""
+        box = None if self.selected is None else self.scene.pieces.boxes[self.selected.box]
+        self._go_to(Place() if box is None else Place("box", box.layer, box.head, self.selected.box))
 
-    # ---- what mouse and keys do
+    def look_from(self, name: str) -> None:
+        """Fly to one of the named cameras."""
+        self._fly(camera_at(self.scene, self.frame.pixels(), Camera(*NAMED[name])))
 
-    def _need_session(self) -> Session:
-        if self.session is None:
-            raise InputError("nothing can be run here: this shows a trace or a file; give widget() a model")
-        return self.session
+    def toggle_turntable(self) -> None:
+        """Let the scene turn by itself, or stop it."""
+        self.view.set_turntable(not self.view.turntable)
 
-    def _run(self, session: Session) -> None:
-        scene = build_scene(session.run(), self.scene.lasting)  # the same colours as before, to compare with
-        self.session = session
-        self._show(scene, keep_camera=True)
-        self.prompt.value = session.prompt
-        off = f", {len(session.ablations)} switched off" if session.ablations else ""
-        self.words.value = f"next token: {html.escape(scene.shown.facts.outcome)}{off}"
+    def go_out(self) -> None:
+        """Go one level back."""
+        self._go_to(outer(self.scene, self.place))
+
+    def toggle_arcs(self) -> None:
+        """Draw attention as arcs: of the selected head or layer, or of every layer; or no longer."""
+        shown = self.scene.shown
+        if isinstance(shown, Shown):
+            choice = arcs_at(self.scene, None if self.selected is None else self.selected.box)
+            self._change(arcs=None if shown.arcs is not None else choice)
+
+    def other_theme(self) -> None:
+        """Change between light and dark."""
+        at = THEMES.index(self.scene.shown.theme)
+        self._change(theme=THEMES[(at + 1) % len(THEMES)])
+
+    def other_colour(self) -> None:
+        """Let the colours of a file's weights say something else."""
+        if why := colours_are_fixed(self.scene.shown):
+            self.say(why)
+        else:
+            self._change(colour=self.scene.shown.next_colour)
+
+    def cancel(self) -> None:
+        """Stop what runs, and take the page of keys away."""
+        self._generate(False)
+        if self._at is not None:
+            self.stop()
+            self.say(STOPPED)
+        if self.helping:
+            self.show_help()
+
+    def show_help(self) -> None:
+        """Show the keys, or take them away."""
+        self.helping = not self.helping
+        self.words.value = page(help_page(NOTEBOOK_COLUMNS)) if self.helping else html.escape(self._said)
+
+    def close(self) -> None:
+        """Take the widget out of the notebook, and give the memory of its picture back."""
+        self.generating = False
+        self.stop()
+        super().close()
+        self.view.renderer = self.view.scene = None
+
+    def _fail(self, words: str) -> None:
+        super()._fail(words)
+        self._generate(False)
+
+    def _set_temperature(self, value: float) -> None:
+        self.session.temperature = value
+        self._show_distribution()
+
+    def _generate(self, on: bool) -> None:
+        self.generating = on and self.session is not None
+        if self.session is not None:
+            with self._set():
+                self.go_button.value = self.generating
+        if self.generating and running_loop() is not None:
+            self._guarded(self._draw_on)()
+
+    def _draw_on(self) -> None:
+        """Draw a token, and the next once that one is shown."""
+        if self.generating:
+            token = self.session.next_token(scores_of(self.scene.shown)[-1])
+            self._run(
+                self.session.extended(token),
+                lambda: self.frame.wait("generate", BETWEEN, self._guarded(self._draw_on)),
+            )
+
+    def _search(self, text: str) -> None:
+        if text.strip():
+            self.find(text)
 
     def _hovered(self, hit: Hit | None) -> None:
-        self.words.value = HELP if hit is None else html.escape(hit_words(self.scene, hit))
+        if not self.helping:
+            self.words.value = html.escape(self._said if hit is None else hit_words(self.scene, hit))
         if hit is not None and self.selected is not None and hit.box == self.selected.box:
             self._tell(hit)
 
     def _clicked(self, hit: Hit | None, how: str, ctrl: bool) -> None:
         self._select(hit)
-        if how == "double" and hit is not None and self._in_grid:
-            box = self.scene.pieces.boxes[hit.box]
-            self.grid(False)
-            near = box_of_head(self.scene, box.plane.tap, box.head)
-            self._go_to(Place("head", box.layer, box.head, near=near))
-        elif how == "double":
+        if how == "double":
             self._go_to(Place() if hit is None else deeper(self.scene, self.place, hit))
-        elif ctrl:
-            self._toggle_selected()
-
-    def _select(self, hit: Hit | None) -> None:
-        self.selected = hit
-        if hit is None:
-            self.view.set_focus(set(), set())
-            self.page.value = ""
-            return
-        boxes, routes = around(self.scene, hit.box)
-        self.view.set_focus({hit.box}, routes, boxes - {hit.box})
-        self._tell(hit)
-
-    def _tell(self, hit: Hit) -> None:
-        weights = dict(self.session.model.file.tensors) if self.session else {}
-        _, figures = figures_of(self.scene, hit)
-        self.page.value = head_page(self.scene, hit) + value_page(self.scene, hit, weights) + figures
-
-    def _toggle_selected(self) -> None:
-        found = ablations_for(self.scene, self.selected) if self.selected and self.session else []
-        whole = [a for _, a in found if a.axis != "d_ff"]
-        if whole:
-            self._run(self.session.toggled(whole[0]))
-
-    def _go_to(self, place: Place) -> None:
-        self.place = place
-        self._fly(camera_of(self.scene, place, self.frame.pixels()))
-
-    def _fly(self, camera) -> None:
-        self.view.look(camera, fly=running_loop() is not None)
+        elif ctrl and hit is not None:
+            self._guarded(self.toggle_selected)()
 
     def _pressed(self, key: str) -> None:
-        actions = {
-            "ArrowRight": lambda: self.step(1),
-            "ArrowLeft": lambda: self.step(-1),
-            "Home": lambda: self.step_to(-1),
-            "Backspace": lambda: self._go_to(outer(self.scene, self.place)),
-            "0": lambda: self._go_to(Place()),
-            "o": lambda: self._go_to(Place()),
-            "z": self._toggle_selected,
-            "l": self._other_theme,
-            "k": self._other_colour,
-            "m": lambda: has_heads(self.scene.shown) and self.grid(not self._in_grid),
-        }
-        actions.get(key, lambda: None)()
-
-    def _other_theme(self) -> None:
-        shown = self.scene.shown
-        other = THEMES[(THEMES.index(shown.theme) + 1) % len(THEMES)]
-        self._show(build_scene(replace(shown, theme=other)), keep_camera=True)
-
-    def _other_colour(self) -> None:
-        shown = self.scene.shown
-        if isinstance(shown, ShownFile):
-            self._show(build_scene(replace(shown, colour=shown.next_colour)), keep_camera=True)
+        action = KEYS.get(key) or KEYS.get(key.lower())
+        if action is not None:
+            self._guarded(lambda: action(self))()
 
 
 def widget(
@@ -356,20 +257,22 @@ def widget(
         colour: of a file's weights: "values", "bits", "type" or "parameters"; if None values if few, else bits.
 
     Raises:
-        InputError: a prompt for what cannot run one, or a colouring that there is not.
+        InputError: a prompt for what cannot run one, or a colouring or theme that there is not.
         NoGLError: there is no OpenGL to draw with.
     """
+    if theme not in THEMES:
+        raise InputError(f"theme {theme!r} is none of {', '.join(THEMES)}")
     if isinstance(what, Model) and len(prompt):
         text = prompt if isinstance(prompt, str) else ""
         ids = what.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
-        session = Session(what, ids, text, options={"theme": theme})
-        return SceneWidget(session.run(), session, width, height)
+        session = Session(what, ids, text, target=written(what, ids), options={"theme": theme})
+        return SceneWidget(run_session(session), width, height, runs=True)
     if len(prompt):
         raise InputError("a prompt needs a model: refgguf.load(path)")
     if isinstance(what, Trace):
-        return SceneWidget(shown_of_trace(what, theme=theme), None, width, height)
+        return SceneWidget(show_work(shown_of_trace(what, theme=theme)), width, height)
     file, taps = (what.file, what.taps) if isinstance(what, Model) else (what, {})
     colour = colour or ("values" if file.n_values <= MOST_DECODED else "bits")
     if colour not in COLOURINGS:
         raise InputError(f"colour {colour!r} is none of {', '.join(COLOURINGS)}")
-    return SceneWidget(shown_of_file(file, taps, colour=colour, theme=theme), None, width, height)
+    return SceneWidget(show_work(shown_of_file(file, taps, colour=colour, theme=theme)), width, height)

@@ -31,6 +31,10 @@ BYTES_A_LINE = 16
 FIELD_NUMBERS = 6
 SHOWN_BYTES = 224
 FEW_HEADS = 4
+BEGIN = (
+    "<p>Point at a box to read a value, click it to take it apart.<br>Double click goes there, "
+    "→ steps through the computation, ? shows the keys.</p>"
+)
 NOTHING_HERE = "<p>Nothing was computed here: the token went to other experts.</p>"
 
 

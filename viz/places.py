@@ -12,6 +12,7 @@ from refgguf.viz.scene.build import Scene, boxes_of, camera_at
 from refgguf.viz.scene.camera import CLOSE, Camera, aim, box_corners
 from refgguf.viz.scene.framing import fit, outline_points
 from refgguf.viz.scene.picking import Hit
+from refgguf.viz.state import ArcChoice
 
 LEVELS = ("overview", "layer", "head", "box", "cell")
 CELLS_AROUND = 7  # cells to each side of the one that is looked at
@@ -112,6 +113,13 @@ def box_of_head(scene: Scene, tap: str, head: int | None) -> int | None:
     return next((i for i, box in boxes if box.plane.tap == tap and box.head == head), None)
 
 
+def arcs_at(scene: Scene, number: int | None) -> ArcChoice:
+    """Return which attention to draw as arcs where a box is selected: of its head or layer; of all if None is."""
+    if number is None:
+        return ArcChoice()
+    return ArcChoice(scene.pieces.boxes[number].layer, head_of(scene, number))
+
+
 def camera_of(scene: Scene, place: Place, size: tuple[int, int]) -> Camera:
     """Return the camera that shows a place.
 
@@ -203,6 +211,11 @@ def place_to_watch(
         return wide
     middle = numbers[len(numbers) // 2]
     return Place("box", layer, scene.pieces.boxes[middle].head, middle)
+
+
+def following_words(on: bool) -> str:
+    """Say whether the camera goes along with what is played (`place_to_watch`)."""
+    return f"while playing, the camera does {'' if on else 'not '}go along with operations too small to see"
 
 
 def place_words(scene: Scene, place: Place) -> str:

@@ -11,17 +11,17 @@ import click
 from click.core import ParameterSource
 
 import refgguf
-from refgguf.cli import options
+from refgguf.cli import console, options
 from refgguf.cli.view_request import Request, read_ranges, unrunnable
 from refgguf.errors import InputError, ModelError
 from refgguf.viz.state import COLOURINGS, FLOWS, GRIDS, THEMES
 
 if TYPE_CHECKING:
-    from refgguf.viz.app.jobs import Opened
     from refgguf.viz.scene.build import Look
     from refgguf.viz.scene.camera import CameraWords
     from refgguf.viz.state import Shown, ShownFile
     from refgguf.viz.steps import Step
+    from refgguf.viz.work import Opened
 
 PICTURE = 1920, 1080
 SMALLEST, LARGEST = 64, 16384
@@ -135,6 +135,8 @@ def command(
     from refgguf.viz.scene.camera import parse_camera
 
     pixels = PICTURE if size is None else read_size(size)
+    if save is not None and Path(save).suffix.lower() == ".mp4":
+        pixels = pixels[0] // 2 * 2, pixels[1] // 2 * 2  # the codec wants even sizes
     request = Request(
         model,
         prompt,
@@ -194,8 +196,8 @@ def show_window(
 
 def opening_of(request: Request) -> Callable[[Callable[[str], None]], Opened]:
     """Return what opens the model for a window, and is given a function to tell what it does."""
-    from refgguf.viz.app.jobs import Opened
     from refgguf.viz.session import Session
+    from refgguf.viz.work import Opened
 
     def begin(text: str) -> Session:
         model = refgguf.load(request.model, numerics=request.numerics)
@@ -266,13 +268,15 @@ def compose(
 
 def draw(look: Look, save: str, motion: str, steps: list[Step] | None = None) -> None:
     """Draw the picture, still or moving, and say where it is."""
-    from refgguf.viz.render.animation import draw_step, frames, save_animation
+    from refgguf.viz.render.animation import draw_step, frames, n_frames, save_animation
     from refgguf.viz.render.offscreen import FINE, render
     from refgguf.viz.render.picture import save_picture
 
     facts = look.scene.shown.facts
     if moves(save):
-        count = save_animation(frames(look, motion, steps), save)
+        total = n_frames(look, motion, steps)
+        with console.progress("drawing", total=max(total, 1)) as show:
+            count = save_animation(frames(look, motion, steps), save, show)
     elif steps is not None:
         if len(steps) > 1:
             raise InputError("--steps: a still picture shows one operation; save a .gif or .mp4 for several")

@@ -179,3 +179,17 @@ def test_without_taps_nothing_is_kept(llama_model):
     assert record.idle
     llama_model.logits(TOKENS)
     assert record.values == {}
+
+
+def test_hooks_are_those_of_one_thread(llama_model):
+    """What one thread tries out with a model does not reach what another computes with it meanwhile."""
+    import threading
+
+    plain = llama_model.logits([1, 2, 3])
+    found = []
+    with llama_model.hooks({"blk.0.ffn_out": lambda x, tap: 0 * x}):
+        thread = threading.Thread(target=lambda: found.append(llama_model.logits([1, 2, 3])))
+        thread.start()
+        thread.join()
+        assert not np.array_equal(llama_model.logits([1, 2, 3]), plain)
+    assert np.array_equal(found[0], plain)

@@ -201,3 +201,144 @@ def test_choosing_what_colours_say(model):
     assert made.scene.shown.colour == "parameters"
     with pytest.raises(InputError, match="none of values, bits, type, parameters"):
         widget(model.file, colour="mood")
+
+
+def pages(made) -> str:
+    """Return what stands beside the picture."""
+    return made.live.value + made.page.value
+
+
+def test_keys_are_those_of_the_window(widget):
+    """Every key of the window's page does something here or says why not; none is an error."""
+    from refgguf.viz.app.keys import KEYS
+
+    for key in KEYS:
+        send(widget, "key_down", key=key)
+        send(widget, "key_up", key=key)
+    send(widget, "key_down", key="?")
+    assert "draw the next token" in widget.words.value
+    assert "Ctrl 1" not in widget.words.value  # browsers keep it for themselves
+    send(widget, "key_down", key="Escape")
+    assert "draw the next token" not in widget.words.value
+
+
+def test_the_distribution_moves(widget):
+    """It is the model's own, moves with the temperature, and tells what was before once something is off."""
+    shares = widget.session.probabilities(widget.scene.shown.trace["logits"][-1])
+    assert widget.session.temperature == 0
+    assert shares.max() == 1
+    assert "perplexity 1<br>" in pages(widget)
+    widget.temperature.value = 1.5
+    assert widget.session.temperature == 1.5
+    assert "perplexity 1<br>" not in pages(widget)
+    widget.toggle("blk.0.ffn_out")
+    assert "divergence from that" in pages(widget)
+    assert widget.off_button.layout.display is None
+    widget.off_button.click()
+    assert not widget.session.ablations
+    assert widget.off_button.layout.display == "none"
+
+
+def test_what_is_shown_stays(widget):
+    """Theme, step and selection outlive another run; what is chosen in the tokens' list is marked."""
+    widget.find("blk.1.attn_probs")
+    widget.step_to(3)
+    send(widget, "key_down", key="l")
+    assert widget.scene.shown.theme == "dark"
+    assert (widget.tensor, widget.number, widget.slider.value) == ("blk.1.attn_probs", 3, 3)
+    widget.toggle("blk.0.ffn_out")
+    assert widget.scene.shown.theme == "dark"
+    widget.token_choice.value = 1
+    assert (widget.scene.shown.token_index, widget.scene.shown.marked) == (1, True)
+    widget.append(5)
+    assert widget.session.ids == [1, 2, 5]
+
+
+def test_a_step_is_explained(widget):
+    """The page beside the picture tells of the operation that is shown, with its heat map and histogram."""
+    widget.step_to(2)
+    assert widget.steps[2].tap in widget.page.value
+    assert "data:image/png;base64," in widget.page.value
+    assert "<svg" in widget.page.value
+
+
+def test_buttons_do_what_the_menu_does(widget):
+    """Where a head is selected, buttons go there and switch it off; with nothing selected there are none."""
+    assert all(button.layout.display == "none" for button in widget.deed_buttons)
+    widget.find("blk.1.attn_probs")
+    words = [button.description for button in widget.deed_buttons if button.layout.display is None]
+    assert words[0].startswith("Go to ")
+    at = words.index("Switch off: head 0 of layer 1")
+    widget.deed_buttons[at].click()
+    assert not widget.scene.shown.trace["blk.1.attn_z"][:, 0].any()
+
+
+def test_mistakes_are_said_below_the_picture(widget):
+    """What is typed into the boxes and cannot be done is said, and what was shown stays."""
+    scene = widget.scene
+    widget.search.value = "no such tensor"
+    assert "nothing in the picture is called" in widget.words.value
+    with pytest.raises(InputError):
+        widget.arcs("9.9")
+    widget.run([4, 5])  # what was refused does not come back with the next run
+    assert widget.scene is not scene
+
+
+def test_closing_gives_everything_back(model):
+    """Nothing of a closed widget is kept alive, neither by Jupyter nor by the picture."""
+    import gc
+    import weakref
+
+    from refgguf.viz.notebook import widget
+
+    made = widget(model, [1, 2], width=300, height=200)
+    made.frame.get_frame()
+    scene, renderer = weakref.ref(made.scene), weakref.ref(made.view.renderer)
+    frame = made.frame
+    made.close()
+    assert frame.get_frame() is None
+    del made, frame
+    gc.collect()
+    assert scene() is None
+    assert renderer() is None
+
+
+def test_threads_of_the_kernel_draw_in_turn(widget):
+    """Jupyter calls from several threads: what one has drawn, another draws as well, to the last bit."""
+    import threading
+
+    here, there = widget.frame.get_frame(), []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: there.append(widget.frame.get_frame()))
+        thread.start()
+        thread.join()
+        assert np.array_equal(there.pop(), here)
+        assert np.array_equal(widget.frame.get_frame(), here)
+
+
+def test_work_goes_on_beside_the_browser(widget):
+    """In a running loop, what the browser asks for is worked on in a thread; it can be stopped, and errors are said."""
+    import asyncio
+
+    async def browse() -> None:
+        widget.prompt.value = "no text can be encoded here"  # the tiny model has no tokenizer
+        assert widget.words.value
+        before = widget.scene
+        widget.token_choice.value = 0
+        assert widget.scene is before  # not yet
+        while widget._at is not None:
+            await asyncio.sleep(0.01)
+        assert widget.scene.shown.token_index == 0
+        now = widget.scene
+        widget.next_button.click()
+        widget.stop_button.click()
+        await asyncio.sleep(0.5)
+        assert widget.scene is now
+        assert "stopped" in widget.words.value
+        widget.go_button.value = True
+        while len(widget.session.ids) < 4:
+            await asyncio.sleep(0.01)
+        widget.go_button.value = False
+        assert not widget.generating
+
+    asyncio.run(asyncio.wait_for(browse(), 60))

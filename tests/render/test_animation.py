@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 from refgguf.cli import call
 from refgguf.errors import InputError
 from refgguf.viz.facts import shown_of_file
-from refgguf.viz.render.animation import frames
+from refgguf.viz.render.animation import frames, n_frames, save_animation
 from refgguf.viz.scene.build import build_scene, look_at
 from refgguf.viz.steps import steps_of
 from tests.support.models import FAMILIES
@@ -76,6 +78,17 @@ def test_a_gif_is_written(trace_file, tmp_path, capsys):
     assert "frames" in capsys.readouterr().out
 
 
+def test_how_far_it_is(trace_file, tmp_path):
+    """Whoever waits is told of each frame, and how many there will be is known before the first."""
+    look, told = look_at(tiny_scene("one head"), SIZE), []
+    steps = steps_of(look.scene)
+    for chosen, motion in ((None, "steps"), (steps[2:4], "steps"), (None, "turn")):
+        told.clear()
+        count = save_animation(frames(look, motion, chosen), tmp_path / "out.gif", told.append)
+        assert told == list(range(1, count + 1))
+        assert count == n_frames(look, motion, chosen)
+
+
 def test_steps_need_a_run(tmp_path):
     """A file that was not run has no steps; the message says what to do."""
     import refgguf
@@ -89,8 +102,11 @@ def test_steps_need_a_run(tmp_path):
 def test_mp4_needs_ffmpeg(trace_file, tmp_path, capsys, monkeypatch):
     """Without ffmpeg one sentence says so, before anything is drawn."""
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     assert call(["view", trace_file, "--save", str(tmp_path / "out.mp4")]) == 2
-    assert "ffmpeg" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "ffmpeg" in said
+    assert 'pip install "refgguf[mp4]"' in said
     assert not (tmp_path / "out.mp4").exists()
 
 
@@ -109,6 +125,20 @@ def test_mp4_gets_every_frame(trace_file, tmp_path, monkeypatch):
     out = tmp_path / "out.mp4"
     assert call(["view", trace_file, "--save", str(out), "--size", "320x200", "--motion", "turn"]) == 0
     assert int(out.read_text()) == 48 * 320 * 200 * 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for ffmpeg is a shell script")
+def test_ffmpeg_of_a_package(trace_file, tmp_path, capsys, monkeypatch):
+    """Without the system's ffmpeg that of imageio-ffmpeg writes; odd sizes, which no codec takes, become even."""
+    package = types.ModuleType("imageio_ffmpeg")
+    package.get_ffmpeg_exe = lambda: str(tmp_path / "ffmpeg")
+    stand_in(tmp_path, 'for last; do :; done; /usr/bin/wc -c > "$last"')
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", package)
+    out = tmp_path / "out.mp4"
+    assert call(["view", trace_file, "--save", str(out), "--size", "321x201", "--motion", "turn"]) == 0
+    assert int(out.read_text()) == 48 * 320 * 200 * 3
+    assert "320 x 200, 48 frames" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in for ffmpeg is a shell script")

@@ -45,12 +45,13 @@ def view(trace_file: str, target, *words: str, **environment: str) -> subprocess
 
 def needs_mesa() -> None:
     """Skip where the driver is none whose version can be chosen from outside."""
-    from refgguf.viz.render.offscreen import canvas
+    from refgguf.viz.render.offscreen import drawing
 
-    canvas()
-    from vispy.gloo import gl
+    with drawing():
+        from vispy.gloo import gl
 
-    if "Mesa" not in str(gl.glGetParameter(gl.GL_VERSION)):
+        version = str(gl.glGetParameter(gl.GL_VERSION))
+    if "Mesa" not in version:
         pytest.skip("only Mesa's drivers can be told to offer an older OpenGL")
 
 

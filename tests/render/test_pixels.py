@@ -193,17 +193,19 @@ def test_arcs_are_drawn_and_taken_away():
     scene = tiny_scene("grouped queries")
     look = look_from(scene, "front:layer:0", (1000, 700))
     plain = offscreen.render(look, samples=1)
-    renderer = Renderer(look)
-    renderer.set_arcs(with_arcs(scene, ArcChoice(0, 1)))
-    renderer.slabs.set_styles(renderer.plain_styles())
-    picture = offscreen.draw_tiles(renderer, 1)
+    with offscreen.drawing():
+        renderer = Renderer(look)
+        renderer.set_arcs(with_arcs(scene, ArcChoice(0, 1)))
+        renderer.slabs.set_styles(renderer.plain_styles())
+        picture = offscreen.draw_tiles(renderer, 1)
     arc = renderer.look.scene.arcs.arcs[-1]
     x, y = look.camera.project(arc.points[11:12], look.size)[0, :2].astype(int)
     hue = np.array(scene.theme.hues["attention"]) * 255
     assert np.abs(picture[y, x] - hue).max() < 60 < np.abs(plain[y, x] - hue).max()
-    renderer.set_arcs(with_arcs(scene, None))
-    renderer.slabs.set_styles(renderer.plain_styles())
-    assert np.array_equal(offscreen.draw_tiles(renderer, 1), plain)
+    with offscreen.drawing():
+        renderer.set_arcs(with_arcs(scene, None))
+        renderer.slabs.set_styles(renderer.plain_styles())
+        assert np.array_equal(offscreen.draw_tiles(renderer, 1), plain)
 
 
 def test_a_picture_is_the_same_every_time():

@@ -116,8 +116,8 @@ def test_changing_the_theme(window, spin):
 
 def test_what_is_still_to_be_found_outlives_a_change_of_what_is_shown(application, tmp_path):
     """A key pressed before a model's flow is read neither drops the flow nor is undone by it."""
-    from refgguf.viz.app.jobs import Opened, Work, changed, open_first
     from refgguf.viz.facts import shown_of_file
+    from refgguf.viz.work import Opened, Work, changed, open_first
 
     file = refgguf.open(FAMILIES["llama"]().write(tmp_path / "file.gguf"))
     first, whole = shown_of_file(file, colour="bits"), shown_of_file(file, colour="bits")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from PySide6.QtCore import QObject, QRunnable, QThreadPool, QTimer, Signal
@@ -113,6 +114,11 @@ class SceneCanvas(app.Canvas):
         """Make this canvas' OpenGL context the current one, in which drawing is not confined to a part."""
         self.set_current()
         gloo.set_state(scissor_test=False)
+
+    def current(self) -> AbstractContextManager:
+        """Make this canvas' OpenGL context the current one."""
+        self.make_current()
+        return nullcontext()  # nothing else draws in this thread
 
     def wait(self, name: str, milliseconds: int, then: Callable[[], None]) -> None:
         """Call something later; what waits under the same name is forgotten."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 from jupyter_rfb import RemoteFrameBuffer
 
 from refgguf.viz.app.view import View
-from refgguf.viz.render.offscreen import Target, canvas
+from refgguf.viz.render.offscreen import HOLDING, Target, drawing
 
+ENDLESS = "beat", "generate"  # what waits under these names calls itself again
 STEP = 60  # what browsers report for a notch of a wheel, at the least
 
 
@@ -25,11 +27,13 @@ class Frame(RemoteFrameBuffer):
     _event_compatibility = 2
 
     def __init__(self, width: int, height: int):
-        canvas()
+        with drawing():  # says so if there is no OpenGL, before there is a widget
+            pass
         self._logical, self._ratio = (width, height), 1.0
         self._waiting: dict[str, asyncio.TimerHandle] = {}
         self._target = Target()
         self._button = 0
+        self.closed = False
         self.pressed: Callable[[str], None] = lambda key: None
         super().__init__()
         self.css_width, self.css_height = f"{width}px", f"{height}px"
@@ -51,18 +55,20 @@ class Frame(RemoteFrameBuffer):
         """Ask for a new picture."""
         self.request_draw()
 
-    def make_current(self) -> None:
-        """Make the hidden OpenGL context the current one."""
-        canvas().set_current()
+    def current(self) -> AbstractContextManager:
+        """Make the hidden OpenGL context the current one while a block runs; other threads wait."""
+        return drawing()
 
     def wait(self, name: str, milliseconds: int, then: Callable[[], None]) -> None:
-        """Call something later; at once where no loop runs that could do it later."""
+        """Call something later; at once where no loop runs that could do it later, but for what would go on and on."""
+        if self.closed:
+            return
         if name in self._waiting:
             self._waiting.pop(name).cancel()
         loop = running_loop()
         if loop is not None:
             self._waiting[name] = loop.call_later(milliseconds / 1000, then)
-        elif name == "still":
+        elif name not in ENDLESS:
             then()
 
     def beside(self, work: Callable[[], object], then: Callable[[object], None]) -> None:
@@ -71,13 +77,19 @@ class Frame(RemoteFrameBuffer):
 
     # ---- what jupyter_rfb asks for
 
-    def get_frame(self) -> np.ndarray:
-        """Return the picture, (height, width, 3) uint8; jupyter_rfb calls this."""
-        self.make_current()
-        return self._target.draw(self.pixels(), self.view.draw)
+    def get_frame(self) -> np.ndarray | None:
+        """Return the picture, (height, width, 3) uint8, None once it is closed; jupyter_rfb calls this."""
+        if self.closed:
+            return None
+        with drawing():
+            return self._target.draw(self.pixels(), self.view.draw)
 
     def handle_event(self, event: dict) -> None:
         """Tell the view what happened in the browser; jupyter_rfb calls this."""
+        with HOLDING:
+            self._handle(event)
+
+    def _handle(self, event: dict) -> None:
         kind = event["type"]
         shift, ctrl = (name in event.get("modifiers", ()) for name in ("Shift", "Control"))
         if kind == "resize":
@@ -101,6 +113,7 @@ class Frame(RemoteFrameBuffer):
         elif kind in ("key_down", "key_up"):
             self._key(event["key"], kind == "key_down", shift)
         elif kind == "close":
+            self.closed = True
             for handle in self._waiting.values():
                 handle.cancel()
             self._target.delete()

@@ -10,17 +10,14 @@ from PySide6.QtGui import QColor, QImage, QPainter, QPen
 from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from refgguf.viz.app.legible import Words
-from refgguf.viz.pages import figures_of, head_page, scene_page, value_page
+from refgguf.viz.heat_map import HeatMap, heat_map, value_in
+from refgguf.viz.pages import BEGIN, figures_of, head_page, scene_page, value_page
 from refgguf.viz.scene.build import Scene
-from refgguf.viz.scene.colours import colour_of, hue_kind
+from refgguf.viz.scene.colours import hue_kind
 from refgguf.viz.scene.picking import Hit
 
 WIDTH, NARROWEST, FLATTEST = 340, 240, 210
 LOWEST, TALLEST = 56, 190  # pixels of the heat map
-BEGIN = (
-    "<p>Point at a box to read a value, click it to take it apart.<br>Double click goes there, "
-    "→ steps through the computation, ? shows the keys.</p>"
-)
 
 
 class Picture(QWidget):
@@ -91,23 +88,21 @@ class Histogram(QWidget):
     def __init__(self):
         super().__init__()
         self.setFixedHeight(64)
-        self.counts = np.zeros(0)
+        self.heights = np.zeros(0)
         self.colour = QColor("#808080")
 
-    def show_counts(self, counts: np.ndarray, colour: QColor) -> None:
-        """Show counts in equal steps."""
-        self.counts, self.colour = counts, colour
+    def show_heights(self, heights: np.ndarray, colour: QColor) -> None:
+        """Show bars from 0 to 1."""
+        self.heights, self.colour = heights, colour
         self.update()
 
     def paintEvent(self, event) -> None:
         """Paint; Qt calls this."""
-        if not self.counts.size or not self.counts.max():
+        if not self.heights.size:
             return
         painter = QPainter(self)
-        step = self.width() / len(self.counts)
-        # heights are logarithmic: one outlier must be seen beside a thousand small values
-        heights = np.log1p(self.counts) / np.log1p(self.counts.max()) * self.height()
-        for i, height in enumerate(heights):
+        step = self.width() / len(self.heights)
+        for i, height in enumerate(self.heights * self.height()):
             bar = QRectF(i * step, self.height() - height, max(step - 1, 1), height)
             painter.fillRect(bar, self.colour)
 
@@ -148,7 +143,7 @@ class Inspector(QScrollArea):
         self.weights: dict = {}
         self.remark = ""
         self._shown: tuple[Scene, int] | None = None
-        self._step = (1, 1)
+        self.map: HeatMap | None = None
         self.picture.pointed.connect(lambda row, col: self.pointed.emit(self._hit(row, col)))
         self.picture.picked.connect(lambda row, col: self.picked.emit(self._hit(row, col)))
         self.clear()
@@ -171,14 +166,14 @@ class Inspector(QScrollArea):
     def show_hit(self, scene: Scene, hit: Hit) -> None:
         """Tell of the box that was hit, and of the value that was."""
         box = scene.pieces.boxes[hit.box]
-        self._step = step = (max(1, -(-box.plane.shape[0] // 160)), max(1, -(-box.plane.shape[1] // WIDTH)))
-        self.picture.show_cells(colour_of(box.plane.pooled(*step), scene.scale(box), scene.theme.name))
+        self.map = heat_map(scene, hit.box)
+        self.picture.show_cells(self.map.colours)
         self.picture.show()
         self.head.setText(head_page(scene, hit))
         found, words = figures_of(scene, hit)
         self.histogram.setVisible(found is not None)
         if found is not None:
-            self.histogram.show_counts(found.counts, QColor.fromRgbF(*scene.theme.hues[hue_kind(box.kind)]))
+            self.histogram.show_heights(found.heights, QColor.fromRgbF(*scene.theme.hues[hue_kind(box.kind)]))
         self.figures.setText(words)
         self._shown = (scene, hit.box)
         self.show_value(scene, hit)
@@ -187,18 +182,9 @@ class Inspector(QScrollArea):
         """Tell of another value of the box that is shown; nothing happens if it lies in another box."""
         if self._shown == (scene, hit.box):
             self.value.setText(value_page(scene, hit, self.weights))
-            self.picture.mark(hit.row // self._step[0], hit.col // self._step[1])
+            self.picture.mark(*self.map.cell_of(hit))
 
     def _hit(self, row: int, col: int) -> Hit:
         """Return the value at a cell of the heat map; of those that it stands for, the farthest from zero."""
         scene, number = self._shown
-        plane = scene.pieces.boxes[number].plane
-        rows, cols = (
-            range(at * step, min((at + 1) * step, n))
-            for at, step, n in zip((row, col), self._step, plane.shape, strict=True)
-        )
-        places = [(r, c) for r in rows for c in cols]
-        values = [plane.value(*place) for place in places]
-        sizes = [-1.0 if v is None or not np.isfinite(v) else abs(v) for v in values]
-        best = int(np.argmax(sizes))
-        return Hit(number, *places[best], plane.index(*places[best]), values[best], 0.0)
+        return value_in(scene, number, self.map.step, row, col)

@@ -1,25 +1,20 @@
-"""What the keys do."""
+"""What the keys do, in the window and in a notebook."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
-from PySide6.QtCore import Qt
-
-if TYPE_CHECKING:
-    from refgguf.viz.app.window import ViewerWindow
-
-Action = Callable[["ViewerWindow"], object]
-# keys → what the help says, what it does
-Row = tuple[tuple[object, ...], str, str, Action]
+Action = Callable[[Any], object]  # of the window or the widget, which both have these methods
+# keys, by their names in browsers → what the help says, what it does
+Row = tuple[tuple[str, ...], str, str, Action]
 
 STEPPING: tuple[Row, ...] = (
-    ((" ",), "Space", "play or pause the forward pass", lambda w: w.timeline.toggle()),
+    ((" ",), "Space", "play or pause the forward pass", lambda w: w.play()),
     (("y",), "Y", "go along with what plays where it is too small, or stay", lambda w: w.toggle_following()),
-    ((Qt.Key.Key_Right,), "→", "next operation", lambda w: w.timeline.step(1)),
-    ((Qt.Key.Key_Left,), "←", "operation before", lambda w: w.timeline.step(-1)),
-    ((Qt.Key.Key_Home,), "Home", "no operation: everything as it is", lambda w: w.timeline.go_to(-1)),
+    (("ArrowRight",), "→", "next operation", lambda w: w.step(1)),
+    (("ArrowLeft",), "←", "operation before", lambda w: w.step(-1)),
+    (("Home",), "Home", "no operation: everything as it is", lambda w: w.step_to(-1)),
     (("]",), "]", "next token of the prompt", lambda w: w.step_token(1)),
     (("[",), "[", "token before", lambda w: w.step_token(-1)),
 )
@@ -36,20 +31,20 @@ LOOKING: tuple[Row, ...] = (
     (("v",), "V", "from the front", lambda w: w.look_from("front")),
     (("b",), "B", "from above", lambda w: w.look_from("top")),
     (("t",), "T", "turntable: turn by itself, or stop", lambda w: w.toggle_turntable()),
-    ((Qt.Key.Key_Backspace,), "Backspace", "one level back, to the overview", lambda w: w.go_out()),
+    (("Backspace",), "Backspace", "one level back, to the overview", lambda w: w.go_out()),
 )
 SHOWING: tuple[Row, ...] = (
     (("c",), "C", "attention as arcs: of what is selected, or of all", lambda w: w.toggle_arcs()),
     (("m",), "M", "every head of every layer in one grid, or the pass", lambda w: w.toggle_grid()),
     (("k",), "K", "colour weights by value, bits, type, number", lambda w: w.other_colour()),
-    (("/",), "/", "find a tensor", lambda w: w.search.setFocus()),
+    (("/",), "/", "find a tensor", lambda w: w.begin_search()),
     (("l",), "L", "light or dark", lambda w: w.other_theme()),
     (("p",), "P", "save a picture", lambda w: w.save()),
-    ((Qt.Key.Key_Escape,), "Esc", "stop what runs; from a text, back to the picture", lambda w: w.cancel()),
+    (("Escape",), "Esc", "stop what runs; from a text, back to the picture", lambda w: w.cancel()),
     (("?", "h"), "?", "this page", lambda w: w.show_help()),
 )
 TABLE = (*STEPPING, *RUNNING, *LOOKING, *SHOWING)
-KEYS: dict[object, Action] = {key: action for keys, _, _, action in TABLE for key in keys}
+KEYS: dict[str, Action] = {key: action for keys, _, _, action in TABLE for key in keys}
 MOUSE = (
     ("drag", "turn"),
     ("right drag, Shift drag", "move"),
@@ -74,15 +69,17 @@ def _words(rows: tuple[Row, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((name, words) for _, name, words, _ in rows)
 
 
-COLUMNS = (
-    (("Mouse", MOUSE), ("Looking", (*_words(LOOKING), *FLY, *VIEWS))),
-    (("Stepping", _words(STEPPING)), ("Running", _words(RUNNING)), ("Showing", _words(SHOWING))),
-)
+WELCOME = "drag to turn, wheel to come closer, double click to go there, ? for keys"
+
+_RIGHT = (("Stepping", _words(STEPPING)), ("Running", _words(RUNNING)), ("Showing", _words(SHOWING)))
+COLUMNS = ((("Mouse", MOUSE), ("Looking", (*_words(LOOKING), *FLY, *VIEWS))), _RIGHT)
+# buttons stand for the menu there, and browsers keep Ctrl with a number for themselves
+NOTEBOOK_COLUMNS = ((("Mouse", MOUSE[:-1]), ("Looking", (*_words(LOOKING), *FLY))), _RIGHT)
 
 
-def help_page() -> str:
+def help_page(columns_of: tuple = COLUMNS) -> str:
     """Return the keys as a page of two columns, each in groups."""
-    columns = ("".join(_group(*group) for group in groups) for groups in COLUMNS)
+    columns = ("".join(_group(*group) for group in groups) for groups in columns_of)
     cells = "".join(f"<td style='padding: 0 26px 0 4px'><table>{column}</table></td>" for column in columns)
     return f"<table><tr>{cells}</tr></table>"
 

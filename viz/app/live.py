@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPen
 from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from refgguf.viz.app.legible import Words, legible
 from refgguf.viz.app.scrubber import Scrubber
+from refgguf.viz.distribution import N_BARS, Candidate, Distribution
 from refgguf.viz.scene.colours import Theme
 from refgguf.viz.scene.predictions import percent
 
-N_BARS, FEWEST = 10, 4  # where there is little room, the best only
+FEWEST = 4  # bars, where there is little room
 ROW = 19
 LINES = 3  # of words below the slider that always have room
 HOTTEST = 200  # hundredths of a temperature at the slider's right end
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A token that may come next: its text, its probability, and what that was with nothing switched off."""
-
-    token: int
-    text: str
-    share: float
-    before: float | None = None
 
 
 class Bars(QWidget):
@@ -138,52 +126,8 @@ class Live(QWidget):
         self.slider.blockSignals(False)
         self.temperature_changed.emit(value)
 
-    def show_distribution(self, title: str, candidates: list[Candidate], words: str, theme: Theme) -> None:
+    def show_distribution(self, found: Distribution, theme: Theme) -> None:
         """Show the candidates, and what there is to say of them."""
-        self.title.setText(title)
-        self.bars.show_candidates(candidates, QColor.fromRgbF(*theme.hues["logits"]))
-        self.words.setText(words)
-
-
-def candidates_of(shares: np.ndarray, before: np.ndarray | None, text_of) -> list[Candidate]:
-    """Return the most likely tokens now and before, the best now first.
-
-    Args:
-        shares: (vocab,) probabilities.
-        before: the same with nothing switched off, or None.
-        text_of: readable text of a token.
-    """
-    # at temperature 0 all but one have no share: what they were before puts those in order
-    order = np.argsort(-shares, kind="stable") if before is None else np.lexsort((-before, -shares))
-    best = [int(i) for i in order[:N_BARS]]
-    if before is not None:
-        was = int(np.argmax(before))
-        best = best if was in best else [*best[:-1], was]
-    return [
-        Candidate(i, text_of(i), float(shares[i]), None if before is None else float(before[i]))
-        for i in best
-        if shares[i] > 0 or before is not None
-    ]
-
-
-def spread_words(shares: np.ndarray, before: np.ndarray, switched_off: str = "") -> str:
-    """Say how sure the model is, and how far it has moved: entropy in bits, Kullback-Leibler divergence.
-
-    Args:
-        shares: (vocab,) probabilities that are drawn from.
-        before: what they are compared with: with nothing switched off, or at temperature 1.
-        switched_off: what is switched off, in words.
-    """
-    some = shares[shares > 0]
-    entropy = float(-(some * np.log2(some)).sum())
-    words = f"entropy {abs(entropy):.2f} bits, perplexity {2**entropy:.3g}"
-    if not switched_off:
-        return f"{words}\ndotted: the model's own probabilities, at temperature 1"
-    both = (before > 0) & (shares > 0)
-    lost = bool(((before > 0) & (shares == 0)).any())
-    divergence = float((before[both] * np.log2(before[both] / shares[both])).sum())
-    moved = "infinite" if lost else f"{divergence:.3g} bits"
-    words += (
-        f"\ndotted: with nothing switched off; divergence from that {moved}\nswitched off: {switched_off}"
-    )
-    return words
+        self.title.setText(found.title)
+        self.bars.show_candidates(found.candidates, QColor.fromRgbF(*theme.hues["logits"]))
+        self.words.setText(found.words)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from refgguf.errors import RefggufError
 from refgguf.viz.app.running import Running
 from refgguf.viz.finding import find_name, remark_on
-from refgguf.viz.places import Place, box_of_head, camera_of, outer, place_to_watch, place_words
+from refgguf.viz.places import (
+    Place,
+    box_of_head,
+    camera_of,
+    following_words,
+    outer,
+    place_to_watch,
+    place_words,
+)
 from refgguf.viz.scene.build import camera_at
 from refgguf.viz.scene.camera import NAMED, Camera, CameraWords
 from refgguf.viz.scene.head_grid import has_heads
@@ -51,6 +59,10 @@ class Looking(Running):
             self.statusBar().showMessage(remark)
         self.canvas.native.setFocus()
 
+    def begin_search(self) -> None:
+        """Let the keys write into the search box."""
+        self.search.setFocus()
+
     def go_to(self, place: Place) -> None:
         """Fly to a place."""
         if self.scene is not None:
@@ -69,10 +81,7 @@ class Looking(Running):
     def toggle_following(self) -> None:
         """Let the camera go along with what is played, or stay where it is."""
         self.timeline.follow_button.toggle()
-        stays = "" if self.timeline.following else "not "
-        self.statusBar().showMessage(
-            f"while playing, the camera does {stays}go along with operations too small to see"
-        )
+        self.statusBar().showMessage(following_words(self.timeline.following))
 
     def toggle_grid(self) -> None:
         """Show every head's pattern in one grid, or the whole pass again."""

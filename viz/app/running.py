@@ -9,14 +9,16 @@ from time import perf_counter
 import numpy as np
 
 from refgguf.errors import RefggufError
-from refgguf.viz.ablation import Ablation, ablations_for
-from refgguf.viz.app.jobs import Begin, Job, Result, Work, begin_session, run_session
+from refgguf.viz.ablation import NOTHING_TO_SWITCH, Ablation, ablation_of, ablations_for
+from refgguf.viz.app.jobs import Job
 from refgguf.viz.app.panels import Panels
-from refgguf.viz.places import head_of
+from refgguf.viz.distribution import scores_of
+from refgguf.viz.places import arcs_at
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.session import Session
-from refgguf.viz.state import ArcChoice, Shown
+from refgguf.viz.state import Shown
+from refgguf.viz.work import STOPPED, Begin, Result, Work, begin_session, run_session
 
 EVERY = 0.15  # seconds between two figures of progress
 NO_NEXT = "turns a text into vectors and says nothing of what comes next"
@@ -95,7 +97,7 @@ class Running(Panels):
         self._generate(False)
         if self.job is not None:
             self.stop()
-            self.statusBar().showMessage("stopped; what is shown is what was shown before")
+            self.statusBar().showMessage(STOPPED)
 
     def _told(self, words: str, done: int, total: int) -> None:
         # each change of the panels has the whole window drawn anew, which software OpenGL takes its time for
@@ -156,10 +158,7 @@ class Running(Panels):
             self.prompt.selectAll()
 
     def _logits(self) -> np.ndarray | None:
-        if self.scene is None or not isinstance(self.scene.shown, Shown):
-            return None
-        found = [t for t in self.scene.shown.trace.tensors if t.kind == "logits" and t.layer is None]
-        return found[-1].values if found else None
+        return None if self.scene is None else scores_of(self.scene.shown)
 
     def next_token(self) -> None:
         """Draw the token after the one whose predictions are shown, and run on with it."""
@@ -204,13 +203,11 @@ class Running(Panels):
 
     def toggle_selected(self) -> None:
         """Switch the selected head, expert or network off, or on again, and run anew."""
-        found = self._ablations()
-        if not found:
-            self.statusBar().showMessage("select a head, neurons or an expert first, by a click")
-            return
-        # a neuron is chosen from the menu; the key takes what the whole box stands for
-        whole = [a for _, a in found if a.axis != "d_ff"] or [a for _, a in found]
-        self.run(self.session.toggled(whole[0]))
+        chosen = ablation_of(self._ablations())
+        if chosen is None:
+            self.statusBar().showMessage(NOTHING_TO_SWITCH)
+        else:
+            self.run(self.session.toggled(chosen))
 
     def restore(self) -> None:
         """Switch everything on again."""
@@ -224,7 +221,5 @@ class Running(Panels):
         if self.scene.shown.grid:
             self.statusBar().showMessage("arcs join the tokens of the stream: M brings the whole pass back")
             return
-        box = None if self.selected is None else self.scene.pieces.boxes[self.selected.box]
-        head = None if box is None else head_of(self.scene, self.selected.box)
-        choice = ArcChoice(None if box is None else box.layer, head)
+        choice = arcs_at(self.scene, None if self.selected is None else self.selected.box)
         self.show_again(arcs=None if self.scene.shown.arcs is not None else choice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Protocol
 
@@ -50,8 +51,8 @@ class Surface(Protocol):
     def redraw(self) -> None:
         """Ask for a new picture."""
 
-    def make_current(self) -> None:
-        """Make the surface's OpenGL context the current one."""
+    def current(self) -> AbstractContextManager:
+        """Make the surface's OpenGL context the current one while a block runs."""
 
     def wait(self, name: str, milliseconds: int, then: Callable[[], None]) -> None:
         """Call something later; what waits under the same name is forgotten."""
@@ -152,8 +153,8 @@ class View:
         self._focus = (set(boxes), set(routes), set(near or ()))
         if self.renderer is None or self._stale:
             return
-        self.surface.make_current()
-        self._apply_focus()
+        with self.surface.current():
+            self._apply_focus()
         self.surface.redraw()
 
     def _apply_focus(self) -> None:
@@ -169,12 +170,12 @@ class View:
 
     def picture(self) -> np.ndarray:
         """Return what is seen, drawn anew at twice the sharpness, (height, width, 3) uint8."""
-        self.surface.make_current()
-        look = look_from(self.scene, self.surface.pixels(), self.camera)
-        kept, self.renderer = self.renderer, Renderer(look)
-        self._apply_focus()
-        picture = draw_tiles(self.renderer)
-        self.renderer = kept
+        with self.surface.current():
+            look = look_from(self.scene, self.surface.pixels(), self.camera)
+            kept, self.renderer = self.renderer, Renderer(look)
+            self._apply_focus()
+            picture = draw_tiles(self.renderer)
+            self.renderer = kept
         self.surface.redraw()
         return picture
 
@@ -213,9 +214,9 @@ class View:
         if at_home:
             self.camera = self.home
         if self.renderer is not None and not self._stale:
-            self.surface.make_current()
-            self.renderer.set_size(size, overlay_of(self.scene, self.renderer.look.atlas, size))
-            self.renderer.set_camera(self.camera)
+            with self.surface.current():
+                self.renderer.set_size(size, overlay_of(self.scene, self.renderer.look.atlas, size))
+                self.renderer.set_camera(self.camera)
         self.surface.wait("still", STILL, self._refine)
         self.surface.redraw()
 
@@ -284,11 +285,11 @@ class View:
     def _sharpen(self, scene: Scene, atlas: Atlas) -> None:
         if scene is not self.scene or self.renderer is None or self._stale:
             return  # another scene is shown meanwhile
-        self.surface.make_current()
-        self.renderer.set_atlas(atlas)
-        size = self.surface.pixels()
-        self.renderer.set_size(size, overlay_of(scene, atlas, size))  # it says what a cell stands for
-        self._apply_focus()
+        with self.surface.current():
+            self.renderer.set_atlas(atlas)
+            size = self.surface.pixels()
+            self.renderer.set_size(size, overlay_of(scene, atlas, size))  # it says what a cell stands for
+            self._apply_focus()
         self.surface.redraw()
 
     # ---- mouse; positions in the surface's own units
@@ -349,7 +350,7 @@ class View:
             return
         self.hit = hit
         if self.renderer is not None and not self._stale:
-            self.surface.make_current()
-            self.renderer.point_at(None if hit is None else (hit.box, hit.row, hit.col))
+            with self.surface.current():
+                self.renderer.point_at(None if hit is None else (hit.box, hit.row, hit.col))
             self.surface.redraw()
         self.hovered(hit)

@@ -11,27 +11,33 @@ from PySide6.QtWidgets import QApplication, QMenu
 
 from refgguf.errors import RefggufError
 from refgguf.viz.app.help import Help
-from refgguf.viz.app.jobs import Opened, Result, changed, open_first
-from refgguf.viz.app.jobs import show as show_work
-from refgguf.viz.app.keys import KEYS
+from refgguf.viz.app.keys import KEYS, WELCOME
 from refgguf.viz.app.legible import legible
-from refgguf.viz.app.live import candidates_of, spread_words
 from refgguf.viz.app.looking import Looking
 from refgguf.viz.app.style import palette_of, sheet_of
+from refgguf.viz.distribution import distribution_of
+from refgguf.viz.facts import colours_are_fixed
 from refgguf.viz.finding import names_in
 from refgguf.viz.inspect import hit_words
 from refgguf.viz.places import Place, alike, deeper, place_words
-from refgguf.viz.render.picture import save_picture
+from refgguf.viz.render.picture import free_picture, save_picture
 from refgguf.viz.scene.colours import theme_of
 from refgguf.viz.scene.head_grid import has_heads
 from refgguf.viz.scene.picking import Hit, hit_at
-from refgguf.viz.scene.predictions import quoted
 from refgguf.viz.session import Session
 from refgguf.viz.settings import SLOTS
 from refgguf.viz.state import THEMES, Shown, ShownFile
 from refgguf.viz.steps import Step, around, example_of, steps_of
+from refgguf.viz.work import Opened, Result, changed, open_first
+from refgguf.viz.work import show as show_work
 
-WELCOME = "drag to turn, wheel to come closer, double click to go there, ? for keys"
+NAMES = {
+    Qt.Key.Key_Right: "ArrowRight",
+    Qt.Key.Key_Left: "ArrowLeft",
+    Qt.Key.Key_Home: "Home",
+    Qt.Key.Key_Backspace: "Backspace",
+    Qt.Key.Key_Escape: "Escape",
+}  # of keys without a letter, as in KEYS
 PAGE = 80  # milliseconds after which the inspector tells of the operation that is shown
 Opening = Callable[[Callable[[str], None]], Opened]
 
@@ -157,26 +163,11 @@ class ViewerWindow(Looking):
         return arrived or (f"next token: {shown.facts.outcome}" if shown.facts.outcome else WELCOME)
 
     def _show_distribution(self) -> None:
-        logits = self._logits()
-        if logits is None:
-            return
-        shown, whole = self.scene.shown, self.result.whole if self.result else None
-        session = self.session or Session(None, [])
-        try:
-            shares = session.probabilities(logits[shown.token_index])
-            own = Session(None, [], temperature=1.0).probabilities(logits[shown.token_index])
-            before = own if whole is None else session.probabilities(whole[shown.token_index])
-        except RefggufError as error:
-            self.live.show_distribution(str(error), [], "", self.scene.theme)
-            return
-
-        def text_of(token: int) -> str:
-            return quoted(shown.text_of(token)) if shown.text_of else f"#{token}"
-
-        title = f"after {quoted(shown.trace.token_texts[shown.token_index])}"
-        off = ", ".join(sorted(a.words for a in self.session.ablations)) if self.session else ""
-        words = spread_words(shares, before, switched_off=off)
-        self.live.show_distribution(title, candidates_of(shares, before, text_of), words, self.scene.theme)
+        if self._logits() is not None:
+            found = distribution_of(
+                self.scene.shown, self.session, self.result.whole if self.result else None
+            )
+            self.live.show_distribution(found, self.scene.theme)
 
     def show_again(self, **changes) -> None:
         """Show the same run with something changed about how it is shown."""
@@ -196,6 +187,18 @@ class ViewerWindow(Looking):
             last = len(self.scene.shown.trace.tokens) - 1
             self.choose_token(min(max(self.scene.shown.token_index + by, 0), last))
 
+    def play(self) -> None:
+        """Play the forward pass, or pause."""
+        self.timeline.toggle()
+
+    def step(self, by: int = 1) -> None:
+        """Go on by so many operations."""
+        self.timeline.step(by)
+
+    def step_to(self, number: int) -> None:
+        """Let an operation and what flows into it glow; -1 for none."""
+        self.timeline.go_to(number)
+
     def other_theme(self) -> None:
         """Change between light and dark."""
         if self.scene is not None:
@@ -205,15 +208,8 @@ class ViewerWindow(Looking):
     def other_colour(self) -> None:
         """Let the colours of a file's weights say something else."""
         shown = None if self.scene is None else self.scene.shown
-        if not isinstance(shown, ShownFile) or shown.reference is not None:
-            what = (
-                "errors against the reference"
-                if shown and isinstance(shown, ShownFile)
-                else "what was computed"
-            )
-            self.statusBar().showMessage(
-                f"colours show {what}; they can be chosen where weights are shown alone"
-            )
+        if why := colours_are_fixed(shown):
+            self.statusBar().showMessage(why)
         else:
             self.show_again(colour=shown.next_colour)
 
@@ -327,7 +323,9 @@ class ViewerWindow(Looking):
             self.use_slot(name, keep=ctrl)
         elif not ctrl and self.view.hold(name, True):
             pass
-        elif (action := KEYS.get(event.text().lower()) or KEYS.get(event.key())) is not None and not ctrl:
+        elif (
+            action := KEYS.get(event.text().lower()) or KEYS.get(NAMES.get(event.key()))
+        ) is not None and not ctrl:
             action(self)
         else:
             super().keyPressEvent(event)
@@ -349,9 +347,7 @@ class ViewerWindow(Looking):
         """Save what is seen as a picture; the first free name in the current folder if none is given."""
         if self.scene is None:
             return None
-        name = self.scene.shown.facts.name.replace("/", "-")
-        free = (Path(f"{name}-{n}.png") for n in range(1, 10_000))
-        target = Path(path) if path else next(p for p in free if not p.exists())
+        target = Path(path) if path else free_picture(self.scene.shown.facts.name)
         try:
             save_picture(self.view.picture(), target)
         except RefggufError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from PIL import Image
 
 from refgguf.errors import InputError, OutputError
 from refgguf.output import atomic_output, check_output
-from refgguf.viz.render.offscreen import FINE, canvas, draw_tiles
+from refgguf.viz.render.offscreen import FINE, draw_tiles, drawing
 from refgguf.viz.scene.build import Look
 from refgguf.viz.scene.captions import step_overlay
 from refgguf.viz.state import Shown
@@ -45,10 +46,33 @@ def check_animation(path: str | os.PathLike[str]) -> None:
         OutputError: the file cannot be written, or needs a program that is not there.
     """
     check_output(path)
-    if Path(path).suffix.lower() == ".mp4" and shutil.which("ffmpeg") is None:
+    if Path(path).suffix.lower() == ".mp4" and _program() is None:
         raise OutputError(
-            f"{path}: MP4 is written by the program ffmpeg, which is not installed; save a .gif instead"
+            f"{path}: MP4 is written by the program ffmpeg, which is not installed: "
+            'pip install "refgguf[mp4]" brings one along; or save a .gif instead'
         )
+
+
+def _program() -> str | None:
+    """Return where ffmpeg is: the system's, or the one that the package imageio-ffmpeg brings along."""
+    found = shutil.which("ffmpeg")
+    if found is None:
+        try:
+            from imageio_ffmpeg import get_ffmpeg_exe
+
+            found = get_ffmpeg_exe()
+        except (ImportError, RuntimeError):  # the package is there without a program for this machine
+            return None
+    return found
+
+
+def n_frames(look: Look, motion: str, steps: Sequence[Step] | None = None) -> int:
+    """Return how many frames `frames` draws; 0 for what it refuses."""
+    if motion == "turn":
+        return TURN_FRAMES
+    if not isinstance(look.scene.shown, Shown):
+        return 0
+    return 1 + len(steps_of(look.scene) if steps is None else steps)
 
 
 def frames(look: Look, motion: str, steps: Sequence[Step] | None = None) -> Iterator[tuple[np.ndarray, int]]:
@@ -67,7 +91,11 @@ def frames(look: Look, motion: str, steps: Sequence[Step] | None = None) -> Iter
         InputError: there are no steps to show, since nothing was run.
         NoGLError: there is no OpenGL.
     """
-    canvas().set_current()
+    with drawing():
+        yield from _frames(look, motion, steps)
+
+
+def _frames(look: Look, motion: str, steps: Sequence[Step] | None) -> Iterator[tuple[np.ndarray, int]]:
     from refgguf.viz.render.renderer import Renderer
 
     renderer = Renderer(look)
@@ -97,12 +125,12 @@ def draw_step(look: Look, step: Step) -> np.ndarray:
     Raises:
         NoGLError: there is no OpenGL.
     """
-    canvas().set_current()
-    from refgguf.viz.render.renderer import Renderer
+    with drawing():
+        from refgguf.viz.render.renderer import Renderer
 
-    renderer = Renderer(look)
-    light_up(renderer, step)
-    return draw_tiles(renderer, FINE)
+        renderer = Renderer(look)
+        light_up(renderer, step)
+        return draw_tiles(renderer, FINE)
 
 
 def light_up(renderer: Renderer, step: Step | None) -> None:
@@ -118,52 +146,68 @@ def light_up(renderer: Renderer, step: Step | None) -> None:
     renderer.highlight(styles, () if step is None else step.routes, focus=step is not None)
 
 
-def save_animation(moving: Iterator[tuple[np.ndarray, int]], path: str | os.PathLike[str]) -> int:
+def save_animation(
+    moving: Iterator[tuple[np.ndarray, int]],
+    path: str | os.PathLike[str],
+    progress: Callable[[int], object] = lambda done: None,
+) -> int:
     """Write frames to a file, whole or not at all; returns how many there were.
 
     Args:
         moving: from `frames`.
         path: ends in one of FORMATS.
+        progress: called with how many frames are drawn.
 
     Raises:
         OutputError: the file cannot be written.
     """
     check_animation(path)
     if Path(path).suffix.lower() == ".mp4":
-        return _save_mp4(moving, path)
-    pictures, times = [], []
+        return _save_mp4(moving, path, progress)
+    # the palette is made from frames of the beginning, the middle and the end: until then they wait, packed
+    packed: list[bytes] = []
+    times: list[int] = []
+    shape = (0, 0, 3)
     for picture, milliseconds in moving:
-        pictures.append(Image.fromarray(picture))
+        shape = picture.shape
+        packed.append(zlib.compress(picture.tobytes(), 1))
         times.append(milliseconds)
-    palette = _palette(pictures)
-    pictures = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in pictures]
+        progress(len(packed))
+
+    def unpacked(number: int) -> Image.Image:
+        return Image.fromarray(np.frombuffer(zlib.decompress(packed[number]), np.uint8).reshape(shape))
+
+    seen = np.unique(np.linspace(0, len(packed) - 1, SEEN_FRAMES).astype(int))
+    palette = _palette([unpacked(int(i)) for i in seen])
+    images = (unpacked(i).quantize(palette=palette, dither=Image.Dither.NONE) for i in range(len(packed)))
     with atomic_output(path) as unfinished:
-        pictures[0].save(
+        next(images).save(
             unfinished,
             format="GIF",
             save_all=True,
-            append_images=pictures[1:],
+            append_images=images,
             duration=times,
             loop=0,
             optimize=True,
         )
-    return len(pictures)
+    return len(packed)
 
 
 def _palette(pictures: Sequence[Image.Image]) -> Image.Image:
     """Return one palette for all frames, so that nothing but what moves changes; plain areas keep their very colour."""
-    few = [pictures[int(i)] for i in np.unique(np.linspace(0, len(pictures) - 1, SEEN_FRAMES).astype(int))]
-    pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in few])
+    pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in pictures])
     # each colour counts once: else most of the palette would be shades of the ground
     colours = np.unique(pixels >> 2, axis=0).astype(np.uint8) << 2
     made = Image.fromarray(colours[None]).quantize(MOST_COLOURS - PLAIN, Image.Quantize.MEDIANCUT)
-    last, counts = np.unique(np.asarray(few[-1]).reshape(-1, 3), axis=0, return_counts=True)
+    last, counts = np.unique(np.asarray(pictures[-1]).reshape(-1, 3), axis=0, return_counts=True)
     plain = last[np.argsort(-counts, kind="stable")[:PLAIN]]
     made.putpalette([*made.getpalette()[: 3 * (MOST_COLOURS - PLAIN)], *(int(c) for c in plain.reshape(-1))])
     return made
 
 
-def _save_mp4(moving: Iterator[tuple[np.ndarray, int]], path: str | os.PathLike[str]) -> int:
+def _save_mp4(
+    moving: Iterator[tuple[np.ndarray, int]], path: str | os.PathLike[str], progress: Callable[[int], object]
+) -> int:
     count, writer = 0, None
     with atomic_output(path) as unfinished:
         try:
@@ -176,6 +220,7 @@ def _save_mp4(moving: Iterator[tuple[np.ndarray, int]], path: str | os.PathLike[
                     np.ascontiguousarray(picture).tobytes() * max(1, round(milliseconds / TURN_MS))
                 )
                 count += 1
+                progress(count)
             _, said = writer.communicate()
         except BrokenPipeError:  # it has given up, and says why
             said = writer.stderr.read()
@@ -193,6 +238,8 @@ def _save_mp4(moving: Iterator[tuple[np.ndarray, int]], path: str | os.PathLike[
 
 def _ffmpeg(width: int, height: int, path: Path) -> subprocess.Popen:
     """Start the program that turns raw pictures into a film."""
-    words = f"ffmpeg -y -loglevel error -f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {1000 / TURN_MS:.3f}".split()
-    words += ["-i", "-", "-pix_fmt", "yuv420p", "-f", "mp4", str(path)]
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    words = (
+        f"-y -loglevel error -f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {1000 / TURN_MS:.3f}".split()
+    )
+    words += ["-i", "-", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(path)]
+    return subprocess.Popen([_program(), *words], stdin=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 SAMPLES, FINE = 2, 3  # in each direction, to a pixel: usually, and of a picture that is kept
 TILE = 1024  # pixels of the picture; a frame buffer of TILE · FINE is within every driver's limits
 DEPTH_24 = 0x81A6  # GL_DEPTH_COMPONENT24; vispy's default of 16 bits is too coarse for a long scene
+HOLDING = threading.RLock()  # held by the thread that draws
+_blocks: list = []  # of `drawing`, one within the other
 PACKAGES = "apt install libegl1 libgl1 libfontconfig1"
 
 
@@ -58,6 +62,36 @@ def canvas():
     return hidden
 
 
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Make the hidden context this thread's own while the block runs, and nobody's after it.
+
+    A context belongs to one thread at a time, and notebooks draw from several: what a cell asks for comes in one, what
+    the browser does in another.
+
+    Raises:
+        NoGLError: there is no OpenGL.
+    """
+    with HOLDING:
+        hidden = canvas()
+        hidden.set_current()
+        _blocks.append(hidden)
+        try:
+            yield
+        finally:
+            _blocks.pop()
+            if not _blocks:
+                _let_go()
+
+
+def _let_go() -> None:
+    from vispy.app.backends import _egl
+    from vispy.ext import egl
+
+    egl.eglBindAPI(egl.EGL_OPENGL_API)  # each thread has a choice of its own, and begins with another
+    egl.eglMakeCurrent(_egl._EGL_DISPLAY, egl.EGL_NO_SURFACE, egl.EGL_NO_SURFACE, egl.EGL_NO_CONTEXT)
+
+
 def check_version(version: str) -> None:
     """Refuse a driver that cannot run the shaders.
 
@@ -89,10 +123,10 @@ def render(look: Look, samples: int = SAMPLES) -> np.ndarray:
     Raises:
         NoGLError: there is no OpenGL.
     """
-    canvas().set_current()
-    from refgguf.viz.render.renderer import Renderer
+    with drawing():
+        from refgguf.viz.render.renderer import Renderer
 
-    return draw_tiles(Renderer(look), samples)
+        return draw_tiles(Renderer(look), samples)
 
 
 def draw_tiles(renderer: Renderer, samples: int = SAMPLES) -> np.ndarray:

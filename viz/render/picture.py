@@ -28,6 +28,12 @@ def check_picture(path: str | os.PathLike[str]) -> None:
     check_output(path)
 
 
+def free_picture(name: str) -> Path:
+    """Return the first free name for a picture in the current folder: "NAME-1.png", else "NAME-2.png" and so on."""
+    names = (Path(f"{name.replace('/', '-')}-{n}.png") for n in range(1, 10_000))
+    return next(path for path in names if not path.exists())
+
+
 def save_picture(picture: np.ndarray, path: str | os.PathLike[str], description: str = "") -> None:
     """Write a picture, whole or not at all.
 

@@ -19,14 +19,13 @@ from refgguf.viz.app.frame import running_loop
 from refgguf.viz.app.keys import KEYS, NOTEBOOK_COLUMNS, help_page
 from refgguf.viz.app.notebook_commands import NotebookCommands
 from refgguf.viz.app.notebook_panels import page
-from refgguf.viz.distribution import scores_of
 from refgguf.viz.facts import colours_are_fixed, shown_of_file, shown_of_trace
 from refgguf.viz.inspect import hit_words
 from refgguf.viz.places import Place, arcs_at, deeper, following_words, outer
 from refgguf.viz.scene.build import camera_at
 from refgguf.viz.scene.camera import NAMED, Camera
 from refgguf.viz.scene.picking import Hit
-from refgguf.viz.session import Session, written
+from refgguf.viz.session import Session
 from refgguf.viz.state import COLOURINGS, MOST_DECODED, THEMES, Shown
 from refgguf.viz.work import STOPPED, Result, Work, run_session
 from refgguf.viz.work import show as show_work
@@ -68,6 +67,7 @@ class SceneWidget(NotebookCommands):
         )
         if self.session is not None:
             self._heed(self.prompt, lambda text: self.run(text) if text != self.session.prompt else None)
+            self._heed(self.target, self.write)
             self._heed(self.temperature, self._set_temperature)
             self._heed(self.go_button, self._generate)
             self.next_button.on_click(lambda _: self._guarded(self.next_token)())
@@ -208,9 +208,9 @@ class SceneWidget(NotebookCommands):
     def _draw_on(self) -> None:
         """Draw a token, and the next once that one is shown."""
         if self.generating:
-            token = self.session.next_token(scores_of(self.scene.shown)[-1])
+            shown, token = self.scene.shown, self._next()
             self._run(
-                self.session.extended(token),
+                self.session.extended(token, shown.token_index if shown.marked else None),
                 lambda: self.frame.wait("generate", BETWEEN, self._guarded(self._draw_on)),
             )
 
@@ -265,7 +265,7 @@ def widget(
     if isinstance(what, Model) and len(prompt):
         text = prompt if isinstance(prompt, str) else ""
         ids = what.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
-        session = Session(what, ids, text, target=written(what, ids), options={"theme": theme})
+        session = Session(what, ids, text, options={"theme": theme})
         return SceneWidget(run_session(session), width, height, runs=True)
     if len(prompt):
         raise InputError("a prompt needs a model: refgguf.load(path)")

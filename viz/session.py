@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from refgguf.model import Model
 
 Progress = Callable[[int, int], None]
+NO_NEXT = "turns a text into vectors and says nothing of what comes next"
 MOST_WRITTEN = 12  # tokens that a decoder writes by itself before it is looked at
 
 

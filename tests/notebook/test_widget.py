@@ -8,6 +8,7 @@ import pytest
 import refgguf
 from refgguf.errors import InputError, NoGLError
 from tests.support.models import FAMILIES
+from tests.support.speaking_translator import speaking_bert, speaking_t5
 
 pytest.importorskip("jupyter_rfb", reason="jupyter_rfb is not installed: pip install -e '.[jupyter]'")
 pytest.importorskip("ipywidgets", reason="ipywidgets is not installed: pip install -e '.[jupyter]'")
@@ -342,3 +343,25 @@ def test_work_goes_on_beside_the_browser(widget):
         assert not widget.generating
 
     asyncio.run(asyncio.wait_for(browse(), 60))
+
+
+def test_models_of_two_texts_and_of_none(tmp_path):
+    """T5 shows what it has written and writes on; BERT says that it says nothing of what comes next."""
+    from refgguf.viz.notebook import widget
+
+    made = widget(refgguf.load(speaking_t5(tmp_path / "t5.gguf")), "a cat sat", width=300, height=200)
+    wrote = list(made.session.target)
+    assert made.target.value == made.session.target_text
+    assert made.target.layout.display is None
+    made.next_button.click()
+    assert made.session.target[:-1] == wrote
+    made.target.value = "a dog"
+    assert made.session.target == made.session.model.tokenize("a dog", add_special=False)
+    assert made.prompt.value == "a cat sat"
+
+    made = widget(refgguf.load(speaking_bert(tmp_path / "bert.gguf")), "a cat sat", width=300, height=200)
+    assert {made.target.layout.display, made.next_button.layout.display} == {"none"}
+    send(made, "key_down", key="n")
+    assert "says nothing of what comes next" in made.words.value
+    with pytest.raises(InputError, match="reads one text alone"):
+        made.write("a dog")

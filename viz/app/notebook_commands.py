@@ -19,6 +19,7 @@ from refgguf.viz.scene.arcs import read_arcs
 from refgguf.viz.scene.build import camera_at
 from refgguf.viz.scene.camera import parse_camera
 from refgguf.viz.scene.picking import Hit
+from refgguf.viz.session import NO_NEXT
 
 
 class NotebookCommands(NotebookScene):
@@ -42,6 +43,17 @@ class NotebookCommands(NotebookScene):
         """
         session = self._need_session()
         self._run(session.with_text(prompt) if isinstance(prompt, str) else session.with_ids(prompt))
+
+    def write(self, text: str) -> None:
+        """Go on from what a decoder has written of the prompt, and show it.
+
+        Raises:
+            InputError: there is no model, or one that reads a single text.
+        """
+        session = self._need_session()
+        if session.target is None:
+            raise InputError(f"{session.model.name} reads one text alone; it has written no other")
+        self._run(session.with_target(text))
 
     def toggle(self, tap: str, index: int | None = None, axis: str = "") -> None:
         """Switch a part of the model off, or on again, and run anew.
@@ -78,7 +90,14 @@ class NotebookCommands(NotebookScene):
         if temperature is not None:
             self.session = replace(session, temperature=temperature)
         for _ in range(n):
-            self.append(self.session.next_token(scores_of(self.scene.shown)[-1]))
+            self.append(self._next())
+
+    def _next(self) -> int:
+        """Draw the token after the one whose predictions are shown."""
+        session, shown = self._need_session(), self.scene.shown
+        if not session.scores_vocabulary:
+            raise InputError(f"{session.model.name} {NO_NEXT}")
+        return session.next_token(scores_of(shown)[shown.token_index])
 
     def append(self, token: int) -> None:
         """Append a token, after the marked one if one is marked, and run anew.

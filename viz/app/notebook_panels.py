@@ -55,6 +55,9 @@ class NotebookPanels(ipywidgets.VBox):
             continuous_update=False,
             layout={"width": "520px"},
         )
+        self.target = ipywidgets.Text(
+            description="Written", continuous_update=False, layout={"width": "520px"}
+        )
         self.next_button = ipywidgets.Button(description="Next token", layout={"width": "100px"})
         self.go_button = ipywidgets.ToggleButton(description="Generate", layout={"width": "100px"})
         self.off_button = ipywidgets.Button(description="Switch all on", layout={"width": "120px"})
@@ -68,7 +71,7 @@ class NotebookPanels(ipywidgets.VBox):
             style={"description_width": "initial"},
         )
         buttons = self.next_button, self.go_button, self.off_button
-        return _row(self.prompt, *buttons, self.temperature)
+        return _row(self.prompt, self.target, *buttons, self.temperature)
 
     def _stepping(self) -> ipywidgets.HBox:
         self.slider = ipywidgets.IntSlider(-1, -1, 0, readout=False, layout={"width": "320px"})

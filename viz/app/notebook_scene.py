@@ -178,7 +178,14 @@ class NotebookScene(NotebookPanels):
             if self.session is not None:
                 self.prompt.value = self.session.prompt
                 self.temperature.value = self.session.temperature
-                self.off_button.layout.display = None if self.session.ablations else "none"
+                self.target.value = self.session.target_text
+                writes, speaks = self.session.target is not None, self.session.scores_vocabulary
+                for control, there in (
+                    (self.target, writes),
+                    (self.off_button, bool(self.session.ablations)),
+                    *((c, speaks) for c in (self.next_button, self.go_button, self.temperature)),
+                ):
+                    control.layout.display = None if there else "none"
         self._set_number(step)
         self._show_distribution()
 
@@ -189,7 +196,7 @@ class NotebookScene(NotebookPanels):
 
     def _show_distribution(self) -> None:
         shown = self.scene.shown
-        there = scores_of(shown) is not None
+        there = scores_of(shown) is not None and (self.session is None or self.session.scores_vocabulary)
         self.live.layout.display = None if there else "none"
         if there:
             found = distribution_of(shown, self.session, self.result.whole)

@@ -16,12 +16,11 @@ from refgguf.viz.distribution import scores_of
 from refgguf.viz.places import arcs_at
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.picking import Hit
-from refgguf.viz.session import Session
+from refgguf.viz.session import NO_NEXT, Session
 from refgguf.viz.state import Shown
 from refgguf.viz.work import STOPPED, Begin, Result, Work, begin_session, run_session
 
 EVERY = 0.15  # seconds between two figures of progress
-NO_NEXT = "turns a text into vectors and says nothing of what comes next"
 FIRST = 60  # milliseconds that the first picture has before more is made
 
 

@@ -21,7 +21,7 @@ from refgguf.viz.app.notebook_commands import NotebookCommands
 from refgguf.viz.app.notebook_panels import page
 from refgguf.viz.facts import colours_are_fixed, shown_of_file, shown_of_trace
 from refgguf.viz.inspect import hit_words
-from refgguf.viz.places import Place, arcs_at, deeper, following_words, outer
+from refgguf.viz.places import NO_ARCS_IN_GRID, Place, arcs_at, deeper, following_words, outer
 from refgguf.viz.scene.build import camera_at
 from refgguf.viz.scene.camera import NAMED, Camera
 from refgguf.viz.scene.picking import Hit
@@ -54,6 +54,7 @@ class SceneWidget(NotebookCommands):
         self._heed(self.player, self.step_to)
         self._heed(self.token_choice, self.token)
         self._heed(self.search, self._search)
+        self._heed(self.heads_button, self.grid)
         self.stop_button.on_click(lambda _: self.cancel())
         self.offer_tools(
             (
@@ -152,9 +153,15 @@ class SceneWidget(NotebookCommands):
     def toggle_arcs(self) -> None:
         """Draw attention as arcs: of the selected head or layer, or of every layer; or no longer."""
         shown = self.scene.shown
-        if isinstance(shown, Shown):
+        if self.in_grid:
+            self.say(NO_ARCS_IN_GRID)
+        elif isinstance(shown, Shown):
             choice = arcs_at(self.scene, None if self.selected is None else self.selected.box)
             self._change(arcs=None if shown.arcs is not None else choice)
+
+    def toggle_grid(self) -> None:
+        """Show every head's pattern in one grid, or the whole pass again."""
+        self.grid(not self.in_grid)
 
     def other_theme(self) -> None:
         """Change between light and dark."""
@@ -226,7 +233,9 @@ class SceneWidget(NotebookCommands):
 
     def _clicked(self, hit: Hit | None, how: str, ctrl: bool) -> None:
         self._select(hit)
-        if how == "double":
+        if how == "double" and hit is not None and self.in_grid:
+            self._guarded(lambda: self.open_head(hit))()
+        elif how == "double":
             self._go_to(Place() if hit is None else deeper(self.scene, self.place, hit))
         elif ctrl and hit is not None:
             self._guarded(self.toggle_selected)()

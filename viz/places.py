@@ -15,6 +15,7 @@ from refgguf.viz.scene.picking import Hit
 from refgguf.viz.state import ArcChoice
 
 LEVELS = ("overview", "layer", "head", "box", "cell")
+NO_ARCS_IN_GRID = "arcs join the tokens of the stream: M brings the whole pass back"
 CELLS_AROUND = 7  # cells to each side of the one that is looked at
 SEEN = 26.0  # pixels, in each direction, below which what happens in a box is too small to be watched
 BESIDE = (0.14, 0.12, 0.86, 0.76)  # part of the picture that a box fills: title and legend lie below

@@ -16,7 +16,7 @@ from refgguf.viz.places import (
 )
 from refgguf.viz.scene.build import camera_at
 from refgguf.viz.scene.camera import NAMED, Camera, CameraWords
-from refgguf.viz.scene.head_grid import has_heads
+from refgguf.viz.scene.head_grid import has_heads, why_no_grid
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.settings import Settings
 from refgguf.viz.state import USUAL_ASPECT, Shown
@@ -87,10 +87,7 @@ class Looking(Running):
         """Show every head's pattern in one grid, or the whole pass again."""
         shown = None if self.scene is None else self.scene.shown
         if not has_heads(shown):
-            what = "this shows a file's weights, nothing has run yet"
-            if isinstance(shown, Shown):
-                what = f"{shown.facts.name} has no attention heads, or none was traced"
-            self.statusBar().showMessage(f"there are no patterns to show in a grid: {what}")
+            self.statusBar().showMessage(why_no_grid(shown))
         elif shown.grid:
             self.show_again(grid=False, aspect=USUAL_ASPECT)
         else:

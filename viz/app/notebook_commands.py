@@ -18,8 +18,10 @@ from refgguf.viz.render.picture import free_picture, save_picture
 from refgguf.viz.scene.arcs import read_arcs
 from refgguf.viz.scene.build import camera_at
 from refgguf.viz.scene.camera import parse_camera
+from refgguf.viz.scene.head_grid import has_heads, why_no_grid
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.session import NO_NEXT
+from refgguf.viz.state import USUAL_ASPECT
 
 
 class NotebookCommands(NotebookScene):
@@ -118,6 +120,17 @@ class NotebookCommands(NotebookScene):
             InputError: there is no such layer or head.
         """
         self._change(arcs=None if which is None else read_arcs(which))
+
+    def grid(self, on: bool = True) -> None:
+        """Show every head's attention pattern in one grid, layers by heads, or the whole pass again.
+
+        Raises:
+            InputError: there are no patterns to show.
+        """
+        if not has_heads(self.scene.shown):
+            raise InputError(why_no_grid(self.scene.shown))
+        width, height = self.frame.pixels()
+        self._change(grid=on, aspect=width / height if on else USUAL_ASPECT)
 
     def flow(self, by: str | None = "stream") -> None:
         """Weigh the edges into the residual stream.

@@ -104,7 +104,10 @@ class NotebookPanels(ipywidgets.VBox):
             placeholder="Find a tensor", continuous_update=False, layout={"width": "230px"}
         )
         self.tools = [ipywidgets.Button(layout={"width": "auto"}) for _ in range(6)]
-        return _row(self.search, *self.tools)
+        self.heads_button = ipywidgets.ToggleButton(
+            description="All heads", tooltip="All heads (M)", layout={"width": "auto"}
+        )
+        return _row(self.search, self.heads_button, *self.tools)
 
     def offer_tools(self, tools: Sequence[tuple[str, str, Callable[[], object]]]) -> None:
         """Let the buttons below the picture do something: words, key, action of each."""

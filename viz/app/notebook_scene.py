@@ -17,14 +17,15 @@ from refgguf.viz.distribution import distribution_of, scores_of
 from refgguf.viz.finding import names_in
 from refgguf.viz.heat_map import heat_map
 from refgguf.viz.pages import BEGIN, figures_of, head_page, scene_page, value_page
-from refgguf.viz.places import Place, alike, camera_of, deeper, place_to_watch, place_words
+from refgguf.viz.places import Place, alike, box_of_head, camera_of, deeper, place_to_watch, place_words
 from refgguf.viz.render.offscreen import HOLDING
 from refgguf.viz.scene.camera import Camera
 from refgguf.viz.scene.colours import hue_kind
+from refgguf.viz.scene.head_grid import has_heads
 from refgguf.viz.scene.layout import readable
 from refgguf.viz.scene.picking import Hit, hit_at
 from refgguf.viz.session import CancelledError, Session
-from refgguf.viz.state import Shown, ShownFile
+from refgguf.viz.state import USUAL_ASPECT, Shown, ShownFile
 from refgguf.viz.steps import around, example_of, steps_of
 from refgguf.viz.work import STOPPED, Result, Work, changed, run_session, words_of
 
@@ -148,6 +149,7 @@ class NotebookScene(NotebookPanels):
         like = before is not None and alike(before, result.scene)
         kept, step = (self.selected, self.number) if like else (None, -1)
         same = before is not None and type(before.shown) is type(shown)
+        same = same and getattr(before.shown, "grid", False) == getattr(shown, "grid", False)
         self.result, self.scene, self.session = result, result.scene, result.session
         self.selected, self.place = None, self.place if like else Place()
         self.view.show_scene(self.scene, keep_camera=same)
@@ -175,6 +177,8 @@ class NotebookScene(NotebookPanels):
             self.token_choice.options = [(f"{i}  {readable(text)}", i) for i, text in enumerate(texts)]
             self.token_choice.value = shown.token_index if texts else None
             self.search.options = sorted(names_in(self.scene))
+            self.heads_button.layout.display = None if has_heads(shown) else "none"
+            self.heads_button.value = self.in_grid
             if self.session is not None:
                 self.prompt.value = self.session.prompt
                 self.temperature.value = self.session.temperature
@@ -202,14 +206,34 @@ class NotebookScene(NotebookPanels):
             found = distribution_of(shown, self.session, self.result.whole)
             self.live.value = bars(found, self.scene.theme.hues["logits"])
 
-    def _change(self, **changes) -> None:
-        """Show the same run with something changed about how it is shown."""
+    @property
+    def in_grid(self) -> bool:
+        """Whether every head's pattern is shown in one grid."""
+        return isinstance(self.scene.shown, Shown) and self.scene.shown.grid
 
-        def then() -> None:
+    def _change(self, then: Callable[[], None] = lambda: None, **changes) -> None:
+        """Show the same run with something changed about how it is shown, then do what is to be done."""
+
+        def and_then() -> None:
             if self.session is not None:
                 self.session.options.update(changes)  # runs to come are shown likewise
+            then()
 
-        self._do(changed(self.scene, self.result, **changes), then)
+        self._do(changed(self.scene, self.result, **changes), and_then)
+
+    def open_head(self, hit: Hit) -> None:
+        """Leave the grid for the head that was hit, among everything else that is computed."""
+        box = self.scene.pieces.boxes[hit.box]
+
+        def then() -> None:
+            near = box_of_head(self.scene, box.plane.tap, box.head)
+            if near is not None:
+                plane = self.scene.pieces.boxes[near].plane
+                row, col = hit.row, hit.col
+                self._select(Hit(near, row, col, plane.index(row, col), plane.value(row, col), 0.0))
+                self._go_to(Place("head", box.layer, box.head, near=near))
+
+        self._change(then, grid=False, aspect=USUAL_ASPECT)
 
     def step(self, by: int = 1) -> None:
         """Go on by so many operations."""
@@ -254,7 +278,12 @@ class NotebookScene(NotebookPanels):
         self.view.set_focus({hit.box}, routes, boxes - {hit.box})
         self._tell(hit)
         closer = deeper(self.scene, self.place, hit)
-        deeds = [(f"Go to {place_words(self.scene, closer)}", lambda: self._go_to(closer))]
+        deeds = []
+        if self.in_grid:
+            box = self.scene.pieces.boxes[hit.box]
+            words = f"Show layer {box.layer}, head {box.head} in the whole pass"
+            deeds.append((words, self._guarded(lambda: self.open_head(hit))))
+        deeds += [(f"Go to {place_words(self.scene, closer)}", lambda: self._go_to(closer))]
         for words, ablation in self._ablations():
             off = ablation in self.session.ablations
             words = f"Switch {'on again' if off else 'off'}: {words}"

@@ -13,7 +13,7 @@ from refgguf.viz.ablation import NOTHING_TO_SWITCH, Ablation, ablation_of, ablat
 from refgguf.viz.app.jobs import Job
 from refgguf.viz.app.panels import Panels
 from refgguf.viz.distribution import scores_of
-from refgguf.viz.places import arcs_at
+from refgguf.viz.places import NO_ARCS_IN_GRID, arcs_at
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.session import NO_NEXT, Session
@@ -218,7 +218,7 @@ class Running(Panels):
         if self.scene is None or not isinstance(self.scene.shown, Shown):
             return
         if self.scene.shown.grid:
-            self.statusBar().showMessage("arcs join the tokens of the stream: M brings the whole pass back")
+            self.statusBar().showMessage(NO_ARCS_IN_GRID)
             return
         choice = arcs_at(self.scene, None if self.selected is None else self.selected.box)
         self.show_again(arcs=None if self.scene.shown.arcs is not None else choice)

@@ -88,6 +88,14 @@ def has_heads(shown: Shown | ShownFile | None) -> bool:
     return any(tensor.kind == "attention" and tensor.axes[:1] == ("head",) for tensor in shown.trace.tensors)
 
 
+def why_no_grid(shown: Shown | ShownFile | None) -> str:
+    """Say why there are no patterns to show in a grid, where `has_heads` says so."""
+    what = "this shows a file's weights, nothing has run yet"
+    if isinstance(shown, Shown):
+        what = f"{shown.facts.name} has no attention heads, or none was traced"
+    return f"there are no patterns to show in a grid: {what}"
+
+
 def lay_out_grid(shown: Shown) -> Pieces:
     """Put all heads into a grid.
 

@@ -124,8 +124,30 @@ def ablations_for(scene: Scene, hit: Hit) -> list[tuple[str, Ablation]]:
             if "ffn" in local(added)
             else local(added)
         )
+        branch = branch_of(taps, tap.name, added)
+        if branch is not None:
+            found.append((f"{local(branch)} alone in {where}", Ablation(branch)))
         found.append((f"all that {block} adds in {where}", Ablation(added)))
     return found
+
+
+def branch_of(taps: Mapping[str, Tap], name: str, added: str) -> str | None:
+    """Return which of several things that a block adds up a tensor flows into; None where it is in all, or in one.
+
+    Args:
+        taps: every tap of the model.
+        name: name of the tensor.
+        added: what its block adds, from `added_by`.
+    """
+    parts = taps[added].inputs
+    if len(parts) < 2 or taps[added].weights:
+        return None
+    reached = {name}
+    for tap in taps.values():  # in order of execution
+        if tap.name != added and tap.layer == taps[added].layer and reached & set(tap.inputs):
+            reached.add(tap.name)
+    flows = [part for part in parts if part in reached]
+    return flows[0] if len(flows) == 1 else None
 
 
 def _head(scene: Scene, number: int, where: str) -> list[tuple[str, Ablation]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from refgguf.viz.ablation import Ablation, ablations_for
 from refgguf.viz.facts import shown_of_model
 from refgguf.viz.scene.anatomy import anatomy_of, local
 from refgguf.viz.scene.build import build_scene
 from refgguf.viz.scene.mixers import ALIKE, REST, scale_inside
 from refgguf.viz.scene.overlay import NAMES
+from refgguf.viz.scene.picking import Hit
+from refgguf.viz.session import Session
 from refgguf.viz.sums import sum_of
 from tests.support import archsuite
 
@@ -100,3 +103,18 @@ def test_convolutions_are_sums_over_the_last_tokens(scene):
         named = [term for term in found.terms if term.name.startswith("token ")]
         assert {int(term.name.split()[1].rstrip(":")) for term in named} <= set(range(5))
         assert found.total == pytest.approx(float(tensor.values[4, 3]), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.testdata
+def test_one_of_two_mixers_side_by_side_can_be_switched_off(tmp_path):
+    """Where a state-space model and attention work beside each other, each is offered alone, then both."""
+    model = archsuite.Case("falcon-h1-dense", tmp_path / "model.gguf").model
+    session = Session(model, [1, 5, 9])
+    scene = build_scene(session.run())
+    for role, tap in (("state", "ssm_out"), ("pattern", "attn_output")):
+        number = next(i for i, box in enumerate(scene.pieces.boxes) if box.role == role)
+        found = [a.tap for _, a in ablations_for(scene, Hit(number, 0, 0, (0, 0), 0.0, 0.0))]
+        assert found[-2:] == [f"blk.0.{tap}", "blk.0.attn_out"]
+        now = session.toggled(Ablation(f"blk.0.{tap}")).run().trace
+        other = "attn_output" if tap == "ssm_out" else "ssm_out"
+        np.testing.assert_array_equal(now["blk.0.attn_out"], now[f"blk.0.{other}"])

@@ -16,7 +16,7 @@ from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.colours import hue_kind
 from refgguf.viz.scene.picking import Hit
 
-WIDTH, NARROWEST, FLATTEST = 340, 240, 210
+WIDTH, NARROWEST, FLATTEST = 340, 150, 40
 LOWEST, TALLEST = 56, 190  # pixels of the heat map
 
 

@@ -14,6 +14,7 @@ from refgguf.viz.scene.predictions import percent
 
 FEWEST = 4  # bars, where there is little room
 ROW = 19
+LEAST = 120, 52  # pixels of all of it
 LINES = 3  # of words below the slider that always have room
 HOTTEST = 200  # hundredths of a temperature at the slider's right end
 
@@ -104,18 +105,34 @@ class Live(QWidget):
         self.slider.valueChanged.connect(self._slid)
         self.temperature.valueChanged.connect(self._changed)
         self.bars.chosen.connect(self.token_chosen)
-        row = QHBoxLayout()
+        self.heat = QWidget()
+        row = QHBoxLayout(self.heat)
+        row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(QLabel("temperature"))
         row.addWidget(self.slider, 1)
         row.addWidget(self.temperature)
         layout = QVBoxLayout(self)
         layout.addWidget(self.title)
         layout.addWidget(self.bars)
-        layout.addLayout(row)
+        layout.addWidget(self.heat)
         layout.addWidget(self.words)
         self.words.setMinimumHeight(LINES * self.words.fontMetrics().lineSpacing())
         self.words.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.setMaximumHeight(N_BARS * ROW + 170)
+        self.setMinimumSize(*LEAST)
+
+    def resizeEvent(self, event) -> None:
+        """Leave away what a small window has no room for, the words first; Qt calls this."""
+        around, apart = self.layout().contentsMargins(), self.layout().spacing()
+        used = around.top() + around.bottom() + self.title.sizeHint().height() + apart + FEWEST * ROW
+        for widget, tall in (
+            (self.heat, self.heat.sizeHint().height()),
+            (self.words, self.words.minimumHeight()),
+        ):
+            used += tall + apart
+            widget.setVisible(used <= self.height())
+        self.bars.setMinimumHeight(ROW if self.heat.isHidden() else FEWEST * ROW)
+        super().resizeEvent(event)
 
     def _slid(self, hundredths: int) -> None:
         self.temperature.setValue(hundredths / 100)

@@ -20,7 +20,7 @@ from refgguf.viz.app.inspector import WIDTH, Inspector
 from refgguf.viz.app.live import Live
 from refgguf.viz.app.timeline import Timeline
 
-SMALLEST = 300, 220  # pixels of the canvas
+SMALLEST = 150, 110  # pixels of the canvas
 MOST_LIVE = 0.45  # of the side's height that the distribution takes at first
 HINT = (
     "<b>Every box is a real tensor, every line a real flow.</b><br>"

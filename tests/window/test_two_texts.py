@@ -101,3 +101,21 @@ def test_an_encoder_has_no_next_token(reading, spin):
     assert spin(lambda: bool(window.session.ablations) and not window.running_now, 60)
     assert not np.array_equal(window.scene.shown.trace["pooled"], before)
     assert spin(window.off_button.isVisible, 5)
+
+
+def test_what_was_read_stands_before_what_is_written(reading, spin):
+    """The tokens that were read lead the row and cannot be chosen; a click on one that is written chooses that."""
+    window = reading(speaking_t5)
+    tokens, read = window.timeline.tokens, window.scene.shown.source_texts
+    assert [tokens.item(i).text() for i in range(len(read))] == [text.strip() for text in read]
+    assert tokens.count() == len(read) + 1 + len(window.scene.shown.trace.tokens)
+    assert tokens.currentRow() == tokens.count() - 1
+    for row, chosen in ((1, None), (len(read) + 3, 2)):
+        at = tokens.visualItemRect(tokens.item(row)).center()
+        hand(tokens.viewport(), "Click", at.x(), at.y())
+        assert spin(lambda: not window.running_now, 30)
+        assert window.scene.shown.marked == (chosen is not None)
+    assert window.scene.shown.token_index == 2
+    key(window, "N")
+    assert spin(lambda: not window.scene.shown.marked and not window.running_now, 60)
+    assert len(window.session.target) == 3

@@ -45,6 +45,7 @@ def sheet_of(theme: Theme) -> str:
         QPushButton {{ border-radius: 4px; padding: 4px 10px }}
         QPushButton:hover, QPushButton:checked {{ border-color: {accent} }}
         QListWidget::item {{ border: 1px solid {rim}; border-radius: 4px; padding: 2px 5px }}
+        QListWidget::item:disabled {{ border-color: transparent }}
         QListWidget::item:selected {{ background: {accent}; color: {card} }}
         QSplitter::handle, QMainWindow::separator {{ background: {rim}; width: 1px; height: 1px }}
         #hint, #help {{ background: {card}; color: {ink}; border: 1px solid {rim}; border-radius: 10px }}

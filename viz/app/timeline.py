@@ -46,6 +46,7 @@ class Timeline(QWidget):
         # while the button is held, the token under the mouse is the chosen one: this scrubs
         self.tokens.itemEntered.connect(lambda item: self._token(self.tokens.row(item)))
         self.chosen = -1
+        self._read = 0  # rows that stand before the first token: what an encoder has read
         self.play_button = QToolButton(text="▶")
         self.play_button.setToolTip("Play the forward pass (Space)")
         self.play_button.clicked.connect(self.toggle)
@@ -96,12 +97,31 @@ class Timeline(QWidget):
         """Whether the camera goes along with what is played."""
         return self.follow_button.isChecked()
 
-    def show_run(self, token_texts: Sequence[str], chosen: int, steps: list[Step], at: int = -1) -> None:
-        """Show the tokens and operations of a run, and stay at one of them."""
+    def show_run(
+        self,
+        token_texts: Sequence[str],
+        chosen: int,
+        steps: list[Step],
+        at: int = -1,
+        source_texts: Sequence[str] = (),
+    ) -> None:
+        """Show the tokens and operations of a run, and stay at one of them.
+
+        Args:
+            token_texts: texts of the tokens.
+            chosen: position of the token whose predictions are shown.
+            steps: the operations.
+            at: number of the one to stay at, -1 for none.
+            source_texts: texts that an encoder has read, shown before the others: they cannot be chosen.
+        """
         self.steps = steps
         self.tokens.clear()
-        self.tokens.addItems([legible(readable(text)) for text in token_texts])
-        self.tokens.setCurrentRow(chosen)
+        read = [*source_texts, "→"] if source_texts else []
+        self.tokens.addItems([legible(readable(text)) for text in (*read, *token_texts)])
+        for row in range(len(read)):
+            self.tokens.item(row).setFlags(Qt.ItemFlag.NoItemFlags)
+        self._read = len(read)
+        self.tokens.setCurrentRow(self._read + chosen)
         self.chosen = chosen
         self.tokens.scrollToItem(self.tokens.currentItem())
         self.slider.show_steps(steps)
@@ -113,8 +133,9 @@ class Timeline(QWidget):
             self.stop()
         self._say()
 
-    def _token(self, number: int) -> None:
-        if number != self.chosen:
+    def _token(self, row: int) -> None:
+        number = row - self._read
+        if number >= 0 and number != self.chosen:
             self.chosen = number
             self.token_chosen.emit(number)
 

@@ -137,8 +137,8 @@ class ViewerWindow(Looking):
         self.view.show_scene(result.scene, keep_camera=same)
         self._dress(shown.theme)
         steps = steps_of(result.scene) if run else []
-        texts = shown.trace.token_texts if run else []
-        self.timeline.show_run(texts, shown.token_index if run else 0, steps, step)
+        texts, read = (shown.trace.token_texts, shown.source_texts) if run else ([], [])
+        self.timeline.show_run(texts, shown.token_index if run else 0, steps, step, read)
         self.inspector.weights = dict(self.session.model.file.tensors) if self.session else {}
         self.inspector.remark = result.remark
         self._select(None if kept is None else hit_at(result.scene.pieces.boxes, kept))

@@ -35,6 +35,20 @@ def assert_nothing_hidden(boxes) -> None:
         assert not len(found), f"{boxes[i].plane.tap} {boxes[i].head} and {boxes[found[0]].plane.tap}"
 
 
+def assert_heads_mix_their_values(anatomy, trace, taps) -> None:
+    """What stands behind a pattern is its probabilities times the values that stand above it."""
+    for heads in (heads for layer in anatomy.layers for heads in layer.heads):
+        if heads.v is None or heads.z is None or len(taps[heads.z].inputs) != 2:
+            continue  # of two patterns together, each is a part of it
+        shares, mixed = (trace[name].astype(float) for name in (heads.pattern, heads.z))
+        values = trace[heads.v].astype(float).reshape(shares.shape[2], -1, mixed.shape[2])
+        values = np.repeat(values, shares.shape[0] // values.shape[1], axis=1)
+        terms = np.einsum("hqk,khd->qhd", shares, np.abs(values))
+        # float32: a sum over at most a few keys, of products that are rounded once
+        bound = 4 * shares.shape[2] * 2.0**-24 * terms.max()
+        assert np.abs(np.einsum("hqk,khd->qhd", shares, values) - mixed).max() <= bound, heads
+
+
 def test_a_run_is_drawn_truly(path):
     """Nothing hides anything, every drawn flow is real, and every real flow between drawn tensors is drawn."""
     model = refgguf.load(path)
@@ -42,6 +56,7 @@ def test_a_run_is_drawn_truly(path):
     trace = model.trace([1, 5, 9, 7], taps=list(anatomy.needed()))
     scene = build_scene(shown_of_model(model, trace))
     boxes = scene.pieces.boxes
+    assert_heads_mix_their_values(anatomy, trace, model.taps)
     assert_nothing_hidden(boxes)
     assert {b.plane.tap for b in boxes} == set(anatomy.drawn())
     sources = drawn_sources(model.taps, anatomy.drawn())

@@ -261,8 +261,12 @@ def _heads(own: Mapping[str, Tap], taps: Mapping[str, Tap]) -> Iterator[Heads]:
         k = next((n for n in before if local(n).startswith("attn_k") or "kv_head" in own[n].axes), None)
         q = next((n for n in before if n != k), None)
         z = next((n for n in qkv if pattern in nearest_of(taps, n, (*patterns, *qkv))), None)
-        before_z = nearest_of(taps, z, [n for n, t in own.items() if t.kind == "qkv"]) if z else ()
-        v = next((n for n in before_z if n not in (q, k)), None)  # may be shared by all heads: (token, rank)
+        # what patterns are computed from, such as an indexer's queries, is no value that they mix
+        before_z = (
+            nearest_of(taps, z, [n for n, t in own.items() if t.kind in ("qkv", "attention")]) if z else ()
+        )
+        values = [n for n in before_z if own[n].kind == "qkv" and n not in (q, k)]
+        v = next(iter(values), None)  # may be shared by all heads: (token, rank)
         yield Heads(pattern, q, k, v, z, _mask(taps, pattern))
 
 

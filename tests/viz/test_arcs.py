@@ -67,6 +67,34 @@ def test_a_marked_token_shows_what_it_takes():
     assert radii == sorted(radii)
 
 
+@pytest.mark.parametrize("choice", [ArcChoice(), ArcChoice(1, 2), ArcChoice(0, None, True)])
+def test_an_arc_is_as_thick_as_its_share_is_large(choice):
+    """From the thinnest arc on, each further part of a share is the same further part of a radius."""
+    arcs = with_arcs(tiny_scene("grouped queries"), choice).arcs
+    radius = np.array([arcs.mesh.radii[arcs.mesh.routes == i, 1].max() for i in range(len(arcs.arcs))])
+    share = np.array([arc.share for arc in arcs.arcs])
+    assert share.max() - share.min() > 0.2
+    slope, least = np.polyfit(share, radius, 1)
+    assert 0 < least < 0.2 * slope
+    np.testing.assert_allclose(radius, least + slope * share, rtol=1e-5)
+
+
+def test_the_legend_says_how_much_is_left_out():
+    """What all arcs that are too weak to be drawn would take together is printed, as part of everything."""
+    scene = with_arcs(tiny_scene("many tokens"), ArcChoice(0, 1))
+    pattern = scene.shown.trace["blk.0.attn_probs"][1].astype(float)
+    share = 1 - sum(pattern[arc.query, arc.key] for arc in scene.arcs.arcs) / pattern.sum()
+    assert share > 0.1
+    assert f"weaker ones, {share:.0%} in all, are left out" in scene.arcs.note
+
+
+def test_arcs_by_value_say_what_they_are_parts_of():
+    """Weighed by values, thickness is no probability: the legend says of what it is a part."""
+    scene = tiny_scene("grouped queries")
+    assert "as parts of the layer's largest" in with_arcs(scene, ArcChoice(None, None, True)).arcs.note
+    assert "as parts of the head's largest" in with_arcs(scene, ArcChoice(1, 2, True)).arcs.note
+
+
 def test_values_weigh_by_their_length():
     """A value of length 5 taken with probability 1/2 weighs 2.5, whichever query head of the group takes it."""
     pattern = np.full((2, 1, 2), 0.5, np.float32)

@@ -111,9 +111,47 @@ def test_drawn_flows_are_the_contributions(model, trace, scene):
             each = split(trace, model.taps, name, TOKEN, shown.weights)
             expected = each[heads].sum(axis=0) @ direction
         assert value == pytest.approx(expected, rel=1e-6, abs=1e-9)
-    order = sorted(scene.flow.routes, key=lambda n: abs(scene.flow.routes[n]))
-    radii = [scene.flow.styles[n][0] for n in order]
-    assert radii == sorted(radii)
+
+
+def test_a_flow_is_as_thick_as_it_is_large(scene):
+    """From the thinnest on, radii grow in proportion to magnitudes, up to the largest; colours are signs."""
+    flow = scene.flow
+    size = np.array([abs(v) for v in flow.routes.values()])
+    radius = np.array([flow.styles[n][0] for n in flow.routes])
+    slope, least = np.polyfit(size, radius, 1)
+    assert 0 < least < 0.1 * radius.max()
+    np.testing.assert_allclose(radius, least + slope * size, rtol=1e-6)
+    colours = {tuple(flow.styles[n][1]) for n, v in flow.routes.items() if v > 0}
+    assert colours == {tuple(scene.theme.hues["logits"])}
+    assert {tuple(flow.styles[n][1]) for n, v in flow.routes.items() if v < 0}.isdisjoint(colours)
+    beams = [flow.mesh.radii[flow.mesh.routes == i, 1].max() for i in range(len(flow.neurons))]
+    beam_slope, beam_least = np.polyfit([abs(v) for _, _, v in flow.neurons], beams, 1)
+    np.testing.assert_allclose((beam_slope, beam_least), (0.6 * slope, 0.6 * least), rtol=1e-4)
+
+
+def test_a_neurons_edge_begins_at_its_cell(scene):
+    """In the token's row and in the neuron's column, it begins just before the front of its network's box."""
+    flow, boxes = scene.flow, scene.pieces.boxes
+    for edge, (number, neuron, _) in enumerate(flow.neurons):
+        box = boxes[number]
+        x, y, z = flow.mesh.middles[flow.mesh.routes == edge][0]
+        rows, cols = box.plane.shape
+        assert (int((x - box.left) / box.size[0] * cols), int((box.top - y) / box.size[1] * rows)) == (
+            neuron,
+            TOKEN,
+        )
+        assert 0 < z - box.size[2] < 1
+
+
+def test_the_figures_are_the_blocks_contributions(model, trace, scene):
+    """Beside each disc stands what its block adds to the score, in the order of the layers."""
+    parts = vectors(addends(trace, model.taps, TOKEN))
+    direction, _ = reader_of(model)(sum(parts.values()), int(trace["logits"][TOKEN].argmax()))
+    words = [label.text for label in sorted(scene.flow.labels, key=lambda label: label.at[0])]
+    expected = [
+        f"{part @ direction:+.2f}".replace("-", "−") for name, part in parts.items() if name != "embed"
+    ]
+    assert words == expected
 
 
 def test_the_strongest_neurons_have_edges(trace, scene):

@@ -27,7 +27,7 @@ MOST_FOR_EACH = 12  # arcs into one token
 POINTS = 22
 AWAY = 0.3  # from the boxes at both ends
 THINNEST, THICKEST = 0.02, 0.36  # radius of an arc of no share and of share 1, in rows of a token
-LARGEST = 0.8  # no radius is larger, world units
+LARGEST = 0.8  # nor is the radius of share 1, world units: where rows are high, all arcs are thinner
 PALEST = 0.1  # how much of its hue the least arc has
 
 
@@ -127,6 +127,8 @@ def arcs_of(pieces: Pieces, shown: Shown, choice: ArcChoice | None, theme: Theme
         if choice.head is not None and choice.head >= len(pattern):
             raise InputError(f"there is no head {choice.head} in layer {choice.layer}; it has {len(pattern)}")
         values = _values(shown, boxes[value]) if choice.by_value and value is not None else None
+        if choice.by_value and values is None:
+            continue  # there is no length to weigh by
         mass = taken(pattern, values, choice.head)
         rows = boxes[target].plane.shape[0], boxes[source].plane.shape[0]
         if mass.shape != rows:
@@ -147,7 +149,8 @@ def arcs_of(pieces: Pieces, shown: Shown, choice: ArcChoice | None, theme: Theme
                 Arc(layer, source, target, int(key), int(query), float(share[query, key]), strength, line)
             )
     if not arcs:
-        return Arcs(note="No attention pattern to draw arcs from.")
+        what = "with values of a length " if choice.by_value else ""
+        return Arcs(note=f"No attention pattern {what}to draw arcs from.")
     arcs.sort(key=lambda arc: arc.strength)
     labels = tuple(_names(pieces.boxes, found, shown)) if choice.layer is not None else ()
     return Arcs(tuple(arcs), labels, _mesh(arcs, pieces, theme, shown), _note(choice, left_out / total))
@@ -222,9 +225,11 @@ def _line(source: Box, target: Box, key: int, query: int, rows: tuple[int, int],
 def _mesh(arcs: Sequence[Arc], pieces: Pieces, theme: Theme, shown: Shown) -> Mesh:
     hue, ground = np.array(theme.hues["attention"]), np.array(theme.ground)
     row = pieces.boxes[arcs[0].target].size[1] / len(shown.trace.tokens)
+    thickest = min(THICKEST * row, LARGEST)
+    thinnest = thickest * THINNEST / THICKEST
     tubes = []
     for arc in arcs:
-        radius = min((THINNEST + (THICKEST - THINNEST) * arc.strength) * row, LARGEST)
+        radius = thinnest + (thickest - thinnest) * arc.strength
         depth = PALEST + (1 - PALEST) * arc.strength**0.8
         colour = ground + (hue - ground) * depth
         tubes.append((arc.points, radius, False, colour, colour))
@@ -263,7 +268,8 @@ def _visible(text: str) -> str:
 def _note(choice: ArcChoice, left_out: float) -> str:
     heads = "mean over heads" if choice.head is None else f"head {choice.head}"
     where = "" if choice.layer is None else f"layer {choice.layer}, "
-    what = "attention × length of the value" if choice.by_value else "attention"
+    largest = f"the {'layer' if choice.head is None else 'head'}'s largest"
+    what = f"attention × length of the value, as parts of {largest}" if choice.by_value else "attention"
     rest = f"; weaker ones, {percent(left_out)} in all, are left out" if left_out > 5e-4 else ""
     return f"Arcs: {what}, {where}{heads}, from the token taken from to the one that takes{rest}."
 

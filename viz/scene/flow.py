@@ -85,28 +85,29 @@ def flow_of(pieces: Pieces, shown: Shown, letter: float, theme: Theme) -> Flow:
 
     found, _ = contributions(parts, shown.reads if by_score else None, entry)
     whole = {c.tap: c.score if by_score else c.length for c in found}
-    largest = max((abs(v) for n, v in whole.items() if shown.graph[n].layer is not None), default=1.0) or 1.0
     weighed = _Weighed(pieces, shown, token, measure, parts)
-    routes, labels = {}, []
-    for number, route, block in _drains(pieces, shown, whole):
+    drains = list(_drains(pieces, shown, whole))
+    routes, of_lane = {}, set()
+    for number, route, block in drains:
         lane = _lane_of(pieces, route)
         if lane is None or parts[block].by_stream is None:
             routes[number] = weighed.route(route, block, whole[block])
         else:
             routes[number] = float(measure(parts[block].by_stream[lane]))
-        if route.arrow:
+        if lane is not None:
+            of_lane.add(number)
+    # heads, neurons or streams that work against one another may each add more than their block does
+    drawn = [*routes.values(), *weighed.experts.values(), *(value for _, _, value in weighed.neurons)]
+    largest = max(map(abs, drawn), default=1.0) or 1.0
+    labels, said = [], set()
+    for number, route, block in drains:
+        whose = number if number in of_lane else block
+        if route.arrow and whose not in said:
+            said.add(whose)
             above = route.points[-1, 1] > pieces.shelves[pieces.shelf_at(route.points[-1, 1])]
             wide = HEAD_WIDTH * _radius(routes[number], largest)
-            labels.append(
-                _figure(
-                    route.points[-1],
-                    above,
-                    whole[block] if lane is None else routes[number],
-                    by_score,
-                    letter,
-                    wide,
-                )
-            )
+            value = routes[number] if number in of_lane else whole[block]
+            labels.append(_figure(route.points[-1], above, value, by_score, letter, wide))
     colours = _colours(theme, by_score)
     styles = {n: (_radius(v, largest), colours[v < 0]) for n, v in routes.items()}
     text = quoted(shown.text_of(entry)) if shown.text_of else f"#{entry}"
@@ -303,7 +304,7 @@ def _lane_of(pieces: Pieces, route: Route) -> int | None:
 
 
 def _radius(value: float, largest: float) -> float:
-    return THINNEST + (THICKEST - THINNEST) * min(abs(value) / largest, 1.0)
+    return THINNEST + (THICKEST - THINNEST) * abs(value) / largest
 
 
 def _colours(theme: Theme, by_score: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from refgguf.model import Model
 
 MOST_TYPES = 2  # tensor types named in the title
+MOST_LAYERS = 10_000  # of which counts of heads are kept; a name may say any number
 LEAST_SHARE = 0.05  # of the file's bytes that a type must have to be named after the first
 
 
@@ -128,8 +129,8 @@ def shown_of_file(file: GGUFFile, taps: Mapping[str, Tap] | None = None, **optio
     name = file.metadata.get("general.name")
     words = [file.architecture] if file.architecture else []
     layers = {layer_of(n) for n in file.tensors} - {None}
-    n_layers = max(layers, default=-1) + 1
-    words.append(_counted(n_layers, "layer"))
+    words.append(_counted(len(layers), "layer"))
+    n_layers = min(max(layers, default=-1) + 1, MOST_LAYERS)
     heads, kv_heads = (_per_layer(file, key, n_layers) for key in ("head_count", "head_count_kv"))
     kv_heads = kv_heads or heads
     if heads:

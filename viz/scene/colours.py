@@ -225,7 +225,7 @@ DARK = Theme(
 )
 _THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
 # kinds that share the colours of another
-SAME_AS = {"embedding": "residual", "norm": "residual"}
+SAME_AS = {"embedding": "residual", "norm": "residual", "other": "residual"}
 
 
 def theme_of(name: str) -> Theme:

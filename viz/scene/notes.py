@@ -62,9 +62,9 @@ def notes_on(scene: Scene, most: int, apart: int = 1) -> list[str]:
         ]
     for begins, words in UNIFORM_NOTES:
         if any(box.scale.startswith(begins) for box in boxes):
-            return [words, _shape_words(boxes)]
+            return [words, _shape_words(boxes), *_left_out(scene.shown)]
     notes = ["Every cell is one number."]
-    shapes = [_shape_words(boxes)] if isinstance(scene.shown, ShownFile) else []
+    shapes = [_shape_words(boxes), *_left_out(scene.shown)] if isinstance(scene.shown, ShownFile) else []
     if most > 1:
         few = f", in small boxes of one row in {apart} (come closer for all)" if apart > 1 else ""
         far = f"; scales are of one row in {scene.scales_apart}" if scene.scales_apart > 1 else ""
@@ -83,6 +83,12 @@ def notes_on(scene: Scene, most: int, apart: int = 1) -> list[str]:
         note for note in (scene.arcs.note, scene.flow.note) if note
     ]
     return notes
+
+
+def _left_out(shown: ShownFile) -> list[str]:
+    """Say which tensors are not drawn because they hold no values."""
+    n = sum(0 in tensor.shape for tensor in shown.file.tensors.values())
+    return [f"{n:,} tensor{'s hold' if n > 1 else ' holds'} no values and cannot be drawn."] if n else []
 
 
 def _shape_words(boxes: Sequence[Box]) -> str:

@@ -40,18 +40,21 @@ NAMES = {
     "bits router": "router",
     "bits state": "recurrent",
     "bits logits": "output",
+    "bits other": "others",
     "weights residual": "embedding",
     "weights attention": "attention",
     "weights ffn": "feed-forward",
     "weights router": "router",
     "weights state": "recurrent",
     "weights logits": "output",
+    "weights other": "other matrices",
     "error": "relative error",
     "parameters": "weights in a box",
     "vectors residual": "norms, vectors",
     "vectors attention": "attention vectors",
     "vectors ffn": "ffn vectors",
     "vectors state": "state vectors",
+    "vectors other": "other vectors",
 }
 BENT = "Scales marked * are bent: even near zero, each further step of colour a factor."
 STEPS = 25  # cells of a legend bar

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import ceil, log
 
+from refgguf.errors import InputError
 from refgguf.gguf.roles import layer_of, role_of
 from refgguf.tensor import Tensor
 from refgguf.viz.scene.errors import ErrorPlane
@@ -28,7 +29,7 @@ from refgguf.viz.state import ShownFile
 KINDS = {
     "embedding": "residual",
     "norm": "residual",
-    "residual": "residual",
+    "residual": "other",
     "attention": "attention",
     "ffn": "ffn",
     "experts": "ffn",
@@ -45,6 +46,7 @@ STRIP = 0.9  # height of a vector
 GAP, HEAD_GAP = 2.0, 0.3
 LANE = 7.0  # free space between the spine and the matrices
 MOST_HEADS = 64
+PER_CARD = 12  # tensors outside the layers that stand on a card; where there are more, they may go on on another shelf
 MOST_NAMED = 1000  # tensors in layers that all have their names and sizes
 # words of names in the usual order of use, for files whose order is not known
 USUAL = ("gate_inp", "norm", "qkv", "_q", "_k", "_v", "gate", "up", "", "out", "down")
@@ -101,6 +103,8 @@ class _Structure:
         x = self._ends(self._in_order(self.after), x)
         self._spine()
         pieces = self.stage.pieces
+        if not pieces.boxes:
+            raise InputError(f"{self.shown.file.path}: no tensor holds a value, so there is nothing to draw")
         lay_floor(pieces, self.edges, self.names, self.stage.units.letter)
         return shelve(pieces, self.cuts, self.shown.aspect)
 
@@ -124,7 +128,7 @@ class _Structure:
         plane = self._plane(tensor, first, rows)
         role = role_of(tensor.name)
         number = self.stage.box(
-            plane, KINDS.get(role, "residual"), f"weight {role}", x=x, y=y, size=size,
+            plane, KINDS.get(role, "other"), f"weight {role}", x=x, y=y, size=size,
             layer=layer_of(tensor.name), head=head, title=tensor.name,
             pressed=pressed, apart=apart,
         )  # fmt: skip
@@ -228,22 +232,28 @@ class _Structure:
         return total
 
     def _ends(self, tensors: Sequence[Tensor], x: float) -> float:
-        """Put tensors outside the layers side by side, middle on the spine."""
-        left = x
-        for tensor in tensors:
-            if tensor.n_rows == 1:
-                width = self._size(1, tensor.d_in)[0]
-                self._box(tensor, 0, 1, x, -STRIP / 2, (width, STRIP))
-            else:
-                height = min(tensor.n_rows * self.unit, TALLEST) if len(tensor.shape) == 2 else LARGEST
-                was, self.named = self.named, True
-                width = self._matrix(tensor, x, -height / 2, True)
-                self.named = was
-            x += width + 6.0
-        if tensors:
+        """Put tensors outside the layers side by side, middle on the spine, so many to a card."""
+        was, self.named = self.named, len(tensors) <= MOST_NAMED
+        for start in range(0, len(tensors), PER_CARD):
+            left = x
+            if start:
+                self.cuts.append(left - 3.0)
+            for tensor in tensors[start : start + PER_CARD]:
+                x += self._end(tensor, x) + 6.0
             self.edges.append((left - 2.0, x - 4.0))
             x += 4.0
+        self.named = was
         return x
+
+    def _end(self, tensor: Tensor, x: float) -> float:
+        """Put a tensor outside the layers at x; returns its width."""
+        if tensor.n_rows > 1:
+            height = min(tensor.n_rows * self.unit, TALLEST) if len(tensor.shape) == 2 else LARGEST
+            return self._matrix(tensor, x, -height / 2, True)
+        width = self._size(1, tensor.d_in)[0]
+        self._box(tensor, 0, 1, x, -STRIP / 2, (width, STRIP))
+        self._caption(tensor, x, STRIP / 2, max(width, 6.0), True)
+        return width
 
     # ---- edges: proposals only, the stage draws those that are real
 

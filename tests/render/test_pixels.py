@@ -10,9 +10,11 @@ import pytest
 import refgguf
 from refgguf.trace import Trace
 from refgguf.viz.facts import shown_of_file
+from refgguf.viz.places import camera_on
 from refgguf.viz.render import offscreen
 from refgguf.viz.scene import colours
 from refgguf.viz.scene.build import Look, build_scene, look_at, with_arcs
+from refgguf.viz.scene.build import look_from as camera_look
 from refgguf.viz.scene.camera import parse_camera
 from refgguf.viz.scene.framing import label_points
 from refgguf.viz.scene.parts import Label
@@ -30,10 +32,17 @@ def look_from(scene, camera: str, size=(1200, 800)) -> Look:
     return look_at(scene, size, *parse_camera(camera))
 
 
-def cells(look: Look):
-    """Yield (pixel x, pixel y, colours allowed, value) of every cell that is large enough to be read."""
+def cells(look: Look, scales: str | None = None):
+    """Yield (pixel x, pixel y, colours allowed, value) of every cell that is large enough to be read.
+
+    Args:
+        look: what is seen.
+        scales: name of the scale whose boxes are looked at; those of all if None.
+    """
     covers = look.overlay.covers
     for box, step in zip(look.scene.pieces.boxes, look.atlas.steps, strict=True):
+        if scales not in (None, box.scale):
+            continue
         pooled = box.plane.pooled(*step)
         n_rows, n_cols = np.array(box.plane.shape) / step
         origin, size = np.array(box.origin), np.array(box.size)
@@ -165,25 +174,48 @@ def test_values_that_are_no_numbers_are_striped():
     assert (scale.n_nan, scale.n_infinite, scale.n_beyond >= 2) == (1, 2, True)
 
 
-def test_a_bent_scale_colours_cells_as_its_legend_does():
-    """Where one token is a thousand times as large as the others, cells still have the colours of their values."""
-    trace = tiny_trace("grouped queries")
+def grown_trace(shape: str) -> Trace:
+    """Return a trace in whose residual stream the first token is a thousand times as large as the others."""
+    trace = tiny_trace(shape)
     values = {n: v * 1000.0 ** (np.arange(len(v)) == 0)[:, None] if ".resid" in n or n == "embed" else v
               for n, v in trace.items()}  # fmt: skip
     values = {n: np.asarray(v, np.asarray(trace[n]).dtype) for n, v in values.items()}
-    scene = build_scene(shown(Trace(values, trace.taps, trace.tokens, trace.token_texts)))
-    assert scene.scales["residual"].knee > 0
-    look = look_from(scene, "front:layer:0", (1600, 1000))
+    return Trace(values, trace.taps, trace.tokens, trace.token_texts)
+
+
+def right_and_wrong(look: Look, scale: str) -> tuple[int, int]:
+    """Count cells on a scale with the colour of their value, and others that nothing covers."""
     picture = offscreen.render(look, samples=1)
-    stream = scene.scales["residual"]
     right = wrong = 0
-    for x, y, colour, _ in cells(look):
+    for x, y, colour, _ in cells(look, scale):
         if (picture[y, x] == colour).all(axis=1).any():
             right += 1
         elif not covered(look, x, y):
             wrong += 1
+    return right, wrong
+
+
+def test_a_bent_scale_colours_cells_as_its_legend_does():
+    """Where one token is a thousand times as large as the others, cells still have the colours of their values."""
+    scene = build_scene(shown(grown_trace("grouped queries")))
+    assert scene.scales["residual"].knee > 0
+    right, wrong = right_and_wrong(look_from(scene, "front:layer:0", (3200, 1800)), "residual")
     assert right > 200
-    assert not wrong, f"{wrong} cells; stream {stream}"
+    assert not wrong
+
+
+def test_a_bent_scale_colours_the_part_of_a_box_that_is_seen():
+    """So it is in the last columns of a box much wider than the picture, of which the others are not at hand."""
+    scene = build_scene(shown(grown_trace("wide")))
+    number, box = next((i, b) for i, b in enumerate(scene.pieces.boxes) if b.plane.tap == "blk.0.resid_post")
+    cell, front = box.size[0] / box.plane.shape[1], box.origin[2] + box.size[2]
+    middle = box.middle[1]  # of the second of three tokens
+    ends = [(box.right - 12 * cell, middle - 3 * cell, front), (box.right, middle + 3 * cell, front)]
+    look = camera_look(scene, (900, 600), camera_on(np.array(ends), (900, 600)))
+    assert look.atlas.held[number, 0] > 0
+    right, wrong = right_and_wrong(look, "residual")
+    assert right > 10
+    assert not wrong
 
 
 def test_arcs_are_drawn_and_taken_away():

@@ -129,3 +129,9 @@ class TinyTransformer:
 
 def _norm(x: np.ndarray) -> np.ndarray:
     return x / np.sqrt((x * x).mean(axis=1, keepdims=True) + 1e-5)
+
+
+def scaled(trace: Trace, factor: float) -> Trace:
+    """Return a trace whose numbers are so many times as large; what is chosen stays chosen."""
+    values = {n: v * np.float32(factor) if v.dtype.kind == "f" else v for n, v in trace.items()}
+    return Trace(values, trace.taps, trace.tokens, trace.token_texts, model=trace.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -29,8 +29,11 @@ def test_pooling_keeps_nan_and_infinity():
     """A NaN makes its group NaN; an infinity is farther from zero than anything else."""
     values = np.array([[1, np.nan, 3, -np.inf, 5, 2]], np.float32)
     assert np.array_equal(pool(values, 1, 2), [[np.nan, -np.inf, 5]], equal_nan=True)
+    column = np.array([[1], [np.nan], [3], [np.inf], [5], [-7], [np.nan]], np.float32)
+    assert np.array_equal(pool(column, 2, 1), [[np.nan], [np.inf], [-7], [np.nan]], equal_nan=True)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     arrays(np.float32, (7, 11), elements=st.floats(-1e6, 1e6, width=32)),
     st.integers(1, 8),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refgguf.gguf.roles import layer_of
+from refgguf.gguf.roles import layer_of, role_of
 from refgguf.taps import Tap
 from refgguf.trace import Trace
 from refgguf.viz.contributions import reader_of
@@ -133,7 +133,11 @@ def shown_of_file(file: GGUFFile, taps: Mapping[str, Tap] | None = None, **optio
     n_layers = min(max(layers, default=-1) + 1, MOST_LAYERS)
     heads, kv_heads = (_per_layer(file, key, n_layers) for key in ("head_count", "head_count_kv"))
     kv_heads = kv_heads or heads
-    if heads:
+    without = _without_heads(file)
+    heads, kv_heads = (
+        tuple(n * (layer not in without) for layer, n in enumerate(counts)) for counts in (heads, kv_heads)
+    )
+    if any(heads):
         shared = f" ({max(kv_heads)} for keys and values)" if max(kv_heads) < max(heads) else ""
         words.append(f"{_counted(max(heads), 'head')}{shared}")
     words.append(_counted(len(file.tensors), "tensor"))
@@ -141,6 +145,16 @@ def shown_of_file(file: GGUFFile, taps: Mapping[str, Tap] | None = None, **optio
         name if isinstance(name, str) and name else Path(file.path).stem, (*words, *file_words(file))
     )
     return ShownFile(file, facts, taps or {}, n_heads=heads, n_kv_heads=kv_heads, **options)
+
+
+def _without_heads(file: GGUFFile) -> set[int]:
+    """Return the layers that mix tokens by a recurrence alone, whatever the file says of heads."""
+    roles: dict[int | None, set[str]] = {}
+    for name in file.tensors:
+        roles.setdefault(layer_of(name), set()).add(role_of(name))
+    return {
+        n for n, have in roles.items() if n is not None and "recurrent" in have and "attention" not in have
+    }
 
 
 def _per_layer(file: GGUFFile, key: str, n_layers: int) -> tuple[int, ...]:

@@ -9,7 +9,8 @@ import refgguf
 from refgguf.viz.facts import shown_of_file
 from refgguf.viz.scene import shelves
 from refgguf.viz.scene.arcs import arcs_of
-from refgguf.viz.scene.build import Scene, build_scene
+from refgguf.viz.scene.build import Scene, build_scene, look_at
+from refgguf.viz.scene.camera import NAMED, Camera
 from refgguf.viz.state import ArcChoice
 from tests.support.scenes import shown
 from tests.support.sparse_file import llama_7b
@@ -123,3 +124,21 @@ def test_a_branch_begins_where_its_tube_is(pair):
             found += branch
             assert not branch or route.points[0] == pytest.approx(before.points[0] + moved)
     assert found
+
+
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_no_floor_hides_the_next_shelf(pair, name):
+    """From every named camera the line of sight to the upper part of each box passes by the floor above it."""
+    scene = pair[0]
+    pieces = scene.pieces
+    camera = look_at(scene, (1280, 720), Camera(*NAMED[name])).camera
+    for box in pieces.boxes:
+        shelf = pieces.shelf_at(box.bottom)
+        if not shelf:
+            continue
+        top = np.array(box.origin) + np.array(box.size) * (0.5, 0.9, 1.0)
+        floor = pieces.floor + pieces.shelves[shelf - 1]
+        along = (floor - top[1]) / (camera.eye[1] - top[1])
+        x, _, z = top + along * (camera.eye - top)
+        above = [c for c in pieces.cards if c.shelf == shelf - 1 and 0 < along < 1]
+        assert not any(c.x < x < c.x + c.width and c.z < z < c.z + c.depth for c in above), box.plane.tap

@@ -215,3 +215,28 @@ def test_names_of_layers_are_read_from_afar(n_layers, tmp_path):
     at, up = np.array([n.at for n in names]), np.array([np.multiply(n.v, n.height) for n in names])
     low, high = (look.camera.project(places, look.size)[:, :2] for places in (at, at + up))
     assert (np.hypot(*(high - low).T) >= 7.4).mean() > 0.5
+
+
+def test_everything_that_is_not_to_scale_is_named(tmp_path):
+    """Two matrices of one vocabulary are named together; what is pressed otherwise is named as well, or counted."""
+    builder = GGUFBytes().key("general.architecture", "string", "newest")
+    for name, rows in (("token_embd", 4000), ("output", 4000), ("output_b", 3000), ("output_c", 2000)):
+        builder.tensor(f"{name}.weight", "F32", (rows, 16))
+    builder.tensor("blk.0.attn_q.weight", "F32", (16, 16))
+    scene = build_scene(shown_of_file(refgguf.open(builder.write(tmp_path / "wide.gguf")), colour="bits"))
+    note = next(note for note in notes_on(scene, 1) if "true shapes" in note)
+    assert "token_embd.weight and output.weight are not to scale" in note
+    assert "output_b.weight is not to scale" in note
+    assert note.endswith("; 1 more is not to scale either.")
+
+
+def test_heads_are_counted_where_there_is_attention(tmp_path):
+    """A recurrent layer has none, whatever the metadata says; a file without any has no heads in its title."""
+    for names, words in ((("ssm_in",), False), (("attn_q",), True), (("ssm_in", "attn_q"), True)):
+        builder = GGUFBytes().key("general.architecture", "string", "newest")
+        builder.key("newest.attention.head_count", "uint32", 2)
+        for name in names:
+            builder.tensor(f"blk.0.{name}.weight", "F32", (16, 16))
+        shown = shown_of_file(refgguf.open(builder.write(tmp_path / "few.gguf")))
+        assert ("2 heads" in shown.facts.details) == words
+        assert shown.heads("attn_q", 0) == (2 if words else 0) or not words

@@ -30,6 +30,7 @@ from refgguf.viz.scene.weight_scales import weight_scales
 from refgguf.viz.state import ArcChoice, Shown, ShownFile
 
 NEARNESS = 1.4  # how strong the perspective is
+ON_SHELVES = 20.0  # degrees above the ground from which no shelf's floor hides the next shelf
 MOST_POOLED = 999_999  # values in a cell: no note on that is longer
 NAME = 5.0  # world units that a name below or above a box takes
 FROM_RIGHT = (
@@ -272,8 +273,14 @@ def camera_at(
         corners = fronts(boxes)
         camera = max(framed, key=lambda c: visible_area(c, corners, size))
     else:
-        camera = frame(camera, points, size, overlay, scene.pieces.nearness)
+        camera = frame(lowered(camera, scene.pieces), points, size, overlay, scene.pieces.nearness)
     return replace(camera, zoom=camera.zoom * zoom, shift=(camera.shift[0] * zoom, camera.shift[1] * zoom))
+
+
+def lowered(camera: Camera, pieces: Pieces) -> Camera:
+    """Return the camera "top" less steep where there are shelves, whose floors would hide what stands below them."""
+    steep = (camera.azimuth, camera.elevation, camera.fov) == NAMED["top"]
+    return replace(camera, elevation=ON_SHELVES) if steep and len(pieces.shelves) > 1 else camera
 
 
 def room_for_words(scene: Scene, size: tuple[int, int], part: str | None) -> Overlay:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from refgguf.viz.scene.build import Scene
 
 BESIDE = 1.5  # how much narrower than the picture a grid must be to leave room for title and legend beside it
+GROUPS_NAMED = 2  # how many ways of being not to scale are said in full
 # what colours say where a box has one
 UNIFORM_NOTES = (
     ("bits ", "Colour: bits for each weight."),
@@ -92,13 +93,26 @@ def _left_out(shown: ShownFile) -> list[str]:
 
 
 def _shape_words(boxes: Sequence[Box]) -> str:
-    """Say whether boxes have their matrices' true shapes, and which is farthest from it."""
+    """Say whether boxes have their matrices' true shapes, and which have not, the farthest from it first."""
     if not boxes:
         return ""
-    least = max(boxes, key=lambda box: max(box.pressed))
-    words = pressed_words(least.pressed)
-    return (
-        f"Boxes have their matrices' true shapes, but {least.plane.tap} is {words}."
-        if words
-        else "Boxes have their matrices' true shapes."
-    )
+    pressed: dict[str, dict[str, None]] = {}
+    for box in sorted(boxes, key=lambda box: -max(box.pressed)):
+        words = pressed_words(box.pressed)
+        if words:
+            pressed.setdefault(words, {})[box.plane.tap] = None
+    if not pressed:
+        return "Boxes have their matrices' true shapes."
+    said = [f"{_named(list(names))} {words}" for words, names in list(pressed.items())[:GROUPS_NAMED]]
+    rest = {name for names in list(pressed.values())[GROUPS_NAMED:] for name in names}
+    if rest:
+        said.append(f"{len(rest):,} more {'are' if len(rest) > 1 else 'is'} not to scale either")
+    return f"Boxes have their matrices' true shapes, but {'; '.join(said)}."
+
+
+def _named(names: Sequence[str]) -> str:
+    """Return the subject of a sentence on tensors, with its verb."""
+    if len(names) == 1:
+        return f"{names[0]} is"
+    others = names[1] if len(names) == 2 else f"{len(names) - 1:,} others"
+    return f"{names[0]} and {others} are"

@@ -7,7 +7,7 @@ the scene.
 from __future__ import annotations
 
 from refgguf.viz.scene.build import Scene
-from refgguf.viz.scene.overlay import LETTER, Overlay, Pen, legend
+from refgguf.viz.scene.overlay import LETTER, Overlay, Pen, legend, unless_in_the_way
 from refgguf.viz.scene.writing import cropped
 from refgguf.viz.steps import Step
 
@@ -25,6 +25,9 @@ def step_overlay(scene: Scene, size: tuple[int, int], step: Step | None, *, clos
         size: width and height of the picture.
         step: the operation; None for the words of the whole.
         close: whether a part is looked at, which fills the picture from side to side.
+
+    Returns:
+        Nothing where they would leave no room for the scene.
     """
     pen = Pen(size)
     s, facts = pen.scale, scene.shown.facts
@@ -44,7 +47,7 @@ def step_overlay(scene: Scene, size: tuple[int, int], step: Step | None, *, clos
         pen.text(
             cropped(details, int(across / (WORDS * LETTER * s))), pen.margin, 26 * s, WORDS, align="left"
         )
-        return pen.overlay
+        return unless_in_the_way(pen.overlay, size)
     tensor = scene.shown.trace.tensor(step.tap)
     room = across - (LEGEND + 40) * s
     where = "" if step.layer is None else f"layer {step.layer}  ·  "
@@ -55,4 +58,4 @@ def step_overlay(scene: Scene, size: tuple[int, int], step: Step | None, *, clos
     scale = scene.pieces.boxes[min(step.boxes)].scale
     pen.pitch, pen.gap = LEGEND * s, 30 * s
     legend(pen, scale, scene.scales[scale], pen.width - pen.margin - (LEGEND - 30) * s, 46 * s)
-    return pen.overlay
+    return unless_in_the_way(pen.overlay, size)

@@ -151,8 +151,16 @@ def make_overlay(
         _corner(pen, facts, scales, notes, at_left)
     else:
         _band(pen, facts, scales, notes, place)
-    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in pen.overlay.covers)
-    return pen.overlay if covered <= MOST_COVERED * size[0] * size[1] else Overlay()
+    return unless_in_the_way(pen.overlay, size)
+
+
+def unless_in_the_way(overlay: Overlay, size: tuple[int, int]) -> Overlay:
+    """Return what lies over a picture of that size, or nothing where it would leave no room for the scene."""
+    covered = sum(
+        (min(right, size[0]) - max(left, 0)) * (min(bottom, size[1]) - max(top, 0))
+        for left, top, right, bottom in overlay.covers
+    )
+    return overlay if covered <= MOST_COVERED * size[0] * size[1] else Overlay()
 
 
 def _corner(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str], at_left: bool) -> None:
@@ -208,15 +216,8 @@ def _band(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[s
     top = _legends(pen, scales, left, y, per_row)
     if title:
         fits = int(title / (s * LETTER))
-        pen.text(
-            cropped(facts.name, fits // 28),
-            pen.margin,
-            top - 42 * s,
-            28,
-            align="left",
-            tone="ink",
-            bold=True,
-        )
+        name = cropped(facts.name, fits // 28)
+        pen.text(name, pen.margin, top - 42 * s, 28, align="left", tone="ink", bold=True)
         words = cropped(place, int(title / (18 * s * LETTER)))
         pen.text(words, pen.margin, top - 72 * s, 18, align="left", tone="ink")
         if facts.outcome:

@@ -338,3 +338,17 @@ def test_boxes_wear_the_colour_beside_their_types_name(theme, tmp_path):
             assert np.abs(picture[y, x] - bars[f"type {kind}"]).max() <= 1, box.plane.tap
             compared.add(kind)
     assert compared >= {"Q4_K", "Q6_K"}
+
+
+def test_probabilities_are_read_from_both_sides():
+    """The filled part of the largest bar has its hue from the front and from behind; so the figure has its ink."""
+    scene = tiny_scene("grouped queries")
+    bar = max(scene.pieces.bars, key=lambda bar: bar.share)
+    share = max(bar.share, 0.16 / bar.size[0])
+    place = np.array(bar.origin) + 0.5 * share * (np.array(bar.end) - bar.origin) + [0, bar.size[1] / 2, 0]
+    hue = np.array(scene.theme.hues["logits"]) * 255
+    for azimuth in (-20, 160):
+        look = look_from(scene, f"{azimuth},5,1.2", size=(1800, 900))
+        x, y, _ = look.camera.project(place[None], look.size)[0]
+        seen = offscreen.render(look)[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].reshape(-1, 3)
+        assert np.abs(seen - hue).max(axis=1).min() < 30, azimuth

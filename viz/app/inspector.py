@@ -126,6 +126,7 @@ class Inspector(QScrollArea):
         super().__init__()
         self.setWidgetResizable(True)
         self.setMinimumSize(NARROWEST, FLATTEST)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.head, self.value, self.figures = Words(), Words(), Words()
         self.picture, self.histogram = Picture(), Histogram()
@@ -138,6 +139,7 @@ class Inspector(QScrollArea):
                 widget.setWordWrap(True)
                 widget.setTextFormat(Qt.TextFormat.RichText)
                 widget.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+                widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # keys are the picture's
         layout.addStretch(1)
         self.setWidget(inside)
         self.weights: dict = {}
@@ -152,6 +154,11 @@ class Inspector(QScrollArea):
     def box(self) -> int | None:
         """Number of the box that is told of."""
         return None if self._shown is None else self._shown[1]
+
+    @property
+    def marked_words(self) -> str:
+        """What was marked with the mouse, to be copied."""
+        return next((w.selectedText() for w in (self.head, self.value, self.figures) if w.selectedText()), "")
 
     def clear(self, scene: Scene | None = None) -> None:
         """Tell what the scene shows, and how to begin."""

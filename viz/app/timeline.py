@@ -181,3 +181,4 @@ class Timeline(QWidget):
             else f"{len(self.steps)} operations; → steps through them, Space plays them" * bool(self.steps)
         )
         self.words.setText(at)
+        self.words.setToolTip(at)  # there may be no room for all of it

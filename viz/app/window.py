@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtGui import QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QApplication, QMenu
 
 from refgguf.errors import RefggufError
@@ -319,7 +319,9 @@ class ViewerWindow(Looking):
         ctrl = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
         self.view.fast = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
         name = chr(event.key()).lower() if 32 < event.key() < 127 else ""
-        if name in SLOTS and name:
+        if event.matches(QKeySequence.StandardKey.Copy) and self.inspector.marked_words:
+            QApplication.clipboard().setText(self.inspector.marked_words)
+        elif name in SLOTS and name:
             self.use_slot(name, keep=ctrl)
         elif not ctrl and self.view.hold(name, True):
             pass

@@ -64,13 +64,14 @@ def card_quads(pieces: Pieces, shadows: Shadows, theme: Theme) -> Iterator[dict[
 
 
 def bar_quads(bars: Sequence[Bar], theme: Theme) -> Iterator[dict[str, np.ndarray]]:
-    """Yield a track and a filled part for each bar."""
+    """Yield a track and, on both of its sides, a filled part for each bar."""
     for bar in bars:
         width, height = bar.size
         hue = np.array(theme.hues[bar.kind])
         track = 0.92 * np.array(theme.ground) + 0.08 * hue
         along, forward = np.array(bar.u), np.cross(bar.u, UP)
-        for length, colour, ahead in ((width, track, 0.0), (max(bar.share * width, 0.16), hue, 0.04)):
+        filled = max(bar.share * width, 0.16)
+        for length, colour, ahead in ((width, track, 0.0), (filled, hue, 0.04), (filled, hue, -0.04)):
             at = CORNERS * (length, height)
             position = np.array(bar.origin) + at[:, :1] * along + at[:, 1:] * np.array(UP) + ahead * forward
             yield _quad(position, at, (length, height, min(0.5, length / 2)), (*colour, 1.0))

@@ -9,6 +9,7 @@ from refgguf.viz.scene.stage import Stage
 from refgguf.viz.state import Shown
 
 N_SHOWN = 5
+IN_FRONT = 0.2  # from a bar to the figure before it
 # in letters of ordinary size
 LETTERS = 2.6
 ROW = 4.2
@@ -75,7 +76,8 @@ def place_predictions(stage: Stage, shown: Shown, logits: np.ndarray, x: float) 
         text(word, begin - 0.5 * letters, y, letters, tone="ink", bold=number == 0, align="right")
         bar = Bar((bar_x, y - letters * 0.2, bar_z), (bars, letters), share, "logits", ALONG)
         stage.pieces.bars.append(bar)
-        text(percent(share), begin + bars * share + letters * 0.4, y, letters * 0.85, 0.2, align="left")
+        for side in (IN_FRONT, -IN_FRONT):  # the bar hides one of them
+            text(percent(share), begin + bars * share + letters * 0.4, y, letters * 0.85, side, align="left")
     return place(begin + bars + letters * 2)[0]
 
 

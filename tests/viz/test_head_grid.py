@@ -13,7 +13,7 @@ from refgguf.errors import InputError
 from refgguf.viz.ablation import ablations_for
 from refgguf.viz.facts import shown_of_model
 from refgguf.viz.inspect import hit_words
-from refgguf.viz.scene.anatomy import Heads
+from refgguf.viz.scene.anatomy import Heads, stack_words
 from refgguf.viz.scene.build import build_scene, look_at, with_token
 from refgguf.viz.scene.framing import outline_points
 from refgguf.viz.scene.head_grid import instead_of_heads
@@ -22,6 +22,7 @@ from refgguf.viz.scene.picking import Hit
 from refgguf.viz.scene.planes import ABSENT
 from tests.support import archsuite
 from tests.support.scenes import shown, tiny_trace
+from tests.support.speaking_translator import speaking_t5
 from tests.support.tiny_trace import TinyTransformer
 
 
@@ -207,3 +208,21 @@ def test_only_what_the_grid_needs_is_traced(tmp_path):
     assert {b.layer for b in pieces.boxes} == {0}
     assert "not traced" in [label.text for label in pieces.labels]
     assert Heads("blk.0.attn_probs").pattern in {b.plane.tap for b in pieces.boxes}
+
+
+def test_names_of_heads_keep_apart(tmp_path):
+    """Where a reader and a writer have long names, heads of narrow patterns are numbered instead."""
+    model = refgguf.load(speaking_t5(tmp_path / "t5.gguf"))
+    ids = model.tokenize("the cat")
+    trace = model.trace(ids, target=[3, 4, 5, 6, 7])
+    scene = build_scene(shown_of_model(model, trace, grid=True))
+    boxes = scene.pieces.boxes
+    assert {stack_words(b.plane.tap) for b in boxes} == {"encoder ", "decoder "}
+    assert "decoder layer 1 cross" in [label.text for label in scene.pieces.labels]
+    names = [label for label in scene.pieces.labels if "head " in label.text]
+    assert len(names) == len(boxes)
+    for one in names:
+        reach = one.at[0] + 0.54 * one.height * len(one.text)
+        for other in names:
+            if other.at[1] == one.at[1] and other.at[0] > one.at[0]:
+                assert reach <= other.at[0]

@@ -9,6 +9,8 @@ import pytest
 
 import refgguf
 from refgguf.viz.inspect import place_words
+from refgguf.viz.scene.build import camera_at
+from refgguf.viz.scene.camera import parse_camera
 from tests.support.models import FAMILIES
 from tests.window.hand import hand, key, mouse, place_of, press, seen
 
@@ -309,6 +311,18 @@ def test_escape_and_a_click_take_the_page_of_keys_away(window, spin):
         assert window.help.isVisible()
         away()
         assert not window.help.isVisible()
+
+
+def test_the_first_look_is_the_one_asked_for(window, spin):
+    """A window that is given a camera shows the first scene from there; a part that is not there ends it."""
+    size = window.canvas.pixels()
+    window.first_view = parse_camera("front:layer:1")
+    window.look_first()
+    assert window.view.camera == camera_at(window.scene, size, *parse_camera("front:layer:1"))
+    window.first_view = parse_camera("layer:9")
+    window.look_first()
+    assert "no layer 9" in str(window.failure)
+    assert not window.isVisible()
 
 
 def test_every_head_in_one_grid(window, spin):

@@ -252,6 +252,8 @@ class _Grid:
             title=f"attention of head {head}",
         )  # fmt: skip
         text = f"{row.layer}.{head}" if self.total > MANY else f"{row.name} · head {head}"
+        if 0.54 * NAME * len(text) > size[0] + GAP:  # it would run into the next one
+            text = f"head {head}"
         stage.text(text, x, top + 0.35, NAME, align="left")
         if most is not None:
             words, share = most

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from refgguf.viz.session import Session
 from refgguf.viz.state import Shown, ShownFile
 
 N_BARS = 10  # tokens that are shown
+COMPARED = "both at temperature 1: at 0 the best token has everything"
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,13 @@ def distribution_of(
     Args:
         shown: a run with scores; what is wrong with those becomes the title.
         session: gives temperature and what is switched off.
-        whole: scores (token, vocab) with nothing switched off, where something is.
+        whole: scores (token, vocab) with nothing switched off, where something is. At temperature 0 both are shown as
+            they are at 1, since one token would have everything before as after.
     """
     at, scores = shown.token_index, scores_of(shown)
     drawn = session or Session(None, [])
+    if whole is not None and not drawn.temperature:  # one token has everything then, before as after
+        drawn = replace(drawn, temperature=1.0)
     try:
         shares = drawn.probabilities(scores[at])
         own = Session(None, [], temperature=1.0).probabilities(scores[at])
@@ -72,6 +76,8 @@ def distribution_of(
     title = f"after {quoted(shown.trace.token_texts[at])}"
     off = ", ".join(sorted(a.words for a in drawn.ablations))
     words = spread_words(shares, before, switched_off=off)
+    if session is not None and drawn.temperature != session.temperature:
+        words += f"\n{COMPARED}"
     return Distribution(title, candidates_of(shares, before, text_of), words)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from refgguf.errors import RefggufError
 from refgguf.viz.ablation import NOTHING_TO_SWITCH, Ablation, ablation_of, ablations_for
 from refgguf.viz.app.jobs import Job
+from refgguf.viz.app.legible import legible
 from refgguf.viz.app.panels import Panels
 from refgguf.viz.distribution import scores_of
 from refgguf.viz.places import NO_ARCS_IN_GRID, arcs_at
@@ -114,7 +115,7 @@ class Running(Panels):
             return
         self.stop()
         said = self._show_result(result)
-        self.statusBar().showMessage(result.remark or said)
+        self.statusBar().showMessage(legible(result.remark or said))
         if result.then is not None:
             # the picture comes first: the canvas draws before this begins
             self.canvas.wait("then", FIRST, lambda: self.job is None and self._start(result.then))

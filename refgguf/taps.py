@@ -36,6 +36,8 @@ class Tap:
         layer: number of its layer, or None outside the layers.
         llama_cpp: the name that llama.cpp's evaluation callback gives it, or None.
         transformer_lens: the hook name that TransformerLens gives it, or None.
+        block: of an axis that counts blocks of tokens: how many tokens after a block the next one ends, and how many
+            a block is made of, the last of which is its end. Empty where no axis does, or blocks are something else.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Tap:
     layer: int | None = None
     llama_cpp: str | None = None
     transformer_lens: str | None = None
+    block: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def ablations_for(scene: Scene, hit: Hit) -> list[tuple[str, Ablation]]:
         found.append((f"neuron {hit.index[-1]} of {where}", Ablation(tap.name, hit.index[-1], "d_ff")))
     if box.role == "expert" and box.head is not None:
         found.append((f"expert {box.head} of {where}", Ablation(tap.name, box.head, "expert")))
-    if box.role in ("q", "k", "v", "pattern", "z") and box.head is not None:
+    if box.role in ("q", "k", "v", "pattern", "blocks", "z") and box.head is not None:
         found += _head(scene, hit.box, where)
     added = added_by(taps, tap.name)
     if added is not None:

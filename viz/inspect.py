@@ -114,8 +114,19 @@ def place_words(
     words = []
     for axis, at in zip(tensor.axes, index, strict=True):
         texts = of_axis.get(axis, ())
-        words.append(f"{axis} {at} {texts[at]!r}" if at < len(texts) else f"{axis} {at}")
+        word = f"{axis} {at} {texts[at]!r}" if at < len(texts) else f"{axis} {at}"
+        words.append(word + (_covered(tensor.block, at, token_texts) if axis == "block" else ""))
     return ", ".join(words)
+
+
+def _covered(block: tuple[int, ...], at: int, token_texts: Sequence[str]) -> str:
+    """Say which tokens a block is made of, such as " (tokens 4 'a' … 7 'b')"; "" where nobody knows."""
+    if not block:
+        return ""
+    step, length = block
+    last = (at + 1) * step - 1
+    ends = [f"{i} {token_texts[i]!r}" for i in (max(last - length + 1, 0), last) if i < len(token_texts)]
+    return f" (tokens {' … '.join(ends)})"
 
 
 def hit_words(scene: Scene, hit: Hit) -> str:

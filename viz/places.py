@@ -19,7 +19,7 @@ NO_ARCS_IN_GRID = "arcs join the tokens of the stream: M brings the whole pass b
 CELLS_AROUND = 7  # cells to each side of the one that is looked at
 SEEN = 26.0  # pixels, in each direction, below which what happens in a box is too small to be watched
 BESIDE = (0.14, 0.12, 0.86, 0.76)  # part of the picture that a box fills: title and legend lie below
-HEAD_ROLES = ("q", "k", "v", "pattern", "z")
+HEAD_ROLES = ("q", "k", "v", "block_k", "pattern", "blocks", "z")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def head_of(scene: Scene, number: int) -> int | None:
     if box.role not in HEAD_ROLES or box.layer is None:
         return None
     boxes = scene.pieces.boxes
-    if box.role in ("k", "v"):
+    if box.role in ("k", "v", "block_k"):
         near = (b for r in scene.pieces.routes for a, b in r.pairs if a == number)
         heads = [boxes[b].head for b in near if boxes[b].role in ("pattern", "z")]
         return min((h for h in heads if h is not None), default=None)

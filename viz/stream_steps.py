@@ -18,7 +18,7 @@ import numpy as np
 
 from refgguf.taps import Tap
 from refgguf.tensor import Tensor
-from refgguf.trace import Trace
+from refgguf.trace import Trace, TracedTensor
 from refgguf.viz.dissection import SLACK
 
 # (n, d_model) vectors that reach some place → (n, d_model) what becomes of them at the end of the stream
@@ -93,34 +93,41 @@ def case_of(
     trace: Trace, taps: Mapping[str, Tap], name: str, token: int, weights: Mapping[str, Tensor]
 ) -> Case | None:
     """Return a step of the stream at one token; None where the trace or the file lacks something."""
-    tap = taps[name]
-    if not {name, *tap.inputs} <= set(trace.names) or any(w not in weights for w in tap.weights):
+    inputs = taps[name].inputs
+    if not {name, *inputs} <= set(trace.names):
+        return None
+    return case_from(trace.tensor(name), [trace.tensor(i) for i in inputs], token, weights)
+
+
+def case_from(
+    tensor: TracedTensor, inputs: Sequence[TracedTensor], token: int, weights: Mapping[str, Tensor]
+) -> Case | None:
+    """Return a step of the stream at one token, from what it gives and all that it takes; None as `case_of`."""
+    if any(w not in weights for w in tensor.weights):
         return None
 
-    def at(tap: str) -> np.ndarray:
-        return trace.tensor(tap).values[token].astype(np.float64)
+    def at(tensor: TracedTensor) -> np.ndarray:
+        return tensor.values[token].astype(np.float64)
 
-    def rows(tap: str) -> np.ndarray:
-        return np.atleast_2d(at(tap))
-
-    vectors = {i: rows(i) for i in tap.inputs if is_vector(taps[i])}
-    numbers = [at(i).reshape(-1) for i in tap.inputs if i not in vectors]
-    read = [weights[w].dequantize().astype(np.float64) for w in tap.weights]
-    if len({x.shape[1] for x in (rows(name), *vectors.values())}) > 1:
+    value = np.atleast_2d(at(tensor))
+    vectors = {i.name: np.atleast_2d(at(i)) for i in inputs if is_vector(i)}
+    if len({x.shape[1] for x in (value, *vectors.values())}) > 1:
         return None
-    return Case(rows(name), vectors, numbers, read)
+    numbers = [at(i).reshape(-1) for i in inputs if i.name not in vectors]
+    return Case(value, vectors, numbers, [weights[w].dequantize().astype(np.float64) for w in tensor.weights])
+
+
+def factors_of(case: Case) -> Factors | None:
+    """Return by what a step multiplies its inputs; None where none of the forms gives its value."""
+    return next((f for form in FORMS for f in form(case) if case.holds(f)), None) if case.vectors else None
 
 
 def ways_back(case: Case, ways: Ways) -> dict[str, Ways] | None:
     """Return the ways to the end from each input of a step, given those from what it gives; None if nobody knows."""
-    for form in FORMS:
-        for factors in form(case):
-            if case.holds(factors):
-                return {
-                    name: {onward: (w[:, None] * f).sum(axis=0) for onward, w in ways.items()}
-                    for name, f in factors
-                }
-    return _turned(case, ways)
+    factors = factors_of(case)
+    if factors is None:
+        return _turned(case, ways)
+    return {name: {onward: (w[:, None] * f).sum(axis=0) for onward, w in ways.items()} for name, f in factors}
 
 
 def added(ways: Ways, more: Ways) -> Ways:

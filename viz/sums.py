@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refgguf.trace import Trace, TracedTensor
+from refgguf.viz.stream_steps import case_from, factors_of, is_vector
 
 Named = tuple[list[str], np.ndarray]
 TEXTS = ("token", "source")  # dimensions along which a text runs
@@ -51,9 +52,9 @@ def sum_of(
 ) -> Sum | None:
     """Take a value apart into the terms that it was summed from.
 
-    Matrix products, experts' too, attention scores, mixtures, sums over experts and additions to the residual stream
-    are understood. The terms are only returned when they really add up to the value: what is not understood is not
-    explained.
+    Matrix products, experts' too, attention scores, mixtures, sums over experts, additions to the residual stream and
+    steps of several streams are understood. The terms are only returned when they really add up to the value: what is
+    not understood is not explained.
 
     Args:
         trace: the trace; must hold the inputs.
@@ -68,7 +69,7 @@ def sum_of(
     inputs = [trace.tensor(i) for i in tensor.inputs if i in trace.names]
     if len(inputs) < len(tensor.inputs) or not np.isfinite(value):
         return None
-    for way in (_addition, _mixture, _scores, _over_slots, _product, _experts_product, _convolution):
+    for way in WAYS:
         named = way(tensor, inputs, index, weights or {})
         if named is None:
             continue
@@ -203,6 +204,43 @@ def _mixture(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights
     return names, shares * column
 
 
+def _mixture_of_blocks(
+    tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping
+) -> Named | None:
+    """Values mixed by a pattern over tokens and one over blocks of tokens; all heads share the values."""
+    patterns = [i for i in inputs if i.axes[:2] == ("head", "query") and i.axes[2] in ("key", "block")]
+    values = {i.axes[0]: i for i in inputs if len(i.axes) == 2 and i.axes[0] in ("token", "block")}
+    if len(patterns) + len(values) < len(inputs) or len(patterns) != 2 or len(values) != 2:
+        return None
+    token, head, channel = index
+    names, terms = [], []
+    for pattern in patterns:
+        of = values["block" if pattern.axes[2] == "block" else "token"].values[:, channel]
+        for k, (p, v) in enumerate(zip(pattern.values[head, token].astype(np.float64), of, strict=True)):
+            names.append(f"{pattern.axes[2]} {k}: {_n(p)} of {_n(float(v))}")
+            terms.append(p * float(v))
+    return names, np.array(terms)
+
+
+def _stream_step(
+    tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping
+) -> Named | None:
+    """One channel of a stream: so much of each stream, and of what else flows into it."""
+    if tensor.kind != "residual" or not is_vector(tensor) or not any(is_vector(i) for i in inputs):
+        return None
+    case = case_from(tensor, inputs, index[0], weights)
+    factors = factors_of(case) if case is not None else None
+    stream, channel = index[1] if len(index) > 2 else 0, index[-1]
+    names, terms = [], []
+    for name, each in factors or ():
+        for number, by in enumerate(np.broadcast_to(each, (*each.shape[:2], case.value.shape[1]))[stream]):
+            if by[channel]:
+                of = f"stream {number} of " if len(each[0]) > 1 else ""
+                names.append(f"{_n(float(by[channel]))} of {of}{name}")
+                terms.append(by[channel] * case.vectors[name][number, channel])
+    return (names, np.array(terms)) if names else None
+
+
 def _scores(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping) -> Named | None:
     """A query times a key, times the scale that makes it the score, if any usual one does."""
     if not is_pattern(tensor) or len(inputs) != 2:
@@ -304,3 +342,16 @@ def _factors(tensor: TracedTensor, x: np.ndarray, w: np.ndarray) -> list[str]:
 
 def _n(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
+
+
+WAYS = (
+    _addition,
+    _mixture,
+    _mixture_of_blocks,
+    _scores,
+    _over_slots,
+    _product,
+    _experts_product,
+    _convolution,
+    _stream_step,
+)

@@ -11,7 +11,7 @@ out     = (z of each group of heads) Wo_a, all side by side Wo_b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,10 @@ class CompressedAttention(Block):
 
     def taps(self, layer: int, source: str) -> Iterator[Tap]:
         """Declare its taps, in order of execution."""
+        for tap in self._taps(layer, source):
+            yield replace(tap, block=self.compressor.covers) if "block" in tap.axes else tap
 
+    def _taps(self, layer: int, source: str) -> Iterator[Tap]:
         def step(name: str, inputs: list[str], formula: str, *weights: str) -> Tap:
             word = WORDS.get(name)
             return declare(name, inputs=inputs, formula=formula, weights=weights, layer=layer, word=word)

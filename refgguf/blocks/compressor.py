@@ -56,6 +56,11 @@ class Compressor:
         return f"{self.name}_k"
 
     @property
+    def covers(self) -> tuple[int, int]:
+        """How many tokens after a block the next one ends, and how many a block is made of."""
+        return self.d_block, self.d_block * (2 if self.overlaps else 1)
+
+    @property
     def _width(self) -> int:
         return self.d * (2 if self.overlaps else 1)
 

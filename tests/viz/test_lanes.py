@@ -12,6 +12,7 @@ from refgguf.viz.scene.anatomy import NUMBERS, STREAMS, anatomy_of
 from refgguf.viz.scene.build import build_scene
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.stream_steps import as_it_is, case_of, ways_back
+from refgguf.viz.sums import sum_of
 from tests.support import archsuite
 from tests.support.scenes import tiny_scene
 
@@ -125,6 +126,23 @@ def test_what_goes_by_each_stream_sums_to_the_block(drawn):
                 and boxes[scene.pieces.routes[n].pairs[0][0]].role != "spine"
             ]
             assert own == pytest.approx([np.linalg.norm(part.by_stream[stream])], rel=1e-9)
+
+
+@pytest.mark.testdata
+def test_a_cell_of_a_stream_is_explained(drawn):
+    """A channel of a stream is taken apart into what each stream and the branch give to it, by the real factors."""
+    model, trace, _ = drawn
+    names = [n for n in trace.names if n.endswith((".resid_mid", ".altup_predicted"))]
+    name = next(n for n in names if trace.tensor(n).axes == STREAMS)
+    found = sum_of(trace, name, (TOKEN, 2, 7), model.file.tensors)
+    value = float(trace[name][TOKEN, 2, 7])
+    assert found.total == pytest.approx(value, abs=1e-5 * sum(abs(t.value) for t in found.terms))
+    post = name.replace("resid_mid", "hc_attn_post")
+    if post != name:
+        (added,) = [i for i in model.taps[name].inputs if model.taps[i].axes == ("token", "d_model")]
+        (term,) = [t for t in found.terms if t.name.endswith(f" of {added}")]
+        expected = float(trace[post][TOKEN, 2]) * float(trace[added][TOKEN, 7])
+        assert term.value == pytest.approx(expected, rel=1e-6)
 
 
 def test_one_stream_is_one_box():

@@ -21,14 +21,16 @@ STREAMS = ("token", "stream", "d_model")
 # how much is read of each stream, or written to it; how much each passes on to each
 NUMBERS = (("token", "stream"), ("token", "stream", "stream"))
 ENCODER = "enc."  # what the names of an encoder's taps begin with, where a decoder writes another text
-PATTERN_AXES = ("head", "query", "key")
+PATTERN_AXES, BLOCK_AXES = ("head", "query", "key"), ("head", "query", "block")
 
 
 @dataclass(frozen=True)
 class Heads:
     """The taps of one multi-head attention; any but the pattern may be missing.
 
-    The mask says which keys each query may take from, where an indexer chooses them; it is shown in the pattern.
+    The mask says which keys each query may take from, where an indexer chooses them; it is shown in the pattern. Where
+    queries see compressed blocks of tokens too, `blocks` is the pattern over them, `block_k` their keys and values, and
+    `block_mask` says which of them were chosen.
     """
 
     pattern: str
@@ -37,10 +39,14 @@ class Heads:
     v: str | None = None
     z: str | None = None
     mask: str | None = None
+    blocks: str | None = None
+    block_k: str | None = None
+    block_mask: str | None = None
 
     def names(self) -> Iterator[str]:
         """Iterate over the taps that exist."""
-        return (n for n in (self.q, self.k, self.v, self.pattern, self.z) if n is not None)
+        found = (self.q, self.k, self.v, self.block_k, self.pattern, self.blocks, self.z)
+        return (n for n in found if n is not None)
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,8 @@ class Anatomy:
 
     def needed(self) -> tuple[str, ...]:
         """Return the names of all taps whose values the picture needs."""
-        masks = dict.fromkeys(h.mask for layer in self.layers for h in layer.heads if h.mask)
+        heads = [h for layer in self.layers for h in layer.heads]
+        masks = dict.fromkeys(m for h in heads for m in (h.mask, h.block_mask) if m)
         topk = (layer.topk for layer in self.layers if layer.topk and layer.experts)
         return (*self.drawn(), *topk, *masks)
 
@@ -267,7 +274,18 @@ def _heads(own: Mapping[str, Tap], taps: Mapping[str, Tap]) -> Iterator[Heads]:
         )
         values = [n for n in before_z if own[n].kind == "qkv" and n not in (q, k)]
         v = next(iter(values), None)  # may be shared by all heads: (token, rank)
-        yield Heads(pattern, q, k, v, z, _mask(taps, pattern))
+        yield Heads(pattern, q, k, v, z, _mask(taps, pattern), *_blocks(own, taps, pattern))
+
+
+def _blocks(own: Mapping[str, Tap], taps: Mapping[str, Tap], pattern: str) -> tuple[str | None, ...]:
+    """Return the pattern over blocks that was normed together with another, the blocks' keys, and which were chosen."""
+    alike = [n for n, t in own.items() if t.axes == BLOCK_AXES and set(t.inputs) == set(taps[pattern].inputs)]
+    if not alike:
+        return None, None, None
+    keys = [n for n, t in own.items() if t.kind == "qkv" and t.axes[0] == "block"]
+    near = [i for n in taps[alike[0]].inputs if n in taps for i in taps[n].inputs]
+    mask = next((i for i in near if i.endswith("mask") and taps[i].axes == BLOCK_AXES[1:]), None)
+    return alike[0], next(iter(nearest_of(taps, alike[0], keys)), None), mask
 
 
 def _mask(taps: Mapping[str, Tap], pattern: str) -> str | None:

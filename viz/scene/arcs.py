@@ -153,7 +153,18 @@ def arcs_of(pieces: Pieces, shown: Shown, choice: ArcChoice | None, theme: Theme
         return Arcs(note=f"No attention pattern {what}to draw arcs from.")
     arcs.sort(key=lambda arc: arc.strength)
     labels = tuple(_names(pieces.boxes, found, shown)) if choice.layer is not None else ()
-    return Arcs(tuple(arcs), labels, _mesh(arcs, pieces, theme, shown), _note(choice, left_out / total))
+    note = _note(choice, left_out / total) + _to_blocks(pieces, shown, choice)
+    return Arcs(tuple(arcs), labels, _mesh(arcs, pieces, theme, shown), note)
+
+
+def _to_blocks(pieces: Pieces, shown: Shown, choice: ArcChoice) -> str:
+    """Say how much of the attention goes to compressed blocks of tokens, which no arc can show; "" if none can."""
+    boxes = (b for b in pieces.boxes if b.role == "blocks" and choice.layer in (None, b.layer))
+    shares = []
+    for name in dict.fromkeys(box.plane.tap for box in boxes):
+        mass = taken(shown.trace.tensor(name).values, None, choice.head).sum(axis=1)
+        shares.append(mass[shown.token_index] if shown.marked else mass.mean())
+    return f" To compressed blocks, without arcs: {percent(float(np.mean(shares)))}." if shares else ""
 
 
 def _layers(pieces: Pieces, choice: ArcChoice) -> Iterator[tuple[list[int], int | None, int, int]]:

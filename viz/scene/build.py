@@ -341,10 +341,9 @@ def boxes_of(scene: Scene, part: str | None) -> Sequence[Box]:
     for route in scene.pieces.routes:
         for pair in route.pairs:
             roles = {scene.pieces.boxes[i].role for i in pair}
-            if found[0] in pair and roles <= {"q", "k", "v", "z", "pattern"}:
+            if found[0] in pair and roles <= {"q", "k", "v", "block_k", "z", "pattern", "blocks"}:
                 near.update(pair)
     ends = [i for i in near if scene.pieces.boxes[i].role == "z"]
-    near.update(
-        a for r in scene.pieces.routes for a, b in r.pairs if b in ends and scene.pieces.boxes[a].role == "v"
-    )
+    into = [a for r in scene.pieces.routes for a, b in r.pairs if b in ends]
+    near.update(a for a in into if scene.pieces.boxes[a].role in ("v", "blocks"))
     return [scene.pieces.boxes[i] for i in sorted(near)]

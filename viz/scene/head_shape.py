@@ -23,6 +23,8 @@ class HeadShape:
         k: width and height of transposed K.
         v: width and height of V.
         z: width of Z.
+        blocks: width and height of a pattern over blocks.
+        block_k: width and height of the transposed keys of blocks.
     """
 
     n_heads: int
@@ -32,17 +34,24 @@ class HeadShape:
     k: tuple[float, float]
     v: tuple[float, float]
     z: float
+    blocks: tuple[float, float] = (0.0, 0.0)
+    block_k: tuple[float, float] = (0.0, 0.0)
 
     @property
     def per_group(self) -> int:
         """Query heads that share a key/value head."""
         return self.n_heads // self.n_groups
 
+    @property
+    def head_row(self) -> float:
+        """Height of the row of keys and values above the patterns."""
+        return max(self.k[1], self.v[1], self.block_k[1])
+
     def group(self, units: Units) -> tuple[float, float]:
         """Return the width and height of one group."""
-        gaps = units.gap * ((self.q > 0) + (self.z > 0))
-        width = self.q + self.pattern[0] + max(self.z, self.v[0]) + gaps
-        head_row = max(self.k[1], self.v[1])
+        gaps = units.gap * ((self.q > 0) + (self.z > 0) + (self.blocks[0] > 0))
+        width = self.q + self.pattern[0] + self.blocks[0] + max(self.z, self.v[0]) + gaps
+        head_row = self.head_row
         height = (
             (head_row + units.gap if head_row else 0)
             + self.per_group * (self.pattern[1] + units.gap)
@@ -81,6 +90,8 @@ def head_shape(heads: Heads, values: Mapping[str, np.ndarray], units: Units) -> 
         k=(rows(heads.k), width(heads.k)),
         v=(width(heads.v), rows(heads.v)),
         z=width(heads.z),
+        blocks=(values[heads.blocks].shape[2] * units.cell if heads.blocks else 0.0, n_queries * units.cell),
+        block_k=(rows(heads.block_k), width(heads.block_k)),
     )
 
 

@@ -86,7 +86,7 @@ def _entries(zone: HeadsZone, column: Column) -> list[tuple[list[int], list[tupl
         for number in group.inputs:
             box = stage[number]
             height = box.middle[1]
-            if box.role == "v":
+            if box.role in ("v", "block_k"):
                 height = group.top + OVER
                 x = box.middle[0]
                 way = [(x, height), (x, box.top + 0.1)]

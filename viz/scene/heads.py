@@ -37,6 +37,7 @@ class Group:
     top: float
     k: int | None = None
     v: int | None = None
+    block_k: int | None = None
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
 
@@ -125,16 +126,17 @@ class HeadsZone:
         title: str,
         transpose=False,
     ):
-        kind = "attention" if role == "pattern" else "qkv"
+        kind = "attention" if role in ("pattern", "blocks") else "qkv"
         values = self.values[name]
         if values.ndim == 2:  # shared by all heads
             plane = cut(name, self.taps[name].axes, values, transpose=transpose)
         else:
             plane = cut(name, self.taps[name].axes, values, {axis: head}, transpose=transpose)
-        mask = self.values.get(self.heads.mask) if role == "pattern" and self.heads.mask else None
+        chosen = {"pattern": self.heads.mask, "blocks": self.heads.block_mask}.get(role)
+        mask = self.values.get(chosen) if chosen else None
         if mask is not None:
             own = mask if mask.ndim == 2 else mask[head * len(mask) // len(values)]
-            plane = chosen_cut(plane, own)
+            plane = chosen_cut(plane, own, self._seen(name, plane.shape))
         return self.stage.box(
             plane, kind, role, x=x, y=y, size=size, layer=self.layer, head=head, title=f"{title} {head}"
         )
@@ -153,8 +155,9 @@ class HeadsZone:
         placed = Group(top)
         shape, heads, gap = self.shape, self.heads, self.stage.units.gap
         x_pattern = column.left + (shape.q + gap if shape.q else 0)
-        x_z = x_pattern + shape.pattern[0] + gap
-        head_row = max(shape.k[1], shape.v[1])
+        x_blocks = x_pattern + shape.pattern[0] + gap
+        x_z = x_blocks + (shape.blocks[0] + gap if heads.blocks else 0)
+        head_row = shape.head_row
         base = top - head_row
         k = v = None
         if heads.k:
@@ -167,6 +170,12 @@ class HeadsZone:
             v = self._box(heads.v, "v", at, 1, x_z, base, shape.v, "values of head")
             placed.inputs.append(v)
         placed.k, placed.v = k, v
+        if heads.block_k:
+            title = "keys and values of blocks, head"
+            placed.block_k = self._box(
+                heads.block_k, "block_k", 0, 1, x_blocks, base, shape.block_k, title, transpose=True
+            )
+            placed.inputs.append(placed.block_k)
         y = base - gap if head_row else top
         for head in range(group * shape.per_group, (group + 1) * shape.per_group):
             y -= shape.pattern[1]
@@ -180,11 +189,16 @@ class HeadsZone:
         gap = stage.units.gap
         width, height = shape.pattern
         x_pattern = left + (shape.q + gap if shape.q else 0)
-        x_z = x_pattern + width + gap
+        x_blocks = x_pattern + width + gap
+        x_z = x_blocks + (shape.blocks[0] + gap if heads.blocks else 0)
         pattern = self._box(
             heads.pattern, "pattern", head, 0, x_pattern, y, shape.pattern, "attention of head"
         )
-        q = z = None
+        q = z = blocks = None
+        if heads.blocks:
+            blocks = self._box(
+                heads.blocks, "blocks", head, 0, x_blocks, y, shape.blocks, "attention to blocks of head"
+            )
         if heads.q:
             q = self._box(heads.q, "q", head, 1, left, y, (shape.q, height), "queries of head")
             group.inputs.append(q)
@@ -192,15 +206,21 @@ class HeadsZone:
             z = self._box(heads.z, "z", head, 1, x_z, y, (shape.z, height), "mixed values of head")
         group.outputs.append(pattern if z is None else z)
         if not stage.units.fine:
-            self._link(q, group.k, group.v, pattern, z)
+            self._link(q, group, pattern, blocks, z)
             return
         middle = y + height / 2
         thin = THIN * 0.8
         if q is not None:
-            stage.connect([(q, pattern)], [(stage[q].right, middle), (x_pattern - 0.1, middle)], radius=thin)
+            pairs = [(q, pattern), *([] if blocks is None else [(q, blocks)])]
+            stage.connect(pairs, [(stage[q].right, middle), (x_pattern - 0.1, middle)], radius=thin)
         if z is not None:
-            line = [(x_pattern + width, middle), (x_z - 0.1, middle)]
-            stage.connect([(pattern, z)], line, radius=thin)
+            first = stage[pattern if blocks is None else blocks].right
+            pairs = [(pattern, z), *([] if blocks is None else [(blocks, z)])]
+            stage.connect(pairs, [(first, middle), (x_z - 0.1, middle)], radius=thin)
+        if blocks is not None:  # scores of tokens and blocks are normed together
+            line = [(x_pattern + width, middle), (x_blocks - 0.1, middle)]
+            stage.connect([*([] if q is None else [(q, blocks)]), (pattern, z)], line, radius=thin)
+            self._drop(group.block_k, blocks, x_blocks + shape.blocks[0] / 2, also=pattern)
         self._drop(group.k, pattern, x_pattern + width / 2)
         self._drop(group.v, z, x_z + shape.z / 2)
         # on the back edge of the top, which a camera above it sees higher than the front
@@ -218,18 +238,25 @@ class HeadsZone:
             depth = self.stage.units.depth / 2
             self.stage.text(self.names[row], x - 1.15, y, size, z=depth, align="right")
 
-    def _drop(self, source: int | None, target: int | None, x: float) -> None:
+    def _seen(self, name: str, shape: tuple[int, int]) -> np.ndarray:
+        """Return which keys, or blocks, lie before each query: (query, key or block) bool."""
+        step = self.taps[name].block[0] if self.taps[name].block else 1
+        return (np.arange(shape[1]) + 1) * step <= np.arange(shape[0])[:, None] + 1
+
+    def _drop(self, source: int | None, target: int | None, x: float, also: int | None = None) -> None:
         """Run a tube from K or V down to a head; to the second head of a group it runs behind the first."""
         if source is None or target is None:
             return
         start, end = self.stage[source].bottom, self.stage[target].top
         behind = -0.35 if start - end > self.stage.units.gap * 1.5 else self.stage.units.depth / 2
         points = [(x, start, behind), (x, end + 0.1, behind)]
-        self.stage.connect([(source, target)], points, radius=THIN * 0.8)
+        pairs = [(source, target), *([] if also is None else [(source, also)])]
+        self.stage.connect(pairs, points, radius=THIN * 0.8)
 
-    def _link(self, q: int | None, k: int | None, v: int | None, pattern: int, z: int | None) -> None:
+    def _link(self, q: int | None, group: Group, pattern: int, blocks: int | None, z: int | None) -> None:
         """Where there are too many heads for tubes of their own: the gaps between aligned boxes stand for them."""
-        pairs = [(q, pattern), (k, pattern), (pattern, z), (v, z)]
+        pairs = [(q, pattern), (group.k, pattern), (pattern, z), (group.v, z)]
+        pairs += [(q, blocks), (group.block_k, blocks), (group.block_k, pattern), (blocks, z)]
         self.stage.touch([(a, b) for a, b in pairs if a is not None and b is not None])
 
     def _titles(self) -> None:
@@ -244,7 +271,12 @@ class HeadsZone:
                 ("Q", column.left, shape.q, "qkv"),
                 (self.title, x_pattern, shape.pattern[0], "attention"),
             ]
-            names.append(("Z", x_pattern + shape.pattern[0] + stage.units.gap, shape.z, "qkv"))
+            x_z = x_pattern + shape.pattern[0] + stage.units.gap
+            if self.heads.blocks:
+                middle = x_z + shape.blocks[0] / 2
+                stage.text("to blocks", middle, below - size, size, tone="attention", bold=True)
+                x_z += shape.blocks[0] + stage.units.gap
+            names.append(("Z", x_z, shape.z, "qkv"))
             for text, x, width, kind in names:
                 if width:
                     stage.text(text, x + width / 2, below, size, tone=kind, bold=True)

@@ -53,7 +53,8 @@ class _Layout:
         self.shown = shown
         self.values = {tensor.name: tensor.values for tensor in shown.trace.tensors}
         self.taps = shown.graph
-        self.anatomy = anatomy_of(self.taps, shown.layers, self.values)
+        filled = {name for name, values in self.values.items() if values.size}  # no block may be complete yet
+        self.anatomy = anatomy_of(self.taps, shown.layers, filled)
         units = units_of(self.anatomy, self.values)
         rows = max(len(texts) for texts in (shown.trace.token_texts, shown.source_texts))
         self.columns, tall = columns_of(self.anatomy, self.values, units, rows * units.token)

@@ -103,14 +103,16 @@ class ChosenCut(Cut):
 
     Attributes:
         left_out: (query, key) bool: keys before the query that were not chosen.
+        seen: (query, key) bool: keys before the query.
     """
 
     left_out: np.ndarray | None = None
+    seen: np.ndarray | None = None
 
     def pooled(self, row_step: int, col_step: int) -> np.ndarray:
         """Return float32 cells; ABSENT where all keys of the group that lie before their queries were left out."""
         cells = pool(self.values, row_step, col_step)
-        seen = np.tri(*self.shape, dtype=bool)
+        seen = self.seen
         out = pool(self.left_out.astype(np.float32), row_step, col_step) > 0
         kept = pool((seen & ~self.left_out).astype(np.float32), row_step, col_step) > 0
         return np.where(out & ~kept, ABSENT, cells)
@@ -118,17 +120,18 @@ class ChosenCut(Cut):
     part = None  # of patterns everything is at hand
 
 
-def chosen_cut(plane: Cut, mask: np.ndarray) -> ChosenCut:
+def chosen_cut(plane: Cut, mask: np.ndarray, seen: np.ndarray | None = None) -> ChosenCut:
     """Return a pattern's cut with the keys that an indexer left out.
 
     Args:
         plane: (query, key) probabilities of one head.
         mask: (query, key), 0 where a key was not chosen.
+        seen: (query, key) bool: keys before the query; None for one key to a token.
     """
-    left_out = np.tri(*plane.shape, dtype=bool) & (mask == 0)
-    return ChosenCut(
-        plane.tap, plane.axes, plane.values, plane.fixed, plane.transposed, plane.merged, left_out
-    )
+    seen = np.tri(*plane.shape, dtype=bool) if seen is None else seen
+    left_out = seen & (mask == 0)
+    parts = plane.tap, plane.axes, plane.values, plane.fixed, plane.transposed, plane.merged
+    return ChosenCut(*parts, left_out, seen)
 
 
 @dataclass(frozen=True, eq=False)

@@ -235,3 +235,15 @@ def test_a_small_picture_marks_nothing_that_it_does_not_explain():
     ]
     assert BENT not in words
     assert NAMES["residual"] in words
+
+
+def test_many_notes_leave_title_and_legend():
+    """Where scales and notes together would cover too much, notes share lines or go; title and legend stay."""
+    scales = {kind: scale_of("ffn", [np.linspace(-1, 1, 9, dtype=np.float32)]) for kind in list(NAMES)[:14]}
+    notes = [f"This is sentence number {i}, about as long as such sentences tend to be." for i in range(12)]
+    few = [label.text for label in make_overlay(Facts("a model"), scales, notes[:2], (1600, 950)).labels]
+    many = [label.text for label in make_overlay(Facts("a model"), scales, notes, (1600, 950)).labels]
+    assert notes[0] in few
+    assert "a model" in many
+    assert f"{notes[0]}  ·  {notes[1]}" in many
+    assert f"{notes[-2]}  ·  {notes[-1]}" in many

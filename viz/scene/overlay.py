@@ -144,14 +144,18 @@ def make_overlay(
     Returns:
         Nothing where they would leave no room for the scene.
     """
-    pen = Pen(size)
-    notes = notes[:1] if pen.small else notes
-    pen.starred = BENT in notes
-    if place is None:
-        _corner(pen, facts, scales, notes, at_left)
-    else:
-        _band(pen, facts, scales, notes, place)
-    return unless_in_the_way(pen.overlay, size)
+    notes = notes[:1] if Pen(size).small else notes
+    paired = ["  ·  ".join(notes[i : i + 2]) for i in range(0, len(notes), 2)]
+    for kept in (notes, paired, paired[-1:]):  # sooner without some notes than without title and legend
+        pen = Pen(size)
+        pen.starred = any(BENT in note for note in kept)
+        if place is None:
+            _corner(pen, facts, scales, kept, at_left)
+        else:
+            _band(pen, facts, scales, kept, place)
+        if (found := unless_in_the_way(pen.overlay, size)).covers:
+            return found
+    return Overlay()
 
 
 def unless_in_the_way(overlay: Overlay, size: tuple[int, int]) -> Overlay:

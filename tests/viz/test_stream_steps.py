@@ -104,8 +104,10 @@ def test_flow_is_drawn(model_of, name):
     layers = {boxes[scene.pieces.routes[n].pairs[0][1]].layer for n in scene.flow.routes}
     assert layers == {model.taps[n].layer for n in parts} - {None}
     assert scene.flow.note.startswith("Flow: what heads")
-    shares = {f"{value:.3g}" for value in scene.flow.experts.values()}
-    lengths = shares | {f"{np.linalg.norm(part.vector):.3g}" for part in parts.values()}
+    lengths = {f"{value:.3g}" for value in scene.flow.experts.values()}
+    lengths |= {f"{np.linalg.norm(part.vector):.3g}" for part in parts.values()}
+    lanes = [lane for part in parts.values() if part.by_stream is not None for lane in part.by_stream]
+    lengths |= {f"{np.linalg.norm(lane):.3g}" for lane in lanes}
     assert lengths >= {label.text for label in scene.flow.labels}
 
 

@@ -272,7 +272,8 @@ def _heads(own: Mapping[str, Tap], taps: Mapping[str, Tap]) -> Iterator[Heads]:
         before_z = (
             nearest_of(taps, z, [n for n, t in own.items() if t.kind in ("qkv", "attention")]) if z else ()
         )
-        values = [n for n in before_z if own[n].kind == "qkv" and n not in (q, k)]
+        values = [n for n in before_z if own[n].kind == "qkv" and own[n].axes[0] != "block"]
+        values = [n for n in values if n not in (q, k)]
         v = next(iter(values), None)  # may be shared by all heads: (token, rank)
         yield Heads(pattern, q, k, v, z, _mask(taps, pattern), *_blocks(own, taps, pattern))
 

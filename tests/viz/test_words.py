@@ -10,10 +10,12 @@ import pytest
 from refgguf.trace import Trace
 from refgguf.viz import facts
 from refgguf.viz.scene.build import build_scene, look_at
+from refgguf.viz.scene.captions import step_overlay
 from refgguf.viz.scene.overlay import BENT, NAMES, beyond, make_overlay, number
 from refgguf.viz.scene.predictions import best_tokens, percent, quoted
 from refgguf.viz.scene.scales import Scale
 from refgguf.viz.state import Facts
+from refgguf.viz.steps import steps_of
 from tests.support.scenes import shown, tiny_scene, tiny_trace
 
 
@@ -171,3 +173,17 @@ def test_tensor_types_are_named_by_their_share():
     assert facts.type_words({"F32": 10, "Q4_K": 900, "Q6_K": 90}) == "Q4_K + Q6_K"
     assert facts.type_words({"F32": 10, "Q4_K": 990}) == "Q4_K"
     assert facts.type_words({"A": 40, "B": 30, "C": 30}) == "A + B + …"
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (800, 450)])
+def test_captions_of_operations_begin_with_what_they_are(size):
+    """No caption is cut in its middle: what an operation is stands whole, what there is no room for is left out."""
+    scene = tiny_scene("grouped queries")
+    steps = {step.tap: step for step in steps_of(scene)}
+    words = [label.text for label in step_overlay(scene, size, steps["blk.1.attn_probs"]).labels]
+    meaning = scene.shown.trace.tensor("blk.1.attn_probs").meaning
+    title = next(text for text in words if text.startswith("layer 1"))
+    assert title.removeprefix("layer 1  ·  ") in (meaning, meaning.partition(": ")[0])
+    for tap, step in steps.items():
+        for label in step_overlay(scene, size, step).labels:
+            assert "…" not in label.text[:-1], tap

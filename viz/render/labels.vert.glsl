@@ -29,8 +29,8 @@ void main() {
     v_texel = a_texel;
     // letters that are too small to read leave room for calm
     float pixels = 2.0 * length(v) * u_em;
-    v_colour = vec4(a_colour.rgb, a_colour.a * smoothstep(5.6, 7.4, pixels));
+    v_colour = vec4(a_colour.rgb, a_colour.a * smoothstep(6.2, 7.4, pixels));
     gl_Position = u_matrix * vec4(a_origin + a_u * place.x + a_v * place.y, 1.0);
     // and cost nothing where they cannot be seen: outside what is drawn
-    if (pixels < 5.7) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
+    if (pixels < 6.3) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
 }

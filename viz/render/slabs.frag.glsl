@@ -117,6 +117,6 @@ void main() {
         colour = mix(colour, u_accent, (1.0 - smoothstep(1.0, 1.9, to_rim)) * front);
     }
     colour = mix(colour, u_accent, v_style.z * (1.0 - smoothstep(glow - 0.5, glow + 0.5, near_edge)));
-    colour = mix(colour, u_ground, 0.5 * u_focus * (1.0 - v_style.z));
+    colour = mix(colour, u_ground, 0.4 * u_focus * (1.0 - v_style.z));
     gl_FragColor = vec4(colour, 1.0);
 }

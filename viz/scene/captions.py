@@ -17,6 +17,11 @@ LEGEND = 250.0  # room for the scale at the right
 BAND, LINE = 108.0, 56.0  # height of what is written below and above
 
 
+def clipped(text: str, room: int) -> str:
+    """Return a text of at most so many letters, its end left out."""
+    return text if len(text) <= room else text[: max(room - 2, 1)].rstrip(" ,;·(=") + " …"
+
+
 def step_overlay(scene: Scene, size: tuple[int, int], step: Step | None, *, close: bool = False) -> Overlay:
     """Compose the words for one operation.
 
@@ -51,10 +56,16 @@ def step_overlay(scene: Scene, size: tuple[int, int], step: Step | None, *, clos
     tensor = scene.shown.trace.tensor(step.tap)
     room = across - (LEGEND + 40) * s
     where = "" if step.layer is None else f"layer {step.layer}  ·  "
-    name = cropped(f"{where}{tensor.meaning}", int(room / (HEAD * (LETTER + 0.04) * s)))
-    pen.text(name, pen.margin, 62 * s, HEAD, align="left", tone="ink", bold=True)
+    what, _, more = tensor.meaning.partition(": ")
+    fits = room / (HEAD * (LETTER + 0.04) * s)
+    if len(where) + len(tensor.meaning) <= fits:
+        what, more = tensor.meaning, ""
+    pen.text(
+        clipped(f"{where}{what}", int(fits)), pen.margin, 62 * s, HEAD, align="left", tone="ink", bold=True
+    )
     words = f"{step.tap} = {tensor.formula}" if tensor.formula else step.tap
-    pen.text(cropped(words, int(room / (WORDS * LETTER * s))), pen.margin, 26 * s, WORDS, align="left")
+    words = f"{more}  ·  {words}" if more else words
+    pen.text(clipped(words, int(room / (WORDS * LETTER * s))), pen.margin, 26 * s, WORDS, align="left")
     scale = scene.pieces.boxes[min(step.boxes)].scale
     pen.pitch, pen.gap = LEGEND * s, 30 * s
     legend(pen, scale, scene.scales[scale], pen.width - pen.margin - (LEGEND - 30) * s, 46 * s)

@@ -16,6 +16,7 @@ from refgguf.errors import InputError
 from refgguf.viz.facts import shown_of_file
 from refgguf.viz.render.animation import frames, n_frames, save_animation
 from refgguf.viz.scene.build import build_scene, look_at
+from refgguf.viz.scene.colours import oklab
 from refgguf.viz.steps import steps_of
 from tests.support.models import FAMILIES
 from tests.support.scenes import tiny_scene, tiny_trace
@@ -181,3 +182,17 @@ def test_a_range_of_operations_moves(trace_file, tmp_path):
     assert call(["view", trace_file, "--save", str(out), "--steps", "3-6", "--size", "320x200"]) == 0
     with Image.open(out) as picture:
         assert picture.n_frames == 5
+
+
+def test_a_gif_keeps_the_colours_of_its_frames(tmp_path):
+    """With 255 colours for all frames, what is drawn in colour is off by little, and nowhere by much."""
+    from refgguf.viz.render.offscreen import render
+
+    picture = render(look_at(tiny_scene("every head its keys"), (1200, 675)))
+    save_animation(iter([(picture, 70), (picture[:, ::-1].copy(), 70)]), tmp_path / "two.gif")
+    with Image.open(tmp_path / "two.gif") as image:
+        seen = np.asarray(image.convert("RGB"))
+    off = np.linalg.norm(oklab(picture / 255) - oklab(seen / 255), axis=2)
+    coloured = np.abs(picture - picture[0, 0].astype(int)).max(axis=2) > 8
+    assert off[coloured].mean() < 0.0108
+    assert off.max() < 0.13

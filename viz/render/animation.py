@@ -195,10 +195,13 @@ def save_animation(
 
 def _palette(pictures: Sequence[Image.Image]) -> Image.Image:
     """Return one palette for all frames, so that nothing but what moves changes; plain areas keep their very colour."""
-    pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in pictures])
-    # each colour counts once: else most of the palette would be shades of the ground
-    colours = np.unique(pixels >> 2, axis=0).astype(np.uint8) << 2
-    made = Image.fromarray(colours[None]).quantize(MOST_COLOURS - PLAIN, Image.Quantize.MEDIANCUT)
+    pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in pictures]) >> 2
+    packed, counts = np.unique(pixels @ np.array([1 << 12, 1 << 6, 1]), return_counts=True)
+    colours = np.stack([packed >> 12, packed >> 6 & 63, packed & 63], axis=1).astype(np.uint8) * 4 + 2
+    # each colour counts as the root of its pixels: else most of the palette would be shades of the ground
+    often = np.repeat(colours, np.rint(np.sqrt(counts)).astype(int), axis=0)
+    # an octree leaves no colour without one that is close
+    made = Image.fromarray(often[None]).quantize(MOST_COLOURS - PLAIN, Image.Quantize.FASTOCTREE)
     last, counts = np.unique(np.asarray(pictures[-1]).reshape(-1, 3), axis=0, return_counts=True)
     plain = last[np.argsort(-counts, kind="stable")[:PLAIN]]
     made.putpalette([*made.getpalette()[: 3 * (MOST_COLOURS - PLAIN)], *(int(c) for c in plain.reshape(-1))])

@@ -64,8 +64,10 @@ def step_overlay(scene: Scene, size: tuple[int, int], step: Step | None, *, clos
         clipped(f"{where}{what}", int(fits)), pen.margin, 62 * s, HEAD, align="left", tone="ink", bold=True
     )
     words = f"{step.tap} = {tensor.formula}" if tensor.formula else step.tap
-    words = f"{more}  ·  {words}" if more else words
-    pen.text(clipped(words, int(room / (WORDS * LETTER * s))), pen.margin, 26 * s, WORDS, align="left")
+    fits = int(room / (WORDS * LETTER * s))
+    if more:
+        words = next((w for w in (f"{more}  ·  {words}", f"{more}  ·  {step.tap}") if len(w) <= fits), more)
+    pen.text(clipped(words, fits), pen.margin, 26 * s, WORDS, align="left")
     scale = scene.pieces.boxes[min(step.boxes)].scale
     pen.pitch, pen.gap = LEGEND * s, 30 * s
     legend(pen, scale, scene.scales[scale], pen.width - pen.margin - (LEGEND - 30) * s, 46 * s)

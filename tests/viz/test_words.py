@@ -11,7 +11,7 @@ from refgguf.trace import Trace
 from refgguf.viz import facts
 from refgguf.viz.scene.build import build_scene, look_at
 from refgguf.viz.scene.captions import step_overlay
-from refgguf.viz.scene.overlay import BENT, NAMES, beyond, make_overlay, number
+from refgguf.viz.scene.overlay import BENT, LETTER, NAMES, beyond, make_overlay, number
 from refgguf.viz.scene.predictions import best_tokens, percent, quoted
 from refgguf.viz.scene.scales import Scale
 from refgguf.viz.state import Facts
@@ -130,7 +130,11 @@ def test_candidates_stand_in_one_plane():
     bar = pieces.bars[0]
     rows = {round(b.origin[1], 6) for b in pieces.bars}
     turned = [label for label in pieces.labels if label.u == bar.u]
-    assert len(turned) == 1 + 2 * len(pieces.bars) == 1 + 2 * len(rows)
+    assert len({label.at[1] for label in turned}) == 1 + len(rows) == 1 + len(pieces.bars)
+    for bar in pieces.bars:  # of two figures, the bar hides one; a figure beside the bar is written once
+        figures = [label for label in turned if label.text == percent(bar.share) and label.align == "left"]
+        ends = [(np.array(f.at) - bar.origin) @ bar.u + LETTER * f.height * len(f.text) for f in figures]
+        assert len(figures) % 2 == 0 or max(ends) >= bar.size[0]
     away = np.cross(bar.u, (0, 1, 0))
     for label in turned:
         assert abs((np.array(label.at) - bar.origin) @ away) < 0.3

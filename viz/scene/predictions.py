@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from refgguf.viz.scene.overlay import LETTER
 from refgguf.viz.scene.parts import Bar
 from refgguf.viz.scene.stage import Stage
 from refgguf.viz.state import Shown
@@ -76,8 +77,10 @@ def place_predictions(stage: Stage, shown: Shown, logits: np.ndarray, x: float) 
         text(word, begin - 0.5 * letters, y, letters, tone="ink", bold=number == 0, align="right")
         bar = Bar((bar_x, y - letters * 0.2, bar_z), (bars, letters), share, "logits", ALONG)
         stage.pieces.bars.append(bar)
-        for side in (IN_FRONT, -IN_FRONT):  # the bar hides one of them
-            text(percent(share), begin + bars * share + letters * 0.4, y, letters * 0.85, side, align="left")
+        at, height = bars * share + letters * 0.4, letters * 0.85
+        hidden = at + LETTER * height * len(percent(share)) < bars
+        for side in (IN_FRONT, -IN_FRONT) if hidden else (IN_FRONT,):  # the bar hides one of two
+            text(percent(share), begin + at, y, height, side, align="left")
     return place(begin + bars + letters * 2)[0]
 
 

@@ -143,6 +143,12 @@ class ShownFile:
     aspect: float = USUAL_ASPECT
 
     @property
+    def reads_much(self) -> bool:
+        """Whether showing it takes long, since many weights are decoded."""
+        decodes = self.colour == "values" or self.reference is not None
+        return decodes and self.file.n_values > MOST_DECODED
+
+    @property
     def next_colour(self) -> str:
         """The colouring that follows on the present one; values only where decoding them takes no time."""
         offered = [c for c in COLOURINGS if c != "values" or self.file.n_values <= MOST_DECODED]

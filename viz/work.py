@@ -12,13 +12,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from refgguf.errors import RefggufError
+from refgguf.viz.scene.atlas import Atlas, build_atlas, detail_for
 from refgguf.viz.scene.build import Scene, build_scene, with_token
+from refgguf.viz.scene.camera import Camera
 from refgguf.viz.scene.scales import Scale
 from refgguf.viz.session import CancelledError, Session
 from refgguf.viz.state import Shown, ShownFile
 
 STOPPED = "stopped; what is shown is what was shown before"
 Begin = Callable[[str], Session]
+Eye = Callable[[Scene], tuple[Camera, tuple[int, int]]]
+BOXES = 64  # boxes between two figures of progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,7 @@ class Result:
         remark: what to say of it, such as why a model cannot be run.
         then: the work of making more of it, which need not be waited for; None if there is none.
         begin: makes a session of a text, where only the file is shown so far; None where it cannot be run.
+        atlas: the values of the first picture, where they had to be decoded; None where they are at hand.
     """
 
     scene: Scene
@@ -40,6 +45,7 @@ class Result:
     remark: str = ""
     then: Callable[[Work], Result] | None = None
     begin: Begin | None = None
+    atlas: Atlas | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +69,18 @@ class Opened:
 
 
 class Work:
-    """What a job can tell, and be told, while it works."""
+    """What a job can tell, and be told, while it works.
 
-    def __init__(self, say: Callable[[str, int, int], None]):
-        self._say = say
+    Args:
+        say: hears what is done, how much of it, of how much, and of what.
+        sight: says from where, and in what size, a scene will be seen; None where nobody waits for the picture.
+    """
+
+    def __init__(self, say: Callable[[str, int, int, str], None], sight: Eye | None = None):
+        self._say, self._sight = say, sight
         self.stop_asked = threading.Event()
 
-    def say(self, words: str, done: int = 0, total: int = 0) -> None:
+    def say(self, words: str, done: int = 0, total: int = 0, of: str = "layers") -> None:
         """Tell how far the work is, and end it if that was asked for.
 
         Raises:
@@ -77,7 +88,23 @@ class Work:
         """
         if self.stop_asked.is_set():
             raise CancelledError
-        self._say(words, done, total)
+        self._say(words, done, total, of)
+
+    def reading(self, what: str) -> Callable[[int, int], None]:
+        """Return what hears how many boxes' values are read, of how many, and ends the work as `say` does."""
+
+        def read(done: int, total: int) -> None:
+            if done % BOXES == 0:
+                self.say(f"reading weights for the {what}", done, total, "boxes")
+
+        return read
+
+    def atlas_of(self, scene: Scene) -> Atlas | None:
+        """Read the values that the first picture of a scene shows, if they have to be decoded; None if not."""
+        boxes = scene.pieces.boxes
+        if self._sight is None or not any(getattr(box.plane, "costly", 0.0) for box in boxes):
+            return None
+        return build_atlas(boxes, *detail_for(boxes, *self._sight(scene)), self.reading("picture"))
 
 
 def words_of(error: Exception) -> str:
@@ -133,7 +160,8 @@ def show(
 
     def work(at: Work) -> Result:
         at.say("laying the scene out")
-        return Result(build_scene(shown, like), session, whole, remark, begin=begin)
+        scene = build_scene(shown, like, at.reading("scales"))
+        return Result(scene, session, whole, remark, begin=begin, atlas=at.atlas_of(scene))
 
     return work
 
@@ -149,7 +177,11 @@ def open_first(opening: Callable[[Callable[[str], None]], Opened]) -> Callable[[
         found = opening(at.say)
         if found.session is not None:
             return run_session(found.session)(at)
-        result = show(found.shown, remark=found.remark)(at)
+        first = found.shown
+        if found.then is not None and isinstance(first, ShownFile) and first.reads_much:
+            # the structure at once, its values when they are read
+            first = replace(first, colour="bits", reference=None)
+        result = show(first, remark=found.remark)(at)
         return result if found.then is None else replace(result, then=_more(found.then, found.begin))
 
     return work

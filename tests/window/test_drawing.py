@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 import numpy as np
 import pytest
 
+from tests.support.models import FAMILIES
 from tests.window.hand import mouse, place_of, seen
 
 pytestmark = [
@@ -93,3 +95,59 @@ def test_nothing_is_not_used_up(application):
     for _ in range(3000):
         application.processEvents()
     assert sys.version_info >= (3, 12) or min(before, sys.getrefcount(None)) > 1 << 50
+
+
+@pytest.fixture
+def large(application, errors, tmp_path, monkeypatch):
+    """Return what opens a window on a file's values that counts as large, and who decodes them."""
+    from refgguf.cli.options import Prompt
+    from refgguf.cli.view import opening_of
+    from refgguf.cli.view_request import Request
+    from refgguf.tensor import Tensor
+    from refgguf.viz import state
+    from refgguf.viz.app.window import ViewerWindow
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(state, "MOST_DECODED", 0)
+    path = FAMILIES["llama"]().write(tmp_path / "llama.gguf")
+    threads, may, real = [], threading.Event(), Tensor.dequantize
+
+    def decode(*arguments, **options):
+        threads.append(threading.current_thread())
+        may.wait(60)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(Tensor, "dequantize", decode)
+    window = ViewerWindow(opening=opening_of(Request(str(path), Prompt(), colour="values")))
+    said = []
+    window.statusBar().messageChanged.connect(said.append)
+    window.show()
+    yield window, threads, may, said
+    may.set()
+    window.close()
+
+
+def test_weights_are_read_beside_the_window(large, spin):
+    """The structure of a large file is there before any weight is read, and no weight is read by the window itself."""
+    window, threads, may, said = large
+    assert spin(lambda: bool(threads), 60)
+    assert window.scene.shown.colour == "bits"
+    assert window.view.renderer is not None
+    may.set()
+    assert spin(lambda: window.scene.shown.colour == "values" and not window.running_now, 60)
+    assert spin(lambda: window.view.renderer.look.scene is window.scene, 10)
+    assert threading.main_thread() not in threads
+    assert any(words.startswith("reading weights for the ") and words.endswith(" boxes") for words in said)
+
+
+def test_reading_weights_can_be_stopped(large, spin):
+    """Stopped in the middle, the window keeps the structure that it shows, and says so."""
+    window, threads, may, _ = large
+    assert spin(lambda: bool(threads), 60)
+    window.cancel()
+    may.set()
+    assert spin(lambda: all(job.isFinished() for job in window._ending), 60)
+    spin(seconds=0.2)
+    assert window.scene.shown.colour == "bits"
+    assert not window.running_now
+    assert "what is shown is what was shown before" in window.statusBar().currentMessage()

@@ -8,27 +8,27 @@ from PySide6.QtCore import QThread, Signal
 
 from refgguf.errors import RefggufError
 from refgguf.viz.session import CancelledError
-from refgguf.viz.work import Result, Work, words_of
+from refgguf.viz.work import Eye, Result, Work, words_of
 
 
 class Job(QThread):
     """Does one piece of work in a thread.
 
     Signals:
-        told: what it does, and how much is done, of how much (0 if that is not known).
+        told: what it does, how much is done, of how much (0 if that is not known), and of what.
         finished_result: what came of it.
         failed: one sentence.
     """
 
-    told = Signal(str, int, int)
+    told = Signal(str, int, int, str)
     finished_result = Signal(object)
     failed = Signal(str)
 
-    def __init__(self, work: Callable[[Work], Result], parent=None):
+    def __init__(self, work: Callable[[Work], Result], parent=None, sight: Eye | None = None):
         super().__init__(parent)
         self.function = work
         self.error: RefggufError | None = None
-        self.work = Work(self.told.emit)
+        self.work = Work(self.told.emit, sight)
 
     def run(self) -> None:
         """Work in the thread; Qt calls this."""

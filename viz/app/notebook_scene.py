@@ -91,7 +91,7 @@ class NotebookScene(NotebookPanels):
         own: meanwhile the picture can be turned, and the work be stopped.
         """
         self.stop()
-        at = Work(self._tell_progress)
+        at = Work(self._tell_progress, self.view.sight_of)
         loop = running_loop() if self._by_hand else None
         if loop is not None:
             self._at = at
@@ -138,10 +138,10 @@ class NotebookScene(NotebookPanels):
             self._at = None
         self.stop_button.layout.display = "none"
 
-    def _tell_progress(self, words: str, done: int, total: int) -> None:
+    def _tell_progress(self, words: str, done: int, total: int, of: str) -> None:
         if perf_counter() - self._told_at > EVERY:
             self._told_at = perf_counter()
-            self.words.value = html.escape(f"{words} …" + (f" {done} of {total} layers" if total else ""))
+            self.words.value = html.escape(f"{words} …" + (f" {done:,} of {total:,} {of}" if total else ""))
 
     def _show(self, result: Result) -> None:
         """Show what work has made."""
@@ -152,7 +152,7 @@ class NotebookScene(NotebookPanels):
         same = same and getattr(before.shown, "grid", False) == getattr(shown, "grid", False)
         self.result, self.scene, self.session = result, result.scene, result.session
         self.selected, self.place = None, self.place if like else Place()
-        self.view.show_scene(self.scene, keep_camera=same)
+        self.view.show_scene(self.scene, keep_camera=same, atlas=result.atlas)
         run = isinstance(shown, Shown)
         self.steps = steps_of(self.scene) if run else []
         self._fill(shown, min(step, len(self.steps) - 1))

@@ -74,7 +74,7 @@ class Running(Panels):
 
     def _start(self, work: Callable[[Work], Result]) -> None:
         self.stop()
-        self.job = Job(work, self)
+        self.job = Job(work, self, self.view.sight_of)
         self.job.told.connect(self._told)
         self.job.finished_result.connect(self._finished)
         self.job.failed.connect(self._failed)
@@ -99,7 +99,7 @@ class Running(Panels):
             self.stop()
             self.statusBar().showMessage(STOPPED)
 
-    def _told(self, words: str, done: int, total: int) -> None:
+    def _told(self, words: str, done: int, total: int, of: str) -> None:
         # each change of the panels has the whole window drawn anew, which software OpenGL takes its time for
         if self.sender() is self.job and (not total or perf_counter() - self._told_at > EVERY):
             self._told_at = perf_counter()
@@ -108,7 +108,7 @@ class Running(Panels):
             self.busy.setVisible(total > 0)
             self.busy.setRange(0, max(total, 1))
             self.busy.setValue(done)
-            self.statusBar().showMessage(f"{words} …" + (f" {done} of {total} layers" if total else ""))
+            self.statusBar().showMessage(f"{words} …" + (f" {done:,} of {total:,} {of}" if total else ""))
 
     def _finished(self, result: Result) -> None:
         if self.sender() is not self.job:  # one that was stopped meanwhile

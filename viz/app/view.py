@@ -97,21 +97,23 @@ class View:
         self._pressed: tuple[float, float] | None = None
         self._last: tuple[float, float] | None = None
         self._stale = False
+        self._atlas: Atlas | None = None
         self._focus: tuple[set[int], set[int], set[int]] = (set(), set(), set())
         self._flight: tuple[Camera, Camera, float] | None = None
         self._beat = 0.0
 
     # ---- what is shown
 
-    def show_scene(self, scene: Scene, *, keep_camera: bool = False) -> None:
+    def show_scene(self, scene: Scene, *, keep_camera: bool = False, atlas: Atlas | None = None) -> None:
         """Show a scene.
 
         Args:
             scene: the scene.
             keep_camera: look at it from where the last one was looked at.
+            atlas: its values for the first picture, if they are read already.
         """
         at_home = self.camera is None or self.camera == self.home
-        self.scene = scene
+        self.scene, self._atlas = scene, atlas
         self.home = camera_of(scene, Place(), self.surface.pixels())
         if at_home or not keep_camera:
             self.camera = self.home
@@ -122,6 +124,11 @@ class View:
         self._stale = True
         self.surface.wait("still", STILL, self._refine)
         self.surface.redraw()
+
+    def sight_of(self, scene: Scene) -> tuple[Camera, tuple[int, int]]:
+        """Return from where, and in what size, a scene will be seen first; may be called from another thread."""
+        size, camera = self.surface.pixels(), self.camera
+        return (camera_of(scene, Place(), size) if camera is None or camera == self.home else camera), size
 
     @property
     def bound_for(self) -> Camera | None:
@@ -198,8 +205,8 @@ class View:
             gloo.clear(color=(*self.ground, 1.0), depth=True)
             return
         if self.renderer is None or self._stale:
-            self.renderer = Renderer(look_from(self.scene, size, self.camera))
-            self._stale = False
+            self.renderer = Renderer(look_from(self.scene, size, self.camera, atlas=self._atlas))
+            self._stale, self._atlas = False, None
             self._apply_focus()
         self.renderer.draw(sharpness=sharpness, region=region)
         self.renderer.changed = None

@@ -134,7 +134,7 @@ class ViewerWindow(Looking):
         self.timeline_dock.setVisible(run)
         self.show_live(self._logits() is not None)
         self.layout().activate()  # the canvas has its size before the scene is framed for it
-        self.view.show_scene(result.scene, keep_camera=same)
+        self.view.show_scene(result.scene, keep_camera=same, atlas=result.atlas)
         self._dress(shown.theme)
         steps = steps_of(result.scene) if run else []
         texts, read = (shown.trace.token_texts, shown.source_texts) if run else ([], [])

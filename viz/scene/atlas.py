@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -161,13 +161,19 @@ def _far(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.hypot(*(a - b)[:, :2].T)
 
 
-def build_atlas(boxes: Sequence[Box], steps: np.ndarray, parts: np.ndarray | None = None) -> Atlas:
+def build_atlas(
+    boxes: Sequence[Box],
+    steps: np.ndarray,
+    parts: np.ndarray | None = None,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Atlas:
     """Pool the boxes' values and pack them.
 
     Args:
         boxes: the boxes.
         steps: (box, 2) from `detail_for`; coarsened here as far as the texture's size demands.
         parts: (box, 4) from `detail_for`; everything if None.
+        tell: called with how many boxes are done, and how many there are.
     """
     shape = np.array([b.plane.shape for b in boxes]).reshape(-1, 2)
     steps = np.array(steps)
@@ -184,6 +190,7 @@ def build_atlas(boxes: Sequence[Box], steps: np.ndarray, parts: np.ndarray | Non
         steps = np.where(coarser[:, None] & (cells > 1), steps * 2, steps)
     values = np.zeros((max(n_rows, 1), WIDTH), np.float32)
     for i, box in enumerate(boxes):
+        tell(i, len(boxes))
         (x, y), (rows, cols) = places[i], cells[i]
         values[y : y + rows, x : x + cols] = _cells(box.plane, steps[i], first[i], last[i], int(apart[i]))
     rects = np.concatenate([places - first[:, ::-1], (shape / steps)[:, ::-1]], axis=1).astype(np.float32)

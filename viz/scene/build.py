@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -115,17 +115,23 @@ class Look:
         return self.camera.matrix(self.size[0] / self.size[1], near, far)
 
 
-def build_scene(shown: Shown | ShownFile, like: Mapping[str, Scale] | None = None) -> Scene:
+def build_scene(
+    shown: Shown | ShownFile,
+    like: Mapping[str, Scale] | None = None,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Scene:
     """Lay out what is shown.
 
     Args:
         shown: what is shown.
         like: scales of an earlier run of the same model, kept as far as they fit, so that both can be compared.
+        tell: called with how many boxes of a file have been read for their scales, and how many there are.
     """
     theme = theme_of(shown.theme)
     if isinstance(shown, ShownFile):
         pieces = lay_out_file(shown)
-        return Scene(shown, pieces, weight_scales(pieces), theme, mesh_of(pieces, theme), shadows_of(pieces))
+        scales = weight_scales(pieces, tell)
+        return Scene(shown, pieces, scales, theme, mesh_of(pieces, theme), shadows_of(pieces))
     pieces = lay_out_grid(shown) if shown.grid else lay_out(shown)
     shown = replace(shown, facts=replace(shown.facts, outcome=outcome_of(shown)))
     if shown.grid:
@@ -225,7 +231,13 @@ def look_at(
     return look if overlay is None else replace(look, overlay=overlay)
 
 
-def look_from(scene: Scene, size: tuple[int, int], camera: Camera, part: str | None = None) -> Look:
+def look_from(
+    scene: Scene,
+    size: tuple[int, int],
+    camera: Camera,
+    part: str | None = None,
+    atlas: Atlas | None = None,
+) -> Look:
     """See a scene as a picture, from a camera that is in its place.
 
     Args:
@@ -233,9 +245,10 @@ def look_from(scene: Scene, size: tuple[int, int], camera: Camera, part: str | N
         size: width and height in pixels.
         camera: the camera.
         part: what it looks at, such as "layer:3", None for everything.
+        atlas: the boxes' values, if they are pooled already, for a picture that is about the same.
     """
-    everything = scene.pieces.boxes
-    atlas = build_atlas(everything, *detail_for(everything, camera, size))
+    if atlas is None:
+        atlas = build_atlas(scene.pieces.boxes, *detail_for(scene.pieces.boxes, camera, size))
     return Look(scene, size, camera, atlas, overlay_of(scene, atlas, size, part))
 
 

@@ -80,6 +80,9 @@ class ErrorPlane(WeightPlane):
             return np.full(shape, ABSENT, np.float32)
         return super().part(rows, cols, row_step, col_step, apart)
 
+    def _coarser(self, cells: np.ndarray, rows: int, cols: int) -> None:
+        """Means of means, which would weigh smaller groups as much as larger ones, are not taken."""
+
     def _sources(self) -> tuple[Tensor, ...]:
         return self.tensor, self.reference
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from refgguf.viz.scene.parts import Box
+from refgguf.viz.scene.scales import CELLS
 
 MOST_WHOLE = 1 << 28  # values that are read whole for one picture, at most
 MOST_SAMPLED = 1 << 27  # values that are read of all the rest, at most
@@ -51,11 +52,17 @@ def rows_apart(boxes: Sequence[Box], steps: np.ndarray, parts: np.ndarray) -> np
 
 
 def coarsened(boxes: Sequence[Box], steps: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Return steps that are no finer than the rows that are read; arguments as for `rows_apart`."""
-    coarse = steps.copy()
-    shape = np.array([box.plane.shape[0] for box in boxes])
-    coarse[:, 0] = np.maximum(steps[:, 0], np.minimum(rows_apart(boxes, steps, parts), shape))
-    return coarse
+    """Return steps of cells that are made of equally many rows that are read; arguments as for `rows_apart`.
+
+    Where rows are left out, cells coarser than those of the scales are made of whole such cells: what was read for the
+    scales is not read again.
+    """
+    shape = np.array([box.plane.shape for box in boxes]).reshape(-1, 2)
+    apart = rows_apart(boxes, steps, parts)[:, None]
+    each = np.concatenate([apart, np.ones_like(apart)], axis=1)
+    fine, coarse = (-(-s // each) * each for s in (np.maximum(-(-shape // CELLS), 1), steps))
+    coarse = np.where(coarse >= fine, coarse // fine * fine, coarse)
+    return np.where(apart > 1, np.minimum(coarse, shape), steps)
 
 
 def whole_boxes(boxes: Sequence[Box], most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,8 +18,15 @@ FACTORS = 500.0  # what is less than this many times smaller than the largest bo
 PARAMETERS = "attention"  # the kind whose colours numbers of weights wear: the longest way from pale to dark
 
 
-def weight_scales(pieces: Pieces) -> dict[str, Scale]:
-    """Make the scales that the boxes of a file are read against."""
+def weight_scales(
+    pieces: Pieces, tell: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, Scale]:
+    """Make the scales that the boxes of a file are read against.
+
+    Args:
+        pieces: the boxes.
+        tell: called with how many boxes have been read, and how many there are.
+    """
     boxes: dict[str, list[Box]] = {}
     for box in pieces.boxes:
         boxes.setdefault(box.scale, []).append(box)
@@ -29,7 +36,7 @@ def weight_scales(pieces: Pieces) -> dict[str, Scale]:
     matrices = [box.plane.tensor.bits_per_value or 0.0 for box in pieces.boxes if box.plane.shape[0] > 1]
     most_bits = MORE_BITS * max(matrices, default=32.0)
     places = places_of({name.removeprefix("type ") for name in boxes if name.startswith("type ")})
-    scales = {}
+    scales, done = {}, 0
     for name, group in boxes.items():
         if name.startswith("type "):
             scales[name] = type_scale(places[name.removeprefix("type ")], group)
@@ -40,7 +47,12 @@ def weight_scales(pieces: Pieces) -> dict[str, Scale]:
             scales[name] = bits_scale(hue_kind(group[0].kind), bits, most_bits)
         else:
             kind = "router" if name == "error" else hue_kind(group[0].kind)
-            scales[name] = scale_of(kind, [_cells(box, *read[id(box)]) for box in group])
+            cells = []
+            for box in group:
+                tell(done, len(pieces.boxes))
+                cells.append(_cells(box, *read[id(box)]))
+                done += 1
+            scales[name] = scale_of(kind, cells)
     return scales
 
 

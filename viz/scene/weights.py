@@ -77,12 +77,21 @@ class WeightPlane:
 
     def _known(self, row_step: int, col_step: int, apart: int) -> np.ndarray:
         # read once and returned as it is: another thread may pool the same plane for another view
-        cells = self._kept.get((row_step, col_step, apart))
+        kept = dict(self._kept)
+        cells = kept.get((row_step, col_step, apart))
+        if cells is None:
+            for (rows, cols, n), finer in kept.items():
+                if n == apart and _divides(rows, row_step, apart) and col_step % cols == 0:
+                    cells = self._coarser(finer, row_step // rows, col_step // cols)
         if cells is None:
             cells = self.part(slice(0, self.n_rows), slice(0, self.tensor.d_in), row_step, col_step, apart)
             self._kept.clear()
             self._kept[row_step, col_step, apart] = cells
         return cells
+
+    def _coarser(self, cells: np.ndarray, rows: int, cols: int) -> np.ndarray | None:
+        """Return the cells of which each stands for rows x cols of these, None if they cannot be made of them."""
+        return None if (cells == ABSENT).any() else pool(cells, rows, cols)
 
     def part(
         self, rows: slice, cols: slice, row_step: int = 1, col_step: int = 1, apart: int = 1
@@ -134,6 +143,11 @@ class WeightPlane:
             np.unravel_index(self.first + row, self.tensor.shape[:-1]) if len(self.tensor.shape) > 1 else ()
         )
         return (*(int(i) for i in leading), col)
+
+
+def _divides(finer: int, rows: int, apart: int) -> bool:
+    """Whether cells of so many rows are made of the very rows that finer cells are made of."""
+    return rows == finer or (rows % finer == 0 and finer % apart == 0)
 
 
 def _shifted(rows: slice | np.ndarray, by: int) -> slice | np.ndarray:

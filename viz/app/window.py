@@ -38,7 +38,7 @@ NAMES = {
     Qt.Key.Key_Backspace: "Backspace",
     Qt.Key.Key_Escape: "Escape",
 }  # of keys without a letter, as in KEYS
-PAGE = 80  # milliseconds after which the inspector tells of the operation that is shown
+PAGE = 100  # milliseconds that an operation is on the screen before the inspector tells of it
 Opening = Callable[[Callable[[str], None]], Opened]
 
 
@@ -65,6 +65,7 @@ class ViewerWindow(Looking):
         super().__init__()
         self.session = session
         self.result: Result | None = None
+        self._untold: Step | None = None
         self.help = Help(self)
         self._connect()
         self._dress(shown.theme if shown else theme)
@@ -94,6 +95,7 @@ class ViewerWindow(Looking):
         self.inspector.pointed.connect(self._pointed)
         self.inspector.picked.connect(self._select)
         self.canvas.native.installEventFilter(self)
+        self.canvas.native.frameSwapped.connect(self._picture_shown)
 
     def _dress(self, theme: str) -> None:
         self.view.ground = theme_of(theme).ground
@@ -221,8 +223,13 @@ class ViewerWindow(Looking):
         self.view.set_focus(set(step.boxes), set(step.routes), set(step.inputs))
         if self.timeline.playing:
             self.follow(step)
-        # the picture comes first, and a key that is held does not wait for pages that nobody can read
-        self.canvas.wait("page", PAGE, lambda: self._explain(step))
+        self._untold = step
+
+    def _picture_shown(self) -> None:
+        """Tell of an operation once its picture is on the screen, unless another follows: none waits for pages."""
+        step, self._untold = self._untold, None
+        if step is not None:
+            self.canvas.wait("page", PAGE, lambda: self._explain(step))
 
     def _explain(self, step: Step) -> None:
         """Tell of an operation: of the value under the cursor, or of the largest that it gives the chosen token."""

@@ -9,6 +9,8 @@ import numpy as np
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.colours import colour_of
 from refgguf.viz.scene.picking import Hit
+from refgguf.viz.scene.planes import ABSENT
+from refgguf.viz.scene.sampling import glance
 
 MOST = 160, 340  # rows and columns of cells
 
@@ -20,10 +22,12 @@ class HeatMap:
     Attributes:
         colours: (row, col, 3) uint8.
         step: how many rows and columns of values a cell stands for; it shows the one farthest from zero.
+        apart: how far apart the rows are that it is made of; 1 if of all.
     """
 
     colours: np.ndarray
     step: tuple[int, int]
+    apart: int = 1
 
     def cell_of(self, hit: Hit) -> tuple[int, int]:
         """Return the row and column of the cell that shows what was hit."""
@@ -33,8 +37,16 @@ class HeatMap:
 def heat_map(scene: Scene, number: int) -> HeatMap:
     """Return the heat map of a box."""
     box = scene.pieces.boxes[number]
-    step = tuple(max(1, -(-n // most)) for n, most in zip(box.plane.shape, MOST, strict=True))
-    return HeatMap(colour_of(box.plane.pooled(*step), scene.scale(box), scene.theme.name), step)
+    rows, cols = (max(1, -(-n // most)) for n, most in zip(box.plane.shape, MOST, strict=True))
+    rows, apart = glance(box.plane, rows)
+    if apart > 1:
+        n_rows, n_cols = box.plane.shape
+        cells = box.plane.part(slice(0, n_rows), slice(0, n_cols), rows, cols, apart)
+    elif getattr(box.plane, "uniform", False) and getattr(box.plane, "costly", 0.0):
+        cells = box.plane.pooled(rows, cols, scene.scales_apart)  # its one figure, which is known
+    else:
+        cells = box.plane.pooled(rows, cols)
+    return HeatMap(colour_of(cells, scene.scale(box), scene.theme.name), (rows, cols), apart)
 
 
 def value_in(scene: Scene, number: int, step: tuple[int, int], row: int, col: int) -> Hit:
@@ -44,8 +56,12 @@ def value_in(scene: Scene, number: int, step: tuple[int, int], row: int, col: in
         range(at * step, min((at + 1) * step, n))
         for at, step, n in zip((row, col), step, plane.shape, strict=True)
     )
-    places = [(r, c) for r in rows for c in cols]
-    values = [plane.value(*place) for place in places]
-    sizes = [-1.0 if v is None or not np.isfinite(v) else abs(v) for v in values]
-    best = int(np.argmax(sizes))
-    return Hit(number, *places[best], plane.index(*places[best]), values[best], 0.0)
+    if getattr(plane, "costly", 0.0):  # all are decoded at once
+        values = plane.part(slice(rows.start, rows.stop), slice(cols.start, cols.stop)).reshape(-1)
+        values = np.where(values == ABSENT, np.nan, values)
+    else:
+        found = [plane.value(r, c) for r in rows for c in cols]
+        values = np.array([np.nan if v is None else v for v in found])
+    best = int(np.argmax(np.where(np.isfinite(values), np.abs(values), -1.0)))
+    place = rows[best // len(cols)], cols[best % len(cols)]
+    return Hit(number, *place, plane.index(*place), plane.value(*place), 0.0)

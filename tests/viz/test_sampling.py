@@ -7,10 +7,12 @@ import pytest
 
 import refgguf
 from refgguf.viz.facts import shown_of_file
+from refgguf.viz.heat_map import heat_map, value_in
 from refgguf.viz.places import Place, around_cell, camera_on
 from refgguf.viz.scene import sampling
 from refgguf.viz.scene.atlas import detail_for
 from refgguf.viz.scene.build import Scene, build_scene, look_at, look_from
+from refgguf.viz.scene.colours import colour_of
 from refgguf.viz.scene.planes import pool
 from refgguf.viz.scene.weights import WeightPlane
 from tests.support.gguf_bytes import GGUFBytes
@@ -121,6 +123,21 @@ def test_a_picture_of_a_large_file_decodes_no_more_than_it_may(file, monkeypatch
     # of each matrix's 600 rows five cells' first ones, for the scales; the picture is made of the same
     assert sum(decoded) == len(NAMES) * SHAPE[1] * 5
     np.testing.assert_array_equal(one.atlas.values, look_at(scene_of(file), SIZE).atlas.values)
+
+
+def test_a_heat_map_of_a_large_matrix_shows_the_rows_that_it_says(file, monkeypatch):
+    """A click on a large matrix reads every n-th row; a cell of the map leads to the farthest value of all below it."""
+    monkeypatch.setattr(sampling, "MOST_GLANCED", SHAPE[0] * SHAPE[1] // 8)
+    scene = scene_of(file)
+    found, box = heat_map(scene, 0), scene.pieces.boxes[0]
+    assert (found.step, found.apart) == ((8, 2), 8)
+    values = file[box.plane.tap].dequantize()
+    expected = colour_of(pool(values[::8], 1, 2), scene.scale(box), scene.theme.name)
+    np.testing.assert_array_equal(found.colours, expected)
+    part = values[24:32, 10:12]
+    hit = value_in(scene, 0, found.step, 3, 5)
+    assert abs(hit.value) == np.abs(part).max()
+    assert hit.value == values[hit.row, hit.col] == values[hit.index]
 
 
 @pytest.mark.usefixtures("few")

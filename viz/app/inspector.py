@@ -181,7 +181,8 @@ class Inspector(QScrollArea):
         self.histogram.setVisible(found is not None)
         if found is not None:
             self.histogram.show_heights(found.heights, QColor.fromRgbF(*scene.theme.hues[hue_kind(box.kind)]))
-        self.figures.setText(words)
+        some = f"<p>the heat map shows one row in {self.map.apart}</p>" if self.map.apart > 1 else ""
+        self.figures.setText(some + words)
         self._shown = (scene, hit.box)
         self.show_value(scene, hit)
 

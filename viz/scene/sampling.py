@@ -13,10 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from refgguf.viz.scene.parts import Box
+from refgguf.viz.scene.planes import Plane
 from refgguf.viz.scene.scales import CELLS
 
 MOST_WHOLE = 1 << 28  # values that are read whole for one picture, at most
 MOST_SAMPLED = 1 << 27  # values that are read of all the rest, at most
+MOST_GLANCED = 1 << 22  # values that are read of one plane by itself, at most
 
 
 def rows_apart(boxes: Sequence[Box], steps: np.ndarray, parts: np.ndarray) -> np.ndarray:
@@ -79,6 +81,24 @@ def whole_boxes(boxes: Sequence[Box], most: int) -> tuple[np.ndarray, np.ndarray
     parts = np.concatenate([np.zeros_like(shape), shape], axis=1)
     fine = np.maximum(-(-shape // most), 1)
     return coarsened(boxes, fine, parts), rows_apart(boxes, fine, parts)
+
+
+def glance(plane: Plane, row_step: int) -> tuple[int, int]:
+    """Choose which rows of one plane are read while somebody waits for a small picture of it.
+
+    Args:
+        plane: the plane.
+        row_step: rows that a cell of the picture stands for, at least.
+
+    Returns:
+        rows of a cell, and how far apart those are that are read: 1 for all.
+    """
+    free = getattr(plane, "uniform", False) or not getattr(plane, "costly", 0.0)
+    n_values = 0 if free else plane.shape[0] * plane.shape[1]
+    if n_values <= MOST_GLANCED:
+        return row_step, 1
+    apart = 1 << (-(-n_values // MOST_GLANCED) - 1).bit_length()
+    return -(-row_step // apart) * apart, apart
 
 
 def rows_read(first: int, end: int, row_step: int, apart: int) -> np.ndarray:

@@ -15,7 +15,8 @@ from refgguf.viz.facts import shown_of_model
 from refgguf.viz.inspect import hit_words
 from refgguf.viz.scene.anatomy import Heads, stack_words
 from refgguf.viz.scene.build import build_scene, look_at, with_token
-from refgguf.viz.scene.framing import outline_points
+from refgguf.viz.scene.camera import CLOSE, Camera
+from refgguf.viz.scene.framing import label_points, outline_points
 from refgguf.viz.scene.head_grid import instead_of_heads
 from refgguf.viz.scene.head_scores import followers, head_scores
 from refgguf.viz.scene.picking import Hit
@@ -226,3 +227,13 @@ def test_names_of_heads_keep_apart(tmp_path):
         for other in names:
             if other.at[1] == one.at[1] and other.at[0] > one.at[0]:
                 assert reach <= other.at[0]
+
+
+def test_a_row_is_framed_with_its_name():
+    """Close to one layer of the grid its name is in the picture as a whole."""
+    scene = grid_of(tiny_trace("grouped queries"))
+    look = look_at(scene, (1280, 720), Camera(*CLOSE), part="layer:1")
+    name = next(label for label in scene.pieces.labels if label.text == "layer 1")
+    seen = look.camera.project(label_points(name), look.size)[:, :2]
+    assert (seen > 0).all()
+    assert (seen < look.size).all()

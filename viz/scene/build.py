@@ -14,11 +14,11 @@ from refgguf.viz.scene.atlas import Atlas, build_atlas, detail_for
 from refgguf.viz.scene.camera import NAMED, Camera, aim
 from refgguf.viz.scene.colours import Theme, hue_kind, theme_of
 from refgguf.viz.scene.flow import FADED, Flow, flow_of
-from refgguf.viz.scene.framing import fit, outline_points
+from refgguf.viz.scene.framing import fit, label_points, outline_points
 from refgguf.viz.scene.head_grid import lay_out_grid
 from refgguf.viz.scene.layout import lay_out
 from refgguf.viz.scene.meshes import EMPTY, Mesh, mesh_of
-from refgguf.viz.scene.notes import close_words, notes_on
+from refgguf.viz.scene.notes import close_words, notes_on, part_words
 from refgguf.viz.scene.overlay import MARGIN, Overlay, make_overlay
 from refgguf.viz.scene.parts import Box, Pieces
 from refgguf.viz.scene.predictions import outcome_of
@@ -278,7 +278,9 @@ def camera_at(
         # names are written below the lowest boxes and above the highest
         low, high = min(boxes, key=lambda box: box.bottom), max(boxes, key=lambda box: box.top)
         names = [(low.left, low.bottom - NAME, low.size[2]), (high.left, high.top + NAME, high.size[2])]
-        points = np.concatenate([points, names])
+        beside = scene.pieces.labels if scene.pieces.name else ()  # of a grid a row is named beside it
+        own = [label_points(label) for label in beside if label.bold and label.text == part_words(part)]
+        points = np.concatenate([points, names, *own])
     if camera is None:
         usual = [(azimuth, *NAMED["overview"][1:]) for azimuth in AZIMUTHS]
         angles = [Camera(*three) for three in scene.pieces.angles or usual]

@@ -57,6 +57,19 @@ def test_an_arc_runs_from_row_to_row(shape):
         assert f"blk.{arc.layer}.attn_out" in taps[target.plane.tap].inputs
 
 
+def test_both_ends_of_arcs_are_named():
+    """With one layer chosen, the token of each row stands beside it at the end where arcs arrive."""
+    scene = with_arcs(tiny_scene("grouped queries"), ArcChoice(1))
+    texts = [text.strip() or "␣" for text in scene.shown.trace.token_texts]
+    target = scene.pieces.boxes[scene.arcs.arcs[0].target]
+    row = target.size[1] / len(texts)
+    at_end = [label for label in scene.arcs.labels if label.at[0] > target.right]
+    rows = [int((target.top - label.at[1] - 0.34 * label.height) / row) for label in at_end]
+    assert {i: label.text for i, label in zip(rows, at_end, strict=True)} == {
+        i: text.replace("\n", "\\n") for i, text in enumerate(texts)
+    }
+
+
 def test_a_marked_token_shows_what_it_takes():
     """With a token chosen, only arcs into it are drawn, each thicker for a larger share."""
     scene = build_scene(shown(tiny_trace("grouped queries"), token=4, marked=True, arcs=ArcChoice(0, 1)))

@@ -153,6 +153,20 @@ def test_tokens_are_named_beside_their_rows():
         assert any(abs(x.at[1] + 0.34 * x.height - middle) < 0.01 for x in labels), text
 
 
+def test_tokens_are_named_beside_the_rows_of_heads():
+    """Where heads are few, each row of queries has its token's text at its left, at its height."""
+    scene = tiny_scene("grouped queries")
+    texts = [readable(text) for text in tiny_trace("grouped queries").token_texts]
+    for box in boxes_of(scene, role="q"):
+        beside = [
+            x for x in scene.pieces.labels if 0 < box.left - x.at[0] < 3 and box.bottom < x.at[1] < box.top
+        ]
+        rows = [
+            int((box.top - label.at[1] - 0.34 * label.height) / box.size[1] * len(texts)) for label in beside
+        ]
+        assert {row: label.text for row, label in zip(rows, beside, strict=True)} == dict(enumerate(texts))
+
+
 @pytest.mark.parametrize(
     ("text", "seen"),
     [

@@ -112,6 +112,15 @@ def test_around_a_box():
     assert all(any(number in pair for pair in scene.pieces.routes[r].pairs) for r in routes)
 
 
+def test_what_is_around_a_box_shares_a_flow_with_it():
+    """Of a tube that many boxes share, only those light up that the box itself gives to or takes from."""
+    scene = tiny_scene("four experts")
+    pairs = {pair for route in scene.pieces.routes for pair in route.pairs}
+    for number in range(len(scene.pieces.boxes)):
+        joined = {i for pair in pairs if number in pair for i in pair}
+        assert around(scene, number)[0] == {number} | joined
+
+
 def test_statistics():
     """Figures and places of extremes are those of the finite values."""
     values = np.array([[3.0, -1.0, 0.0], [np.nan, 5.0, np.inf]])

@@ -17,6 +17,7 @@ from refgguf.viz.scene.build import Look, build_scene, look_at, with_arcs
 from refgguf.viz.scene.build import look_from as camera_look
 from refgguf.viz.scene.camera import parse_camera
 from refgguf.viz.scene.framing import label_points
+from refgguf.viz.scene.notes import notes_on
 from refgguf.viz.scene.parts import Label
 from refgguf.viz.state import ArcChoice
 from tests.support.scenes import SHAPES, shown, tiny_scene, tiny_trace
@@ -172,6 +173,27 @@ def test_values_that_are_no_numbers_are_striped():
     assert (cell_pixels(look, picture, box, 0, 3) == table[colours.ABOVE]).all()
     assert (cell_pixels(look, picture, box, 1, 0) == table[colours.BELOW]).all()
     assert (scale.n_nan, scale.n_infinite, scale.n_beyond >= 2) == (1, 2, True)
+
+
+@pytest.mark.parametrize(("odd", "entry"), [(np.nan, colours.NAN), (-np.inf, colours.INFINITE)])
+def test_one_value_that_is_no_number_is_seen_from_afar(odd, entry):
+    """Among two thousand neurons in a box of a few pixels it keeps its colour, and the first note counts it."""
+    trace = tiny_trace("wide")
+    values = dict(trace)
+    values["blk.0.ffn_act"] = values["blk.0.ffn_act"].copy()
+    values["blk.0.ffn_act"][1, 777] = odd
+    scene = build_scene(shown(Trace(values, trace.taps, trace.tokens, trace.token_texts)))
+    look = look_from(scene, "front", (400, 240))
+    box = next(b for b in scene.pieces.boxes if b.role == "neurons")
+    ends = look.camera.project(np.array([box.origin, (box.right, box.top, box.size[2])]), look.size)[:, :2]
+    (x0, y0), (x1, y1) = ends.min(axis=0).astype(int), ends.max(axis=0).astype(int) + 1
+    assert 10 < x1 - x0 < 120
+    seen = offscreen.render(look, samples=1)[y0:y1, x0:x1].reshape(-1, 3)
+    scale = scene.scale(box)
+    table = colours.colour_map("light", scale.kind, scale.signed)
+    assert (np.abs(seen.astype(int) - table[entry]).max(axis=1) <= 1).any()
+    word = "1 NaN" if np.isnan(odd) else "1 infinite"
+    assert notes_on(scene, 1)[0] == f"Striped cells are no numbers: {word}."
 
 
 def grown_trace(shape: str) -> Trace:

@@ -37,6 +37,9 @@ float entry_at(vec2 cell) {
     return floor(clamp((v - v_scale.x) / (v_scale.y - v_scale.x), 0.0, 1.0) * LAST + 0.5);
 }
 
+bool odd = false;                // whether a cell below the pixel is no number, which no mean may hide
+vec3 odd_colour;
+
 vec3 colour_at(vec2 cell) {
     // cells that are not there yet, since they have just come into sight
     if (any(lessThan(cell, v_held.xy - 0.5)) || any(greaterThan(cell, v_held.zw - 0.5))) return u_ground;
@@ -44,7 +47,11 @@ vec3 colour_at(vec2 cell) {
     vec3 colour = texture2D(u_colours, (vec2(entry, v_scale.z) + 0.5) / u_colours_size).rgb;
     // what is no number is striped as well, so that its colour cannot be taken for a value
     float stripe = step(0.5, fract((gl_FragCoord.x + gl_FragCoord.y) / (7.0 * u_sharpness)));
-    if (entry == NAN || entry == INFINITE) colour = mix(colour, u_ink, 0.75 * stripe);
+    if (entry == NAN || entry == INFINITE) {
+        colour = mix(colour, u_ink, 0.75 * stripe);
+        odd = true;
+        odd_colour = colour;
+    }
     return colour;
 }
 
@@ -80,6 +87,7 @@ void main() {
     } else {
         colour = colour_at(cell);
     }
+    if (odd) colour = odd_colour;
 
     float front = step(0.5, abs(v_normal.z));
     float flank = step(0.5, abs(v_normal.x));

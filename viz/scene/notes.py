@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from refgguf.viz.scene.overlay import BENT
 from refgguf.viz.scene.parts import Box, pressed_words
 from refgguf.viz.scene.planes import ChosenCut
+from refgguf.viz.scene.scales import Scale
 from refgguf.viz.state import Shown, ShownFile
 
 if TYPE_CHECKING:
@@ -80,10 +81,17 @@ def notes_on(scene: Scene, most: int, apart: int = 1) -> list[str]:
         notes.append("Grey cells of a pattern: earlier tokens that the indexer did not choose.")
     if isinstance(scene.shown, Shown) and scene.shown.lens is not None and not scene.shown.grid:
         notes.append("Above the stream: the next token if the model ended there (logit lens).")
-    notes = [*scene.pieces.notes, *notes, *shapes] + [
+    notes = [*_odd(scene.scales.values()), *scene.pieces.notes, *notes, *shapes] + [
         note for note in (scene.arcs.note, scene.flow.note) if note
     ]
     return notes
+
+
+def _odd(scales: Collection[Scale]) -> list[str]:
+    """Say how many values are no numbers, which is the first thing to know where there are any."""
+    counts = [sum(scale.n_nan for scale in scales), sum(scale.n_infinite for scale in scales)]
+    words = [f"{n:,} {word}" for n, word in zip(counts, ("NaN", "infinite"), strict=True) if n]
+    return [f"Striped cells are no numbers: {', '.join(words)}."] if words else []
 
 
 def _left_out(shown: ShownFile) -> list[str]:

@@ -123,7 +123,9 @@ class _Layout:
                     "embedding", box.right, box.top + 1.6, letter * 1.25, tone="ink", bold=True, align="right"
                 )
                 size = f"{self.n_tokens:,} token{'s' * (self.n_tokens != 1)} × {self.values[name].shape[1]:,} channels"
-                self.stage.text(size, box.middle[0], box.bottom - letter * 1.1, letter * 0.7)
+                several = self.spine.n_lanes > 1  # lanes begin close by
+                x, align = (box.right, "right") if several else (box.middle[0], "center")
+                self.stage.text(size, x, box.bottom - letter * 1.1, letter * 0.7, align=align)
             else:
                 self._added_embedding(name, number)
         if self.stacked.streams:

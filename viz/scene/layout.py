@@ -155,7 +155,8 @@ class _Layout:
     def _token_names(self, x: float) -> None:
         """Write the tokens beside their rows, as many as there is room for."""
         row = self.units.token
-        size = min(self.units.letter * 0.8, max(row * 0.95, 1.3))
+        least = 1.3 if self.spine.n_lanes == 1 else self.units.letter * 0.6  # rows of lanes are low
+        size = min(self.units.letter * 0.8, max(row * 0.95, least))
         step = max(1, int(np.ceil(size * 1.02 / row)))
         for token in range(0, self.n_tokens, step):
             text = readable(self.texts[token])

@@ -87,6 +87,8 @@ def chosen_steps(steps: Sequence[Step], text: str) -> list[Step]:
         first, last = int(match[1]), int(match[2] or match[1])
         if 1 <= first <= last <= len(steps):
             return list(steps[first - 1 : last])
+        if last < first:
+            raise InputError(f"--steps {text!r}: a range goes forward, such as {last}-{first}")
         raise InputError(f"--steps {text!r}: the picture has operations 1 to {len(steps)}")
     found = [step for step in steps if step.tap == text.strip()]
     if not found:

@@ -168,6 +168,7 @@ def test_one_operation_as_a_picture(trace_file, tmp_path, capsys):
         ("0", "operations 1 to"),
         (f"{len(steps) + 1}", "operations 1 to"),
         ("no", "give a number"),
+        ("6-2", "a range goes forward, such as 2-6"),
     ):
         assert call(["view", trace_file, "--save", str(tmp_path / "no.png"), "--steps", wrong, *size]) == 2
         assert said in capsys.readouterr().err

@@ -22,6 +22,7 @@ BEAT = 700  # milliseconds for each operation while playing
 HOTTEST = 2.0  # temperature at the slider's right end
 TALLEST, LOWEST = 190, 56  # pixels of the heat map
 MOST_DEEDS = 4  # buttons for what can be done where something is selected
+WIDE = {"flex": "1 1 300px", "max_width": "520px"}  # a line to type into: the buttons beside it come first
 Deed = tuple[str, Callable[[], object]]
 
 
@@ -53,11 +54,9 @@ class NotebookPanels(ipywidgets.VBox):
             placeholder="Type a prompt, Enter runs it",
             description="Prompt",
             continuous_update=False,
-            layout={"width": "520px"},
+            layout=WIDE,
         )
-        self.target = ipywidgets.Text(
-            description="Written", continuous_update=False, layout={"width": "520px"}
-        )
+        self.target = ipywidgets.Text(description="Written", continuous_update=False, layout=WIDE)
         self.next_button = ipywidgets.Button(description="Next token", layout={"width": "100px"})
         self.go_button = ipywidgets.ToggleButton(description="Generate", layout={"width": "100px"})
         self.off_button = ipywidgets.Button(description="Switch all on", layout={"width": "120px"})
@@ -67,7 +66,7 @@ class NotebookPanels(ipywidgets.VBox):
             max=HOTTEST,
             step=0.05,
             description="temperature",
-            layout={"width": "300px"},
+            layout={"width": "230px"},
             style={"description_width": "initial"},
         )
         buttons = self.next_button, self.go_button, self.off_button

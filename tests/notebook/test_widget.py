@@ -209,13 +209,15 @@ def pages(made) -> str:
     return made.live.value + made.page.value
 
 
-def test_keys_are_those_of_the_window(widget):
-    """Every key of the window's page does something here or says why not; none is an error."""
+def test_keys_are_those_of_the_window(widget, tmp_path, monkeypatch):
+    """Every key of the window's page does something here or says why not, P saves a picture; none is an error."""
     from refgguf.viz.app.keys import KEYS
 
+    monkeypatch.chdir(tmp_path)
     for key in KEYS:
         send(widget, "key_down", key=key)
         send(widget, "key_up", key=key)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".png"]
     send(widget, "key_down", key="?")
     assert "draw the next token" in widget.words.value
     assert "Ctrl 1" not in widget.words.value  # browsers keep it for themselves

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HEADS = ("head", "kv_head")
 NOTHING_TO_SWITCH = "select a head, neurons or an expert first, by a click"
-ADDED = ("resid_pre", "resid_mid", "resid_post")
+ADDED = ("resid_pre", "resid_attn", "resid_mid", "resid_post")
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,12 @@ def _mixed(taps: Mapping[str, Tap], box: Box) -> str | None:
     return next((h.z for h in heads if h.pattern == box.plane.tap), None)
 
 
+def _joins_stream(reader: Tap, name: str) -> bool:
+    """Tell whether a tap is the residual stream, or its sum with what is added, which a norm may follow."""
+    added = any(local(source) in ADDED for source in reader.inputs if source != name)
+    return local(reader.name) in ADDED or (added and not reader.weights and "+" in reader.formula)
+
+
 def added_by(taps: Mapping[str, Tap], name: str) -> str | None:
     """Return the tap through which a tensor reaches the residual stream of its layer first: what its block adds."""
     start = taps[name]
@@ -199,7 +205,7 @@ def added_by(taps: Mapping[str, Tap], name: str) -> str | None:
         if at in seen:
             continue
         seen.add(at)
-        if any(local(reader) in ADDED for reader in readers.get(at, ())):
+        if any(_joins_stream(taps[reader], at) for reader in readers.get(at, ())):
             return at
         waiting += readers.get(at, [])
     return None

@@ -140,3 +140,17 @@ def test_a_target_on_the_command_line(tmp_path):
         Request(bert, read, target=wrote).load()
     with pytest.raises(InputError, match="give a model and its prompt"):
         Request(t5, options.Prompt(), target=wrote).load()
+
+
+def test_what_a_block_adds_is_not_the_stream_itself(tmp_path):
+    """Where a norm follows the sum (BERT), switching a block off leaves what was there before; so it is offered."""
+    model = refgguf.load(speaking_bert(tmp_path / "bert.gguf"))
+    session = Session(model, model.tokenize("a cat"))
+    scene = build_scene(session.run())
+    for tap, added in (("blk.1.ffn_act", "blk.1.ffn_out"), ("blk.0.attn_probs", "blk.0.attn_out")):
+        found = [a for _, a in ablations_for(scene, hit_on(scene, tap)) if a.index is None]
+        assert [a.tap for a in found] == [added]
+        now = session.toggled(found[0]).run().trace
+        layer = tap.rsplit(".", 1)[0]
+        end, before = ("resid_post", "resid_mid") if "ffn" in tap else ("resid_mid", "resid_pre")
+        np.testing.assert_array_equal(now[f"{layer}.{end}_sum"], now[f"{layer}.{before}"])

@@ -15,6 +15,7 @@ from refgguf.viz.scene.picking import Hit
 from refgguf.viz.session import Session
 from refgguf.viz.sums import sum_of
 from tests.support import archsuite
+from tests.support.testdata import data_file
 
 MIXED = [
     "falcon-h1-dense",
@@ -85,6 +86,7 @@ def test_other_names_are_read_by_their_kind():
 @pytest.mark.testdata
 def test_every_architecture_is_covered(tmp_path):
     """No model of the suite has a tensor inside a mixer without a kind."""
+    data_file("archsuite")
     for name in MIXED:
         case = archsuite.Case(name, tmp_path / "model.gguf")
         for layer in anatomy_of(case.model.taps).layers:
@@ -108,6 +110,7 @@ def test_convolutions_are_sums_over_the_last_tokens(scene):
 @pytest.mark.testdata
 def test_one_of_two_mixers_side_by_side_can_be_switched_off(tmp_path):
     """Where a state-space model and attention work beside each other, each is offered alone, then both."""
+    data_file("archsuite")
     model = archsuite.Case("falcon-h1-dense", tmp_path / "model.gguf").model
     session = Session(model, [1, 5, 9])
     scene = build_scene(session.run())

@@ -175,6 +175,20 @@ def test_values_that_are_no_numbers_are_striped():
     assert (scale.n_nan, scale.n_infinite, scale.n_beyond >= 2) == (1, 2, True)
 
 
+def test_rows_of_tokens_that_an_expert_never_saw_are_not_zero():
+    """They have the grey of what was not computed, the rows of the other tokens the colours of their values."""
+    scene = tiny_scene("four experts")
+    look = look_from(scene, "front:layer:0", (2400, 1500))
+    picture = offscreen.render(look, samples=1)
+    topk = scene.shown.trace["blk.0.router_topk"]
+    box = next(b for b in scene.pieces.boxes if b.role == "expert" and b.layer == 0 and b.head not in topk[2])
+    scale = scene.scale(box)
+    grey = colours.colour_map("light", scale.kind, scale.signed)[colours.NOTHING]
+    pixels = [cell_pixels(look, picture, box, 2, col) for col in range(1, box.plane.shape[1] - 1)]
+    same = np.concatenate(pixels) == grey
+    assert same.all(axis=1).mean() > 0.5  # a tube or a word may pass in front
+
+
 @pytest.mark.parametrize(("odd", "entry"), [(np.nan, colours.NAN), (-np.inf, colours.INFINITE)])
 def test_one_value_that_is_no_number_is_seen_from_afar(odd, entry):
     """Among two thousand neurons in a box of a few pixels it keeps its colour, and the first note counts it."""

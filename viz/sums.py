@@ -229,7 +229,9 @@ def _stream_step(
     if tensor.kind != "residual" or not is_vector(tensor) or not any(is_vector(i) for i in inputs):
         return None
     case = case_from(tensor, inputs, index[0], weights)
-    factors = factors_of(case) if case is not None else None
+    if case is None or len(case.stacked) == 1:  # one thing alone is no sum
+        return None
+    factors = factors_of(case)
     stream, channel = index[1] if len(index) > 2 else 0, index[-1]
     names, terms = [], []
     for name, each in factors or ():

@@ -9,6 +9,7 @@ import sys
 
 import refgguf
 from tests.support.source_tree import sources
+from tests.support.sparse_file import llama_7b
 
 PUBLIC = ["GGUFFile", "Model", "RefggufError", "Trace", "__version__", "errors", "load", "load_trace", "open"]
 HEAVY = (
@@ -63,6 +64,22 @@ def test_importing_is_light():
     """`import refgguf` loads none of the heavy packages."""
     loaded = set(fresh_import()["modules"])
     assert loaded.isdisjoint(HEAVY), f"import refgguf loads {sorted(loaded & set(HEAVY))}"
+
+
+def test_the_structure_of_a_file_is_shown_without_numba(tmp_path):
+    """Where nothing is run or decoded, nobody waits for numba: neither the layout nor the inspector's words load it."""
+    path = llama_7b(tmp_path / "7b.gguf", n_layers=2)
+    show = f"""
+import sys
+import refgguf.viz.pages, refgguf.viz.work, refgguf.viz.app.view, refgguf.cli.view
+from refgguf.viz.scene.build import build_scene
+from refgguf.viz.facts import shown_of_file
+scene = build_scene(shown_of_file(refgguf.open({str(path)!r}), colour="bits"))
+assert scene.pieces.boxes
+print("numba" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_importing_is_quick():

@@ -247,3 +247,12 @@ def test_many_notes_leave_title_and_legend():
     assert "a model" in many
     assert f"{notes[0]}  ·  {notes[1]}" in many
     assert f"{notes[-2]}  ·  {notes[-1]}" in many
+
+
+@pytest.mark.parametrize("size", [(150, 143), (200, 120), (90, 400)])
+def test_a_tiny_picture_is_left_to_the_scene(size):
+    """Where title and legend would be higher than the picture, there are none, and the scene keeps its room."""
+    scales = {name: Scale(name, 0.0, 1.0) for name in ("attention", "ffn", "qkv", "residual", "logits")}
+    overlay = make_overlay(Facts("a model", ("a detail",), "a prompt"), scales, [BENT], size)
+    assert not overlay.covers and not overlay.labels
+    assert make_overlay(Facts("a model"), scales, [BENT], (1280, 800)).covers

@@ -161,7 +161,7 @@ def make_overlay(
 def unless_in_the_way(overlay: Overlay, size: tuple[int, int]) -> Overlay:
     """Return what lies over a picture of that size, or nothing where it would leave no room for the scene."""
     covered = sum(
-        (min(right, size[0]) - max(left, 0)) * (min(bottom, size[1]) - max(top, 0))
+        max(min(right, size[0]) - max(left, 0), 0) * max(min(bottom, size[1]) - max(top, 0), 0)
         for left, top, right, bottom in overlay.covers
     )
     return overlay if covered <= MOST_COVERED * size[0] * size[1] else Overlay()

@@ -104,11 +104,14 @@ def large(application, errors, tmp_path, monkeypatch):
     from refgguf.cli.view import opening_of
     from refgguf.cli.view_request import Request
     from refgguf.tensor import Tensor
-    from refgguf.viz import state
+    from refgguf.viz import state, work
+    from refgguf.viz.app import running
     from refgguf.viz.app.window import ViewerWindow
 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(state, "MOST_DECODED", 0)
+    monkeypatch.setattr(work, "BOXES", 1)  # every figure of progress is told, however quickly it is over
+    monkeypatch.setattr(running, "EVERY", 0.0)
     path = FAMILIES["llama"]().write(tmp_path / "llama.gguf")
     threads, may, real = [], threading.Event(), Tensor.dequantize
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from refgguf.errors import RefggufError
-from refgguf.viz.scene.predictions import quoted
+from refgguf.viz.scene.predictions import quoted, scores_of
 from refgguf.viz.session import Session
-from refgguf.viz.state import Shown, ShownFile
+from refgguf.viz.state import Shown
 
 N_BARS = 10  # tokens that are shown
 COMPARED = "both at temperature 1: at 0 the best token has everything"
@@ -38,14 +38,6 @@ class Distribution:
     title: str
     candidates: list[Candidate]
     words: str = ""
-
-
-def scores_of(shown: Shown | ShownFile) -> np.ndarray | None:
-    """Return the scores (token, vocab) of the next token, or None where there are none."""
-    if not isinstance(shown, Shown):
-        return None
-    found = [t for t in shown.trace.tensors if t.kind == "logits" and t.layer is None]
-    return found[-1].values if found else None
 
 
 def distribution_of(

@@ -8,7 +8,7 @@ import numpy as np
 
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.colours import colour_of
-from refgguf.viz.scene.picking import Hit
+from refgguf.viz.scene.picking import Hit, cell_hit
 from refgguf.viz.scene.planes import ABSENT
 from refgguf.viz.scene.sampling import glance
 
@@ -64,4 +64,4 @@ def value_in(scene: Scene, number: int, step: tuple[int, int], row: int, col: in
         values = np.array([np.nan if v is None else v for v in found])
     best = int(np.argmax(np.where(np.isfinite(values), np.abs(values), -1.0)))
     place = rows[best // len(cols)], cols[best % len(cols)]
-    return Hit(number, *place, plane.index(*place), plane.value(*place), 0.0)
+    return cell_hit(scene.pieces.boxes, number, *place)

@@ -12,7 +12,7 @@ from refgguf.errors import InputError
 from refgguf.viz.scene.anatomy import local, stack_words
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.colours import hue_kind
-from refgguf.viz.scene.picking import Hit
+from refgguf.viz.scene.picking import Hit, cell_hit
 from refgguf.viz.scene.planes import ABSENT
 
 
@@ -107,7 +107,7 @@ def example_of(scene: Scene, step: Step) -> Hit:
     cells = np.abs(plane.pooled(1, 1)[row])
     cells[~(cells < -ABSENT)] = -1.0  # what was not computed, or is no number, only if there is nothing else
     col = int(np.argmax(cells))
-    return Hit(number, row, col, plane.index(row, col), plane.value(row, col), 0.0)
+    return cell_hit(scene.pieces.boxes, number, row, col)
 
 
 def around(scene: Scene, number: int) -> tuple[set[int], set[int]]:

@@ -17,7 +17,7 @@ from refgguf.viz.places import (
 from refgguf.viz.scene.build import camera_at
 from refgguf.viz.scene.camera import NAMED, Camera, CameraWords
 from refgguf.viz.scene.head_grid import has_heads, why_no_grid
-from refgguf.viz.scene.picking import Hit
+from refgguf.viz.scene.picking import Hit, cell_hit
 from refgguf.viz.settings import Settings
 from refgguf.viz.state import USUAL_ASPECT, Shown
 from refgguf.viz.steps import Step
@@ -53,7 +53,7 @@ class Looking(Running):
             return
         name, number = found
         box = self.scene.pieces.boxes[number]
-        self._select(Hit(number, 0, 0, box.plane.index(0, 0), box.plane.value(0, 0), 0.0))
+        self._select(cell_hit(self.scene.pieces.boxes, number, 0, 0))
         self.go_to(Place("box", box.layer, box.head, number))
         if remark := remark_on(self.scene, name, number):
             self.statusBar().showMessage(remark)
@@ -109,9 +109,9 @@ class Looking(Running):
         number = box_of_head(self.scene, tap, head)
         if number is None:
             return ""
-        box = self.scene.pieces.boxes[number]
-        plane, place = box.plane, Place("head", box.layer, head, near=number)
-        self._select(Hit(number, row, col, plane.index(row, col), plane.value(row, col), 0.0))
+        boxes = self.scene.pieces.boxes
+        place = Place("head", boxes[number].layer, head, near=number)
+        self._select(cell_hit(boxes, number, row, col))
         self.go_to(place)
         return place_words(self.scene, place)
 

@@ -11,7 +11,6 @@ from PIL import Image
 from refgguf.errors import InputError
 from refgguf.viz.ablation import Ablation
 from refgguf.viz.app.notebook_scene import NotebookScene
-from refgguf.viz.distribution import scores_of
 from refgguf.viz.finding import find_name, remark_on
 from refgguf.viz.places import Place
 from refgguf.viz.render.picture import free_picture, save_picture
@@ -19,7 +18,8 @@ from refgguf.viz.scene.arcs import read_arcs
 from refgguf.viz.scene.build import camera_at
 from refgguf.viz.scene.camera import parse_camera
 from refgguf.viz.scene.head_grid import has_heads, why_no_grid
-from refgguf.viz.scene.picking import Hit
+from refgguf.viz.scene.picking import cell_hit
+from refgguf.viz.scene.predictions import scores_of
 from refgguf.viz.session import NO_NEXT
 from refgguf.viz.state import USUAL_ASPECT
 
@@ -163,7 +163,7 @@ class NotebookCommands(NotebookScene):
         if found is None:
             raise InputError(f"nothing in the picture is called {name!r}")
         box = self.scene.pieces.boxes[found[1]]
-        self._select(Hit(found[1], 0, 0, box.plane.index(0, 0), box.plane.value(0, 0), 0.0))
+        self._select(cell_hit(self.scene.pieces.boxes, found[1], 0, 0))
         self._go_to(Place("box", box.layer, box.head, found[1]))
         if remark := remark_on(self.scene, *found):
             self.say(remark)

@@ -13,7 +13,7 @@ from refgguf.viz.ablation import Ablation, ablations_for
 from refgguf.viz.app.frame import running_loop
 from refgguf.viz.app.keys import WELCOME
 from refgguf.viz.app.notebook_panels import NotebookPanels, bars, heat_picture, histogram, page
-from refgguf.viz.distribution import distribution_of, scores_of
+from refgguf.viz.distribution import distribution_of
 from refgguf.viz.finding import names_in
 from refgguf.viz.heat_map import heat_map
 from refgguf.viz.pages import BEGIN, figures_of, head_page, scene_page, value_page
@@ -23,7 +23,8 @@ from refgguf.viz.scene.camera import Camera
 from refgguf.viz.scene.colours import hue_kind
 from refgguf.viz.scene.head_grid import has_heads
 from refgguf.viz.scene.layout import readable
-from refgguf.viz.scene.picking import Hit, hit_at
+from refgguf.viz.scene.picking import Hit, cell_hit, hit_at
+from refgguf.viz.scene.predictions import scores_of
 from refgguf.viz.session import CancelledError, Session
 from refgguf.viz.state import USUAL_ASPECT, Shown, ShownFile
 from refgguf.viz.steps import around, example_of, steps_of
@@ -228,9 +229,7 @@ class NotebookScene(NotebookPanels):
         def then() -> None:
             near = box_of_head(self.scene, box.plane.tap, box.head)
             if near is not None:
-                plane = self.scene.pieces.boxes[near].plane
-                row, col = hit.row, hit.col
-                self._select(Hit(near, row, col, plane.index(row, col), plane.value(row, col), 0.0))
+                self._select(cell_hit(self.scene.pieces.boxes, near, hit.row, hit.col))
                 self._go_to(Place("head", box.layer, box.head, near=near))
 
         self._change(then, grid=False, aspect=USUAL_ASPECT)

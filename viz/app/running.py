@@ -13,10 +13,10 @@ from refgguf.viz.ablation import NOTHING_TO_SWITCH, Ablation, ablation_of, ablat
 from refgguf.viz.app.jobs import Job
 from refgguf.viz.app.legible import legible
 from refgguf.viz.app.panels import Panels
-from refgguf.viz.distribution import scores_of
 from refgguf.viz.places import NO_ARCS_IN_GRID, arcs_at
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.picking import Hit
+from refgguf.viz.scene.predictions import scores_of
 from refgguf.viz.session import NO_NEXT, Session
 from refgguf.viz.state import Shown
 from refgguf.viz.work import STOPPED, Begin, Result, Work, begin_session, run_session

@@ -23,7 +23,7 @@ from refgguf.viz.scene.curves import HEAD_WIDTH, bezier
 from refgguf.viz.scene.graph import nearest_of
 from refgguf.viz.scene.meshes import EMPTY, Mesh, TubeSpec, tubes_mesh
 from refgguf.viz.scene.parts import Label, Pieces, Route
-from refgguf.viz.scene.predictions import best_tokens, quoted
+from refgguf.viz.scene.predictions import best_tokens, quoted, scores_of
 from refgguf.viz.state import Shown
 
 THICKEST, THINNEST = 1.0, 0.05  # radius of the largest contribution and of none, world units
@@ -75,8 +75,8 @@ def flow_of(pieces: Pieces, shown: Shown, letter: float, theme: Theme) -> Flow:
     if not parts or len(parts) == len(not_taken_apart(parts, shown.graph)):
         return Flow(note=_undefined(shown))
     by_score = shown.flow == "logit" and shown.reads is not None
-    logits = [t for t in shown.trace.tensors if t.kind == "logits" and t.layer is None]
-    best = best_tokens(logits[-1].values[token], 1) if logits else []
+    scores = scores_of(shown)
+    best = [] if scores is None else best_tokens(scores[token], 1)
     entry = best[0][0] if best else 0
     direction = shown.reads(total_of(parts), entry)[0] if by_score else None
 

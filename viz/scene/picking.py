@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -70,7 +70,21 @@ class Picker:
         n_rows, n_cols = plane.shape
         row = int(np.clip((1 - share[1]) * n_rows, 0, n_rows - 1))
         col = int(np.clip(share[0] * n_cols, 0, n_cols - 1))
-        return Hit(number, row, col, plane.index(row, col), plane.value(row, col), distance)
+        return cell_hit(self.boxes, number, row, col, distance)
+
+
+def cell_hit(boxes: Sequence[Box], number: int, row: int, col: int, distance: float = 0.0) -> Hit:
+    """Return a hit of one cell of a box, with the value that is there.
+
+    Args:
+        boxes: the boxes.
+        number: of the box.
+        row: row of its plane.
+        col: column of its plane.
+        distance: from where it is seen.
+    """
+    plane = boxes[number].plane
+    return Hit(number, row, col, plane.index(row, col), plane.value(row, col), distance)
 
 
 def hit_at(boxes: Sequence[Box], before: Hit) -> Hit | None:
@@ -84,7 +98,6 @@ def hit_at(boxes: Sequence[Box], before: Hit) -> Hit | None:
         None where the tensor has become too small for it.
     """
     plane = boxes[before.box].plane
-    row, col = before.row, before.col
-    if row >= plane.shape[0] or col >= plane.shape[1]:
+    if before.row >= plane.shape[0] or before.col >= plane.shape[1]:
         return None
-    return replace(before, index=plane.index(row, col), value=plane.value(row, col))
+    return cell_hit(boxes, before.box, before.row, before.col, before.distance)

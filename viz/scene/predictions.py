@@ -7,7 +7,7 @@ import numpy as np
 from refgguf.viz.scene.overlay import LETTER
 from refgguf.viz.scene.parts import Bar
 from refgguf.viz.scene.stage import Stage
-from refgguf.viz.state import Shown
+from refgguf.viz.state import Shown, ShownFile
 
 N_SHOWN = 5
 IN_FRONT = 0.2  # from a bar to the figure before it
@@ -84,10 +84,18 @@ def place_predictions(stage: Stage, shown: Shown, logits: np.ndarray, x: float) 
     return place(begin + bars + letters * 2)[0]
 
 
+def scores_of(shown: Shown | ShownFile) -> np.ndarray | None:
+    """Return the scores (token, vocab) of the next token, or None where there are none."""
+    if not isinstance(shown, Shown):
+        return None
+    found = [t for t in shown.trace.tensors if t.kind == "logits" and t.layer is None]
+    return found[-1].values if found else None
+
+
 def outcome_of(shown: Shown) -> str:
     """Return the most likely token after the chosen one, with its probability; "" if there are no logits."""
-    logits = [t for t in shown.trace.tensors if t.kind == "logits" and t.layer is None]
-    best = best_tokens(logits[-1].values[shown.token_index], 1) if logits else []
+    scores = scores_of(shown)
+    best = [] if scores is None else best_tokens(scores[shown.token_index], 1)
     if not best:
         return ""
     token, share = best[0]

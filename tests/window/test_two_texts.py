@@ -56,7 +56,7 @@ def test_a_decoder_writes_on(reading, spin):
     """N and a click on a bar lengthen what is written; what is read, and the prompt, stay."""
     window = reading(speaking_t5)
     read, wrote = list(window.session.ids), list(window.session.target)
-    assert window.target.isVisible()
+    assert spin(window.target.isVisible, 5)  # once Qt has laid the tools out anew
     assert window.target.text() == window.session.target_text
     best = int(np.argmax(window.scene.shown.trace["logits"][-1]))
     key(window, "N")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -224,6 +225,36 @@ def test_a_screen_that_does_not_answer_is_waited_for_aloud(monkeypatch, capsys):
     monkeypatch.setattr(launch, "PATIENCE", 30)
     launch._check_x11()
     assert capsys.readouterr().err == ""
+
+
+def test_a_screen_that_was_asked_is_not_left_before_qt_has_come():
+    """The screen is not left between the question and the window: a virtual one would start anew and refuse Qt."""
+    pytest.importorskip("PySide6")
+    from refgguf.viz.app import launch
+
+    class Screen:
+        """Stands for libxcb, and notes who is connected."""
+
+        def __init__(self):
+            self.connected = 0
+            self.xcb_connect = Mock(side_effect=self.come)
+            self.xcb_disconnect = Mock(side_effect=self.go)
+            self.xcb_connection_has_error = Mock(return_value=0)
+
+        def come(self, *_) -> int:
+            self.connected += 1
+            return 7
+
+        def go(self, connection: int) -> None:
+            assert connection == 7
+            self.connected -= 1
+
+    screen = Screen()
+    assert launch._answers(screen)
+    assert screen.connected == 1
+    launch._leave_screen()
+    launch._leave_screen()
+    assert screen.connected == 0
 
 
 def test_another_text_shows_what_follows_its_end(llama):

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ PATIENCE = 60  # seconds for a screen to answer: it may be far away, or its mach
 SILENT = 3  # seconds of that after which the user is told what is waited for
 # what Qt does without a platform's libraries or screen is to end the process, so it is tried in another one
 PROBE = "from PySide6.QtWidgets import QApplication; QApplication([])"
+_connected: list[Callable[[], None]] = []  # each leaves a screen that has been asked for an answer
 
 
 def check_window() -> None:
@@ -118,14 +119,23 @@ def _say_waiting(screen: str) -> None:
 
 
 def _answers(xcb: ctypes.CDLL) -> bool:
-    """Connect to the screen that DISPLAY names, and leave it again."""
+    """Connect to the screen that DISPLAY names, and stay connected until `_leave_screen` is called.
+
+    A virtual screen starts anew when the last of those connected to it leaves, and refuses whoever comes meanwhile:
+    Qt, which comes next.
+    """
     xcb.xcb_connect.restype = ctypes.c_void_p
     xcb.xcb_connect.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
     xcb.xcb_connection_has_error.argtypes = xcb.xcb_disconnect.argtypes = [ctypes.c_void_p]
     connection = xcb.xcb_connect(None, None)
-    answers = xcb.xcb_connection_has_error(connection) == 0
-    xcb.xcb_disconnect(connection)
-    return answers
+    _connected.append(lambda: xcb.xcb_disconnect(connection))
+    return xcb.xcb_connection_has_error(connection) == 0
+
+
+def _leave_screen() -> None:
+    """Leave the screens that have been asked for an answer."""
+    while _connected:
+        _connected.pop()()
 
 
 def _check_by_trying() -> None:
@@ -176,6 +186,7 @@ def open_window(
     from refgguf.viz.app.window import ViewerWindow
 
     application = QApplication.instance() or QApplication([])
+    _leave_screen()
     application.setStyle("Fusion")
     window = ViewerWindow(shown, session, remark, opening, theme)
     window.first_view = view

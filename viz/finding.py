@@ -22,10 +22,12 @@ def names_in(scene: Scene) -> dict[str, int]:
     """
     names: dict[str, int] = {}
     run = isinstance(scene.shown, Shown)
+    known: set[str] = set()
     for number, box in enumerate(scene.pieces.boxes):
         own = [box.plane.tap, box.title]
-        if run:
+        if run and box.plane.tap not in known:  # a tensor has a box for each head
             own += [name for _, name in names_of(scene.shown.trace.tensor(box.plane.tap))]
+            known.add(box.plane.tap)
         for name in own:
             if name:
                 names.setdefault(name, number)

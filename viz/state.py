@@ -159,3 +159,8 @@ class ShownFile:
         """Return how many heads a matrix such as "attn_q" holds, 1 if it holds none."""
         counts = {"attn_q": self.n_heads, "attn_k": self.n_kv_heads, "attn_v": self.n_kv_heads}.get(part, ())
         return counts[layer] if layer is not None and layer < len(counts) else 1
+
+
+def same_kind(one: Shown | ShownFile, other: Shown | ShownFile) -> bool:
+    """Tell whether both are runs, or grids of heads, or files: seen from one place, they look alike."""
+    return type(one) is type(other) and getattr(one, "grid", False) == getattr(other, "grid", False)

@@ -36,7 +36,7 @@ class Result:
         remark: what to say of it, such as why a model cannot be run.
         then: the work of making more of it, which need not be waited for; None if there is none.
         begin: makes a session of a text, where only the file is shown so far; None where it cannot be run.
-        atlas: the values of the first picture, where they had to be decoded; None where they are at hand.
+        atlas: the values of the first picture; None where nobody waits for it.
     """
 
     scene: Scene
@@ -86,9 +86,13 @@ class Work:
         Raises:
             CancelledError: it was.
         """
+        self.go_on()
+        self._say(words, done, total, of)
+
+    def go_on(self, *_: int) -> None:
+        """End the work if that was asked for; raises as `say` does."""
         if self.stop_asked.is_set():
             raise CancelledError
-        self._say(words, done, total, of)
 
     def reading(self, what: str) -> Callable[[int, int], None]:
         """Return what hears how many boxes' values are read, of how many, and ends the work as `say` does."""
@@ -100,11 +104,16 @@ class Work:
         return read
 
     def atlas_of(self, scene: Scene) -> Atlas | None:
-        """Read the values that the first picture of a scene shows, if they have to be decoded; None if not."""
-        boxes = scene.pieces.boxes
-        if self._sight is None or not any(getattr(box.plane, "costly", 0.0) for box in boxes):
+        """Pool the values that the first picture of a scene shows; None where nobody waits for it.
+
+        Of a large run that takes seconds, as decoding weights does, and of a small one no time worth telling.
+        """
+        if self._sight is None:
             return None
-        return build_atlas(boxes, *detail_for(boxes, *self._sight(scene)), self.reading("picture"))
+        boxes = scene.pieces.boxes
+        decoded = any(getattr(box.plane, "costly", 0.0) for box in boxes)
+        tell = self.reading("picture") if decoded else self.go_on
+        return build_atlas(boxes, *detail_for(boxes, *self._sight(scene)), tell)
 
 
 def words_of(error: Exception) -> str:
@@ -143,7 +152,8 @@ def run_session(session: Session, like: Mapping[str, Scale] | None = None) -> Ca
                 lambda done, total: at.say("running with nothing switched off", done, total), at.stop_asked
             )
         at.say("laying the scene out")
-        return Result(build_scene(shown, like), session, whole)
+        scene = build_scene(shown, like)
+        return Result(scene, session, whole, atlas=at.atlas_of(scene))
 
     return work
 
@@ -196,10 +206,18 @@ def _more(then: Callable[[], tuple[Shown | ShownFile, str]], begin: Begin | None
     return work
 
 
+def _shown_at(scene: Scene, result: Result, changes: Mapping) -> Callable[[Work], Result]:
+    def work(at: Work) -> Result:
+        other = with_token(scene, **changes)
+        return replace(result, scene=other, then=None, atlas=at.atlas_of(other))
+
+    return work
+
+
 def changed(scene: Scene, result: Result, **changes) -> Callable[[Work], Result]:
     """Return the work of showing the same run with something changed about how it is shown."""
     if isinstance(scene.shown, Shown) and set(changes) == {"token", "marked"}:
-        return lambda at: replace(result, scene=with_token(scene, **changes), then=None)
+        return _shown_at(scene, result, changes)
     shown = replace(scene.shown, **changes)
     like = scene.lasting if isinstance(shown, Shown) else None
     again = show(shown, result.session, result.whole, result.remark, like, result.begin)

@@ -97,6 +97,31 @@ def test_nothing_is_not_used_up(application):
     assert sys.version_info >= (3, 12) or min(before, sys.getrefcount(None)) > 1 << 50
 
 
+def test_a_scene_is_prepared_beside_the_window(window, spin, monkeypatch):
+    """Values are pooled, and the camera that sees everything is found, by the job: the window only draws."""
+    from refgguf.viz import work
+    from refgguf.viz.app import view
+    from refgguf.viz.scene import build
+
+    threads = []
+
+    def heard(module, name: str) -> None:
+        real = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *a, **k: (threads.append(threading.current_thread()), real(*a, **k))[1]
+        )
+
+    for module, name in ((work, "build_atlas"), (build, "build_atlas"), (view, "camera_of")):
+        heard(module, name)
+    for change in (window.other_theme, lambda: window.step_token(-1), window.toggle_arcs, window.toggle_grid):
+        before, count = window.scene, len(threads)
+        change()
+        assert spin(lambda b=before: window.scene is not b and not window.running_now, 30)
+        assert spin(lambda: window.view.renderer.look.scene is window.scene, 10)
+        assert len(threads) >= count + 2
+    assert threading.main_thread() not in threads
+
+
 @pytest.fixture
 def large(application, errors, tmp_path, monkeypatch):
     """Return what opens a window on a file's values that counts as large, and who decodes them."""

@@ -6,6 +6,7 @@ import html
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from time import perf_counter
 
 from refgguf.errors import InputError, RefggufError
@@ -149,11 +150,9 @@ class NotebookScene(NotebookPanels):
         before, shown = self.scene, result.scene.shown
         like = before is not None and alike(before, result.scene)
         kept, step = (self.selected, self.number) if like else (None, -1)
-        same = before is not None and type(before.shown) is type(shown)
-        same = same and getattr(before.shown, "grid", False) == getattr(shown, "grid", False)
-        self.result, self.scene, self.session = result, result.scene, result.session
+        self.result, self.scene, self.session = replace(result, atlas=None), result.scene, result.session
         self.selected, self.place = None, self.place if like else Place()
-        self.view.show_scene(self.scene, keep_camera=same, atlas=result.atlas)
+        self.view.show_scene(self.scene, result.atlas)
         run = isinstance(shown, Shown)
         self.steps = steps_of(self.scene) if run else []
         self._fill(shown, min(step, len(self.steps) - 1))

@@ -20,6 +20,7 @@ from refgguf.viz.scene.camera import Camera
 from refgguf.viz.scene.colours import theme_of
 from refgguf.viz.scene.picking import Hit, Picker
 from refgguf.viz.scene.regions import Region, whole
+from refgguf.viz.state import same_kind
 
 STILL = 140  # milliseconds without movement after which values are pooled anew for what is seen
 FRAME = 16  # milliseconds between the pictures of a movement
@@ -98,24 +99,24 @@ class View:
         self._last: tuple[float, float] | None = None
         self._stale = False
         self._atlas: Atlas | None = None
+        self._framed: tuple[Scene, tuple[int, int], Camera] | None = None
         self._focus: tuple[set[int], set[int], set[int]] = (set(), set(), set())
         self._flight: tuple[Camera, Camera, float] | None = None
         self._beat = 0.0
 
     # ---- what is shown
 
-    def show_scene(self, scene: Scene, *, keep_camera: bool = False, atlas: Atlas | None = None) -> None:
-        """Show a scene.
+    def show_scene(self, scene: Scene, atlas: Atlas | None = None) -> None:
+        """Show a scene, from where the last one was looked at if that was one of the same kind.
 
         Args:
             scene: the scene.
-            keep_camera: look at it from where the last one was looked at.
-            atlas: its values for the first picture, if they are read already.
+            atlas: its values for the first picture, if they are pooled already.
         """
-        at_home = self.camera is None or self.camera == self.home
+        stays = self._stays(scene)
         self.scene, self._atlas = scene, atlas
-        self.home = camera_of(scene, Place(), self.surface.pixels())
-        if at_home or not keep_camera:
+        self.home = self._home_of(scene, self.surface.pixels())
+        if not stays:
             self.camera = self.home
         self._flight = None
         self.picker = Picker(scene.pieces.boxes)
@@ -128,7 +129,20 @@ class View:
     def sight_of(self, scene: Scene) -> tuple[Camera, tuple[int, int]]:
         """Return from where, and in what size, a scene will be seen first; may be called from another thread."""
         size, camera = self.surface.pixels(), self.camera
-        return (camera_of(scene, Place(), size) if camera is None or camera == self.home else camera), size
+        home = self._home_of(scene, size)  # found here, so that showing the scene need not find it
+        return (camera if self._stays(scene) else home), size
+
+    def _stays(self, scene: Scene) -> bool:
+        """Whether a scene will be looked at from where the last one is."""
+        moved = self.camera is not None and self.camera != self.home
+        return moved and self.scene is not None and same_kind(self.scene.shown, scene.shown)
+
+    def _home_of(self, scene: Scene, size: tuple[int, int]) -> Camera:
+        """Return the camera of the overview, which takes a while to be found where there are many boxes."""
+        known = self._framed
+        if known is None or known[0] is not scene or known[1] != size:
+            known = self._framed = scene, size, camera_of(scene, Place(), size)
+        return known[2]
 
     @property
     def bound_for(self) -> Camera | None:
@@ -217,7 +231,7 @@ class View:
             return
         size = self.surface.pixels()
         at_home = self.camera == self.home
-        self.home = camera_of(self.scene, Place(), size)
+        self.home = self._home_of(self.scene, size)
         if at_home:
             self.camera = self.home
         if self.renderer is not None and not self._stale:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, Qt
@@ -122,21 +123,19 @@ class ViewerWindow(Looking):
     def _show_result(self, result: Result) -> str:
         """Show what a job has made; returns what to say of it."""
         first, before = self.scene is None, self.place
-        showed = None if first else self.scene.shown
         like = not first and alike(self.scene, result.scene)
         step = self.timeline.slider.value() if like else -1
         kept = self.selected if like else None
-        self.scene, self.selected, self.result = result.scene, None, result
+        self.scene, self.selected = result.scene, None
+        self.result = replace(result, atlas=None)  # which the view keeps as long as it is shown
         self.session, self.begin = result.session, result.begin
         shown = result.scene.shown
-        same = not first and type(showed) is type(shown)
-        same = same and getattr(showed, "grid", False) == getattr(shown, "grid", False)
         self.place = before if like else Place()
         run = isinstance(shown, Shown)
         self.timeline_dock.setVisible(run)
         self.show_live(self._logits() is not None)
         self.layout().activate()  # the canvas has its size before the scene is framed for it
-        self.view.show_scene(result.scene, keep_camera=same, atlas=result.atlas)
+        self.view.show_scene(result.scene, result.atlas)
         self._dress(shown.theme)
         steps = steps_of(result.scene) if run else []
         texts, read = (shown.trace.token_texts, shown.source_texts) if run else ([], [])

@@ -55,7 +55,7 @@ def notes_on(scene: Scene, most: int, apart: int = 1) -> list[str]:
         apart: how far apart the rows are that large cells are made of.
     """
     boxes = scene.pieces.boxes
-    if any(box.scale == "error" for box in boxes):
+    if "error" in scene.scales:  # each box has one of these, and there are few
         apart = max(apart, scene.scales_apart)
         some = f", of one row in {apart} of large boxes" if apart > 1 else ""
         return [
@@ -63,7 +63,7 @@ def notes_on(scene: Scene, most: int, apart: int = 1) -> list[str]:
             "a cell that stands for many weights is the root mean square of their errors.",
         ]
     for begins, words in UNIFORM_NOTES:
-        if any(box.scale.startswith(begins) for box in boxes):
+        if any(name.startswith(begins) for name in scene.scales):
             return [words, _shape_words(boxes), *_left_out(scene.shown)]
     notes = ["Every cell is one number."]
     shapes = [_shape_words(boxes), *_left_out(scene.shown)] if isinstance(scene.shown, ShownFile) else []

@@ -13,6 +13,7 @@ from refgguf.trace import Trace, TracedTensor
 from refgguf.viz.error_figures import block_error, error_figures, pair_at
 from refgguf.viz.explain import weight_meaning
 from refgguf.viz.inspect import Statistics, names_of, place_words, shape_words, statistics
+from refgguf.viz.routing import routed
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.errors import ErrorPlane
 from refgguf.viz.scene.overlay import number
@@ -101,7 +102,8 @@ def value_page(scene: Scene, hit: Hit, weights: Mapping) -> str:
     parts = sum_of(trace, tensor.name, hit.index, weights, source_texts=texts[1])
     how = _sum_words(parts) if parts else _worked_words(trace, tensor.name, hit.index, weights)
     word = _word_of(scene, tensor, hit.index)
-    return f"<p>{place}{word}<br>{_large(f'{hit.value:.6g}')}</p>{keys}{how}"
+    chosen = _lines_words("what follows", routed(trace, tensor.name, hit.index, weights))
+    return f"<p>{place}{word}<br>{_large(f'{hit.value:.6g}')}</p>{keys}{how}{chosen}"
 
 
 def _word_of(scene: Scene, tensor: TracedTensor, index: tuple[int, ...]) -> str:
@@ -303,12 +305,14 @@ def _sum_words(parts: Sum) -> str:
 
 
 def _worked_words(trace: Trace, name: str, index: tuple[int, ...], weights: Mapping) -> str:
-    lines = "<br>".join(html.escape(line) for line in worked_out(trace, name, index, weights))
-    worked = (
-        f"<p style='margin-bottom:0'>worked out</p><p style='margin-top:0'><code>{lines}</code></p>"
-        * bool(lines)
-    )
+    worked = _lines_words("worked out", worked_out(trace, name, index, weights))
     return worked + _computed_from(ingredients_of(trace, name, index, weights))
+
+
+def _lines_words(title: str, lines: Sequence[str]) -> str:
+    text = "<br>".join(html.escape(line) for line in lines)
+    words = f"<p style='margin-bottom:0'>{title}</p><p style='margin-top:0'><code>{text}</code></p>"
+    return words if lines else ""
 
 
 def _computed_from(parts: Sequence[Term]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refgguf.trace import Trace, TracedTensor
+from refgguf.viz.recurrences import read_terms
 from refgguf.viz.stream_steps import case_from, factors_of, is_vector
 
 Named = tuple[list[str], np.ndarray]
@@ -273,19 +274,20 @@ def _over_slots(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weig
 
 def _product(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping) -> Named | None:
     """One row of a matrix times one token's vector, plus the bias."""
-    matrices = [weights[w] for w in tensor.weights if w in weights and len(weights[w].shape) == 2]
-    if len(inputs) != 1 or len(matrices) != 1 or tensor.axes[0] not in TEXTS:
+    known = [weights[w] for w in tensor.weights if w in weights]
+    if len(inputs) != 1 or tensor.axes[0] not in TEXTS:
         return None
     x = inputs[0].values[index[0]].reshape(-1).astype(np.float64)
-    matrix = matrices[0]
+    one = tensor.values[0].size == 1  # a matrix of one row is stored as a vector
+    matrices = [w for w in known if len(w.shape) == 2 or (one and w.shape == x.shape)]
     row = int(np.ravel_multi_index(index[1:], tensor.values.shape[1:]))
-    if matrix.shape[1] != len(x) or row >= matrix.shape[0]:
+    if len(matrices) != 1 or matrices[0].shape[-1] != len(x) or row >= matrices[0].n_rows:
         return None
+    matrix = matrices[0]
     w = matrix.dequantize(row).reshape(-1).astype(np.float64)
     names, terms = _factors(inputs[0], x, w), w * x
-    biases = [weights[w] for w in tensor.weights if w in weights and len(weights[w].shape) == 1]
-    for bias in biases:
-        if bias.shape[0] == matrix.shape[0]:
+    for bias in (b for b in known if b is not matrix and len(b.shape) == 1):
+        if bias.shape[0] == matrix.n_rows:
             terms = np.append(terms, float(bias.dequantize().reshape(-1)[row]))
             names.append("bias")
     return names, terms
@@ -331,6 +333,11 @@ def _convolution(tensor, inputs, index: tuple[int, ...], weights: Mapping) -> Na
     return names, np.array(terms)
 
 
+def _read(tensor, inputs, index: tuple[int, ...], weights: Mapping) -> Named | None:
+    """What a token reads from a recurrent state."""
+    return read_terms(tensor, inputs, index, [weights[w] for w in tensor.weights if w in weights])
+
+
 def _factors(tensor: TracedTensor, x: np.ndarray, w: np.ndarray) -> list[str]:
     """Name terms by where their input stands, and by both factors."""
     inner = tensor.values.shape[1:] if tensor.axes[1:2] == ("head",) else (len(x),)
@@ -355,5 +362,6 @@ WAYS = (
     _product,
     _experts_product,
     _convolution,
+    _read,
     _stream_step,
 )

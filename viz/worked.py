@@ -6,14 +6,16 @@ What is worked out is only shown if it ends at the value that the trace holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from refgguf.trace import Trace, TracedTensor
+from refgguf.viz.arithmetic import Index, agrees, alike, place_in_row, plus
+from refgguf.viz.recurrences import state
+from refgguf.viz.routing import weight
 from refgguf.viz.scene.overlay import number
 
-AGREES = 5e-4  # share of a value: three digits are shown
 EPSILONS = (0.0, 1e-12, 1e-8, 1e-6, 1e-5, 1e-3)  # below roots of norms
 GATE = re.compile(r"(?P<name>\w+)\(\w+\)(?P<times> · \w+)?")
 GATED = re.compile(r"\w+ · (?P<name>\w+)\(\w+\)")
@@ -24,7 +26,6 @@ PLAIN: dict[str, Callable[[float], float]] = {
     "tanh": lambda x: float(np.tanh(x)),
     "exp": lambda x: float(np.exp(x)),
 }
-Index = tuple[int, ...]
 
 
 def worked_out(trace: Trace, name: str, index: Index, weights: Mapping | None = None) -> list[str]:
@@ -44,33 +45,15 @@ def worked_out(trace: Trace, name: str, index: Index, weights: Mapping | None = 
     if len(inputs) < len(tensor.inputs) or not inputs or not np.isfinite(tensor.values[index]):
         return []
     known = [weights[w] for w in tensor.weights if w in (weights or {})]
-    for way in (_softmax, _activation, _product, _norm, _turned, _shifted, _columns):
+    for way in WAYS:
         lines = way(tensor, inputs, index, known)
         if lines:
             return lines
     return []
 
 
-def _agrees(got: float, tensor: TracedTensor, index: Index, size: float = 0.0) -> bool:
-    """Tell whether a result is the traced value, given the size of what it was computed from."""
-    value = float(tensor.values[index])
-    return bool(abs(got - value) <= AGREES * max(abs(value), 1e-3 * size))
-
-
-def _alike(tensor: TracedTensor, inputs: Sequence[TracedTensor]) -> list[np.ndarray]:
-    """Return the inputs, in the tensor's shape if all have as many values for each token; none otherwise."""
-    own = tensor.values.shape
-    alike = all(i.values.size == tensor.values.size and i.values.shape[0] == own[0] for i in inputs)
-    return [i.values.reshape(own) for i in inputs] if alike else []  # heads side by side are the same numbers
-
-
-def _plus(value: float) -> str:
-    """Write a number that is added: "+ 3" or "− 3"."""
-    return f"− {number(-value)}" if value < 0 else f"+ {number(value)}"
-
-
 def _softmax(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
-    if "softmax" not in tensor.formula or len(inputs) != 1 or not _alike(tensor, inputs):
+    if "softmax" not in tensor.formula or len(inputs) != 1 or not alike(tensor, inputs):
         return []
     shares = tensor.values[index[:-1]]
     seen = shares > 0  # masked keys take no part
@@ -83,11 +66,11 @@ def _softmax(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
     total = float(np.exp(scores[seen] - top).sum() + sum(np.exp(s - top) for s in sinks))
     score = float(scores[index[-1]])
     own = float(np.exp(score - top))
-    if not _agrees(own / total, tensor, index):
+    if not agrees(own / total, tensor, index):
         return []
-    sink = f", the sink's e^({number(sinks[0])} {_plus(-top)}) among them" if sinks else ""
+    sink = f", the sink's e^({number(sinks[0])} {plus(-top)}) among them" if sinks else ""
     return [
-        f"e^(score − highest) = e^({number(score)} {_plus(-top)}) = {number(own)}",
+        f"e^(score − highest) = e^({number(score)} {plus(-top)}) = {number(own)}",
         f"of {number(total)}, the sum of {int(seen.sum()) + len(sinks)} such{sink}",
         f"{number(own)} / {number(total)} = {number(own / total)}",
     ]
@@ -104,7 +87,7 @@ def _function(name: str) -> Callable[[float], float] | None:
 
 def _activation(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
     """An activation function of one input, times the other if there are two."""
-    values = _alike(tensor, inputs)
+    values = alike(tensor, inputs)
     first, last = GATE.fullmatch(tensor.formula), GATED.fullmatch(tensor.formula)
     match = first or last
     if match is None or weights or not values or len(values) > 2:
@@ -118,7 +101,7 @@ def _activation(tensor: TracedTensor, inputs, index: Index, weights) -> list[str
         passed = function(x)
     except TypeError:  # one with learned constants, which only its block knows
         return []
-    if not _agrees(passed * y, tensor, index):
+    if not agrees(passed * y, tensor, index):
         return []
     lines = [f"{match['name']}({number(x)}) = {number(passed)}"]
     return [*lines, f"{number(passed)} × {number(y)} = {number(passed * y)}"] if others else lines
@@ -126,13 +109,13 @@ def _activation(tensor: TracedTensor, inputs, index: Index, weights) -> list[str
 
 def _product(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
     """Two inputs multiplied, or one by the same factor everywhere."""
-    values = _alike(tensor, inputs)
-    if weights or not values or len(values) > 2 or " · " not in tensor.formula:
+    values = alike(tensor, inputs)
+    if weights or not values or len(values) > 2 or " · " not in tensor.formula or "(" in tensor.formula:
         return []
     x = float(values[0][index])
     if len(values) == 2:
         y = float(values[1][index])
-        return [f"{number(x)} × {number(y)} = {number(x * y)}"] if _agrees(x * y, tensor, index) else []
+        return [f"{number(x)} × {number(y)} = {number(x * y)}"] if agrees(x * y, tensor, index) else []
     factor = float(tensor.values[index]) / x if x else 0.0
     if not factor or not np.allclose(values[0] * factor, tensor.values, rtol=1e-4):
         return []
@@ -141,29 +124,29 @@ def _product(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
 
 def _norm(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
     """RMSNorm or LayerNorm over the last axis, times the weight, plus the bias."""
-    values = _alike(tensor, inputs)
+    values = alike(tensor, inputs)
     if len(values) != 1 or "√" not in tensor.formula or "ε" not in tensor.formula:
         return []
     x = values[0][index[:-1]].astype(np.float64)
     flat = [w.dequantize().reshape(-1) for w in weights]
-    at = {x.size: index[-1], int(np.prod(tensor.values.shape[1:])): _place_in_row(tensor, index)}
+    at = {x.size: index[-1], int(np.prod(tensor.values.shape[1:])): place_in_row(tensor, index)}
     if any(w.size not in at for w in flat) or len(flat) > 2:
         return []
     w, b = ([float(f[at[f.size]]) for f in flat] + [1.0, 0.0][len(flat) :])[:2]
-    scaled, added = (f" × {number(w)}" * (len(flat) > 0), f" {_plus(b)}" * (len(flat) > 1))
+    scaled, added = (f" × {number(w)}" * (len(flat) > 0), f" {plus(b)}" * (len(flat) > 1))
     mean, spread, size = float(x.mean()), float(x.var()), float((x * x).mean())
     own = float(x[index[-1]])
     centred = "mean(x)" in tensor.formula
     for epsilon in EPSILONS:
         root = float(np.sqrt((spread if centred else size) + epsilon))
         got = (own - mean * centred) / root * w + b if root else np.nan
-        if _agrees(got, tensor, index, abs(b)):
+        if agrees(got, tensor, index, abs(b)):
             what = (
                 f"√(var(x) + ε) = {number(root)}, mean(x) = {number(mean)}"
                 if centred
                 else f"√(mean(x²) + ε) = {number(root)}"
             )
-            top = f"({number(own)} {_plus(-mean)})" if centred else number(own)
+            top = f"({number(own)} {plus(-mean)})" if centred else number(own)
             return [
                 f"{what} over {x.size:,} values",
                 f"{top} / {number(root)}{scaled}{added} = {number(got)}",
@@ -171,14 +154,9 @@ def _norm(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
     return []
 
 
-def _place_in_row(tensor: TracedTensor, index: Index) -> int:
-    """Return where a value stands in the row of its token."""
-    return int(np.ravel_multi_index(index[1:], tensor.values.shape[1:]))
-
-
 def _turned(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
     """RoPE: with another channel, a pair that was turned by an angle."""
-    values = _alike(tensor, inputs)
+    values = alike(tensor, inputs)
     if len(values) != 1 or not tensor.name.endswith("_rope") or tensor.values.ndim < 2:
         return []
     i, n = index[-1], tensor.values.shape[-1]
@@ -196,12 +174,10 @@ def _turned(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
         angle = float(np.angle(complex(u, v) / complex(x, y))) if abs(complex(x, y)) else 0.0
         c, s = float(np.cos(angle)), float(np.sin(angle))
         got = x * c - y * s if i == a else x * s + y * c
-        if not _agrees(got, tensor, index, abs(complex(x, y))):
+        if not agrees(got, tensor, index, abs(complex(x, y))):
             continue
         way = (
-            f"{number(x)} · cos θ {_plus(-y)} · sin θ"
-            if i == a
-            else f"{number(x)} · sin θ {_plus(y)} · cos θ"
+            f"{number(x)} · cos θ {plus(-y)} · sin θ" if i == a else f"{number(x)} · sin θ {plus(y)} · cos θ"
         )
         turn = number(round(float(np.degrees(angle)), 1) + 0.0)
         return [
@@ -213,14 +189,14 @@ def _turned(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
 
 def _shifted(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
     """An input plus a vector that is the same for every token."""
-    values = _alike(tensor, inputs)
+    values = alike(tensor, inputs)
     if len(values) != 1 or len(weights) != 1 or " + " not in tensor.formula:
         return []
     added = weights[0].dequantize().reshape(-1)
     if added.size != int(np.prod(tensor.values.shape[1:])):
         return []
-    x, b = float(values[0][index]), float(added[_place_in_row(tensor, index)])
-    return [f"{number(x)} {_plus(b)} = {number(x + b)}"] if _agrees(x + b, tensor, index) else []
+    x, b = float(values[0][index]), float(added[place_in_row(tensor, index)])
+    return [f"{number(x)} {plus(b)} = {number(x + b)}"] if agrees(x + b, tensor, index) else []
 
 
 def _columns(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
@@ -230,5 +206,8 @@ def _columns(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
     wide, mine = (v.reshape(len(v), -1) for v in (inputs[0].values, tensor.values))
     for start in np.flatnonzero(wide[index[0]] == mine[index[0], 0]):
         if np.array_equal(wide[:, start : start + mine.shape[1]], mine):
-            return [f"column {int(start) + _place_in_row(tensor, index):,} of {inputs[0].name}, as it is"]
+            return [f"column {int(start) + place_in_row(tensor, index):,} of {inputs[0].name}, as it is"]
     return []
+
+
+WAYS = (_softmax, weight, _activation, _product, _norm, _turned, _shifted, state, _columns)

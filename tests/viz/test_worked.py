@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import refgguf
-from refgguf.trace import Trace
 from refgguf.viz.session import Session
 from refgguf.viz.sums import sum_of
 from refgguf.viz.worked import worked_out
+from tests.support.forged import with_values
 from tests.support.models import FAMILIES
 
 # what each family draws that is no sum, and what must stand in its arithmetic
@@ -32,14 +32,6 @@ def case(request, tmp_path_factory):
     """A run of four tokens, its weights, and what must be worked out of it."""
     model = refgguf.load(FAMILIES[request.param]().write(tmp_path_factory.mktemp("model") / "model.gguf"))
     return Session(model, [1, 5, 2, 7]).run().trace, dict(model.file.tensors), WORKED[request.param]
-
-
-def with_values(trace: Trace, name: str, values: np.ndarray) -> Trace:
-    """Return a trace in which a tensor has other values."""
-    arrays = {**trace, name: values}
-    return Trace(
-        arrays, trace.taps, trace.tokens, trace.token_texts, trace.positions, trace.numerics, trace.model
-    )
 
 
 def number_in(text: str) -> float:

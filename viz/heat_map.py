@@ -50,7 +50,10 @@ def heat_map(scene: Scene, number: int) -> HeatMap:
 
 
 def value_in(scene: Scene, number: int, step: tuple[int, int], row: int, col: int) -> Hit:
-    """Return the value at a cell of a box's heat map: of those that it stands for, the farthest from zero."""
+    """Return the value at a cell of a box's heat map: of those that it stands for, the one whose colour it has.
+
+    That is NaN where there is any, else the farthest from zero, as in `pool`.
+    """
     plane = scene.pieces.boxes[number].plane
     rows, cols = (
         range(at * step, min((at + 1) * step, n))
@@ -58,10 +61,14 @@ def value_in(scene: Scene, number: int, step: tuple[int, int], row: int, col: in
     )
     if getattr(plane, "costly", 0.0):  # all are decoded at once
         values = plane.part(slice(rows.start, rows.stop), slice(cols.start, cols.stop)).reshape(-1)
-        values = np.where(values == ABSENT, np.nan, values)
+        there = values != ABSENT
     else:
         found = [plane.value(r, c) for r in rows for c in cols]
-        values = np.array([np.nan if v is None else v for v in found])
-    best = int(np.argmax(np.where(np.isfinite(values), np.abs(values), -1.0)))
+        there = np.array([v is not None for v in found])
+        values = np.array([0.0 if v is None else v for v in found])
+    ranks = np.where(there, np.abs(values), -1.0)  # NaN is taken for the greatest
+    best = int(np.argmax(ranks))
+    if values[best] < 0 and (positive := np.flatnonzero(there & (values == -values[best]))).size:
+        best = int(positive[0])  # of two equally far from zero
     place = rows[best // len(cols)], cols[best % len(cols)]
     return cell_hit(scene.pieces.boxes, number, *place)

@@ -34,8 +34,8 @@ class Statistics:
         zeros: share that is exactly zero.
         n_nan: how many values are NaN.
         n_infinite: how many are infinite.
-        lowest: places of the least values, the least first.
-        highest: places of the greatest values, the greatest first.
+        lowest: places of the least finite values, the least first.
+        highest: places of the greatest finite values, the greatest first.
         counts: (N_BINS,) values in equal steps from minimum to maximum.
     """
 
@@ -64,7 +64,9 @@ def statistics(values: np.ndarray) -> Statistics | None:
         return None
     flat = numbers[finite]
     low, high = float(flat.min()), float(flat.max())
-    counts, _ = np.histogram(flat, bins=N_BINS, range=(low, high) if high > low else (low - 0.5, low + 0.5))
+    around = 0.5 * max(1.0, abs(low))  # where all values are the same
+    ends = (low, high) if high > low else (low - around, low + around)
+    counts, _ = np.histogram(flat, bins=N_BINS, range=ends)
     return Statistics(
         low,
         high,
@@ -80,9 +82,9 @@ def statistics(values: np.ndarray) -> Statistics | None:
 
 
 def _places(values: np.ndarray) -> tuple[tuple[int, ...], ...]:
-    """Return the places of the least values, the least first."""
+    """Return the places of the least values that are not infinite, of which there are some, the least first."""
     flat = values.reshape(-1)
-    n = min(N_EXTREMES, flat.size)
+    n = min(N_EXTREMES, int(np.isfinite(flat).sum()))
     least = np.argpartition(flat, n - 1)[:n]
     least = least[np.lexsort((least, flat[least]))]
     return tuple(tuple(int(i) for i in np.unravel_index(at, values.shape)) for at in least)

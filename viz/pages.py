@@ -286,7 +286,7 @@ def _keys_words(keys: list[Term], hue: tuple[float, float, float]) -> str:
     rows = [
         (
             html.escape(quoted(t.name)),
-            f"<span style='background-color:{colour}'>{'&nbsp;' * max(1, round(t.value * 30))}</span> "
+            f"<span style='background-color:{colour}'>{'&nbsp;' * max(1, round(min(t.value, 1.0) * 30))}</span> "
             f"{html.escape(percent(t.value))}",
         )
         for t in keys

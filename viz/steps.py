@@ -104,9 +104,10 @@ def example_of(scene: Scene, step: Step) -> Hit:
     number = min(step.boxes)
     plane = scene.pieces.boxes[number].plane
     row = scene.shown.token_index if plane.axes[0] in ("token", "query") else 0
-    cells = np.abs(plane.pooled(1, 1)[row])
-    cells[~(cells < -ABSENT)] = -1.0  # what was not computed, or is no number, only if there is nothing else
-    col = int(np.argmax(cells))
+    cells = plane.pooled(1, 1)[row]
+    # what was not computed, or is no number, only if there is nothing else
+    there = np.isfinite(cells) & (cells != ABSENT)
+    col = int(np.argmax(np.where(there, np.abs(cells), -1.0)))
     return cell_hit(scene.pieces.boxes, number, row, col)
 
 

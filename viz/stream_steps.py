@@ -92,7 +92,7 @@ class Case:
 def case_of(
     trace: Trace, taps: Mapping[str, Tap], name: str, token: int, weights: Mapping[str, Tensor]
 ) -> Case | None:
-    """Return a step of the stream at one token; None where the trace or the file lacks something."""
+    """Return a step of the stream at one token; None where trace or file lack something, or hold no finite numbers."""
     inputs = taps[name].inputs
     if not {name, *inputs} <= set(trace.names):
         return None
@@ -114,6 +114,8 @@ def case_from(
     if len({x.shape[1] for x in (value, *vectors.values())}) > 1:
         return None
     numbers = [at(i).reshape(-1) for i in inputs if i.name not in vectors]
+    if not all(np.isfinite(x).all() for x in (value, *vectors.values(), *numbers)):
+        return None
     return Case(value, vectors, numbers, [weights[w].dequantize().astype(np.float64) for w in tensor.weights])
 
 

@@ -22,15 +22,15 @@ const float ABOVE = 1020.0;
 const float NAN = 1021.0;
 const float INFINITE = 1022.0;
 const float NOTHING = 1023.0;
-const float LARGEST = 3.0e38;
+const float LARGEST_HALF = 1.75e38;   // half of an infinity is more than this, half of any number less
 const float SLACK = 1.0e-6;      // interpolation may change the scale's ends in their last bits
-const float ABSENT = -1.5e38;
+const float ABSENT = -1.6180340e38;
 
 float entry_at(vec2 cell) {
     float v = texture2D(u_atlas, (v_rect.xy + cell + 0.5) / u_atlas_size).r;
     if (!(v <= 0.0 || v >= 0.0)) return NAN;
-    if (abs(v) > LARGEST) return INFINITE;
-    if (abs(v - ABSENT) < 1.0e31) return NOTHING;
+    if (0.5 * abs(v) > LARGEST_HALF) return INFINITE;
+    if (abs(v - ABSENT) < 1.0e32) return NOTHING;
     float slack = SLACK * (v_scale.y - v_scale.x);
     if (v < v_scale.x - slack) return BELOW;
     if (v > v_scale.y + slack) return ABOVE;

@@ -101,7 +101,8 @@ def taken(pattern: np.ndarray, values: np.ndarray | None, head: int | None) -> n
     mass = pattern.astype(np.float64)
     if values is not None:
         lengths = np.linalg.norm(values.astype(np.float64), axis=-1).T  # (kv_head, key)
-        mass = mass * np.repeat(lengths, len(mass) // len(lengths), axis=0)[:, None, :]
+        with np.errstate(invalid="ignore"):  # nothing of an infinite one
+            mass = mass * np.repeat(lengths, len(mass) // len(lengths), axis=0)[:, None, :]
     return mass.mean(axis=0) if head is None else mass[head]
 
 
@@ -134,7 +135,8 @@ def arcs_of(pieces: Pieces, shown: Shown, choice: ArcChoice | None, theme: Theme
         if mass.shape != rows:
             continue  # a pattern over other things than the tokens that are drawn
         mass = np.where(np.isfinite(mass), mass, 0.0)
-        share = mass / max(mass.max(initial=0.0), 1e-300) if choice.by_value else mass
+        largest = mass.max(initial=0.0)
+        share = mass / (largest if largest > 0 else np.inf) if choice.by_value else mass
         encodes = boxes[target].plane.axes[0] == "source"  # of two texts a token of the other one is chosen
         queries = [shown.token_index] if shown.marked and not encodes else range(len(share))
         drawn = _strongest(share, queries)
@@ -153,7 +155,7 @@ def arcs_of(pieces: Pieces, shown: Shown, choice: ArcChoice | None, theme: Theme
         return Arcs(note=f"No attention pattern {what}to draw arcs from.")
     arcs.sort(key=lambda arc: arc.strength)
     labels = tuple(_names(pieces.boxes, found, shown)) if choice.layer is not None else ()
-    note = _note(choice, left_out / total) + _to_blocks(pieces, shown, choice)
+    note = _note(choice, left_out / total if total > 0 else 0.0) + _to_blocks(pieces, shown, choice)
     return Arcs(tuple(arcs), labels, _mesh(arcs, pieces, theme, shown), note)
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from refgguf.errors import InputError
 
 # Stands for "nothing was computed here" (a token that an expert never saw). No tensor holds it in practice: it lies
-# far outside what trained models reach, inside the range of float32, so that textures carry it.
-ABSENT = np.float32(-1.5e38)
+# far outside what trained models reach, and is no round number with which somebody masks, but inside the range of
+# float32, so that textures carry it.
+ABSENT = np.float32(-1.6180340e38)
 
 
 class Plane(Protocol):

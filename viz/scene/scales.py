@@ -38,6 +38,11 @@ USUAL = 10.0  # percentile of that over the tensors: a few tensors may be pale, 
 # a scale that was in use is kept until this share of the values lies beyond it, so that runs can be compared
 OUTGROWN = 0.01
 WIDE = 4.0  # and until it is this many times as wide as they need
+# beyond this the distance between a scale's ends would no longer be a float32: what is larger lies beyond the scale
+MOST_HIGH = 1e38
+# a scale that reaches less far is bent at its end, which leaves it nearly even: bending is done in double precision,
+# while the shader takes the smallest float32 for zero
+LEAST_EVEN = 1e-30
 # percentiles come from at most this many cells, evenly spaced, of each tensor
 SAMPLE = 200_000
 
@@ -114,14 +119,16 @@ def scale_of(kind: str, arrays: Iterable[np.ndarray]) -> Scale:
     minimum = min((float(n.min()) for n in numbers), default=0.0)
     maximum = max((float(n.max()) for n in numbers), default=0.0)
     largest = max(-minimum, maximum, 0.0)
-    cells = [pooled_magnitudes(a).reshape(-1) for a in arrays]
+    cells = [
+        pooled_magnitudes(a, None if ok else f).reshape(-1)
+        for a, f, ok in zip(arrays, finite, whole, strict=True)
+    ]
     sample = [c[:: max(1, c.size // SAMPLE)] for c in cells]
     sample = [s[np.isfinite(s)].astype(np.float64) for s in sample]
     usual = _reach(sample) if numbers else 0.0
     high = largest if largest <= usual * NEAR else usual
-    high = round_up(high) if high > 0 else 1.0
+    high = min(round_up(high), MOST_HIGH) if high > 0 else 1.0
     low = -high if minimum < 0 else 0.0
-    typical = typical_of(cells)
     return Scale(
         kind,
         low,
@@ -132,8 +139,15 @@ def scale_of(kind: str, arrays: Iterable[np.ndarray]) -> Scale:
         n_beyond=_beyond(numbers, low, high),
         n_nan=sum(int(np.isnan(a).sum()) for a, ok in zip(arrays, whole, strict=True) if not ok),
         n_infinite=sum(int(np.isinf(a).sum()) for a, ok in zip(arrays, whole, strict=True) if not ok),
-        knee=round_up(EVEN_SHARE * typical) if kind not in EVEN and 0 < typical < high / UNEVEN else 0.0,
+        knee=_knee(kind, high, typical_of(cells)),
     )
+
+
+def _knee(kind: str, high: float, typical: float) -> float:
+    """Return where a scale bends that reaches so far, 0 if nowhere; `typical` from `typical_of`."""
+    if kind not in EVEN and 0 < typical < high / UNEVEN:
+        return round_up(EVEN_SHARE * typical)
+    return high if high < LEAST_EVEN else 0.0
 
 
 def kept(scale: Scale, before: Scale | None, arrays: Iterable[np.ndarray]) -> Scale:
@@ -183,24 +197,26 @@ def percentiles(samples: Sequence[np.ndarray], percent: float) -> np.ndarray:
     return found
 
 
-def pooled_magnitudes(values: np.ndarray) -> np.ndarray:
+def pooled_magnitudes(values: np.ndarray, finite: np.ndarray | None = None) -> np.ndarray:
     """Return the greatest magnitude in each group along the first and last axis, at most CELLS groups along each.
 
     Args:
         values: any shape; (head, query, key) tensors are pooled along queries and keys.
+        finite: which values are finite, of the same shape: the others are left out, and a group of nothing else is
+            NaN. All are if None.
     """
-    magnitudes = np.abs(values)
+    magnitudes, greatest = np.abs(values), np.maximum
+    if finite is not None:
+        magnitudes, greatest = np.where(finite, magnitudes, np.float32(np.nan)), np.fmax
     for axis in {max(values.ndim - 2, 0) if values.ndim != 3 else 1, values.ndim - 1}:
         n = values.shape[axis]
         if n > CELLS:
             starts = np.arange(0, n, -(-n // CELLS))
-            magnitudes = np.maximum.reduceat(magnitudes, starts, axis=axis)
+            magnitudes = greatest.reduceat(magnitudes, starts, axis=axis)
     return magnitudes
 
 
 def round_up(value: float) -> float:
     """Round a positive number up to two digits, so that the legend prints it exactly."""
-    if value < 1e-30:
-        return 1e-30
     step = 10.0 ** (floor(log10(value)) - 1)
     return float(f"{ceil(value / step - 1e-9) * step:.2g}")

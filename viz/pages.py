@@ -20,6 +20,7 @@ from refgguf.viz.scene.overlay import number
 from refgguf.viz.scene.parts import pressed_words
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.scene.predictions import percent, quoted
+from refgguf.viz.scene.weights import WeightPlane
 from refgguf.viz.state import Shown, ShownFile
 from refgguf.viz.sums import Sum, Term, attended, ingredients_of, sum_of
 from refgguf.viz.worked import worked_out
@@ -119,6 +120,18 @@ def _word_of(scene: Scene, tensor: TracedTensor, index: tuple[int, ...]) -> str:
     return html.escape(f" {text}, probability {percent(share)}")
 
 
+def n_measured(scene: Scene, hit: Hit) -> int:
+    """Return how many values `figures_of` takes its figures from."""
+    plane = scene.pieces.boxes[hit.box].plane
+    if not isinstance(scene.shown, ShownFile):
+        return scene.shown.trace.tensor(plane.tap).values.size
+    return _n_rows(plane) * plane.tensor.d_in
+
+
+def _n_rows(plane: WeightPlane) -> int:
+    return min(plane.n_rows, max(1, MOST_MEASURED // plane.tensor.d_in))
+
+
 def figures_of(scene: Scene, hit: Hit) -> tuple[Statistics | None, str]:
     """Return figures of the tensor that was hit, and the same in words; None if it holds no finite number."""
     box = scene.pieces.boxes[hit.box]
@@ -128,7 +141,7 @@ def figures_of(scene: Scene, hit: Hit) -> tuple[Statistics | None, str]:
         extremes = "" if found is None else _extremes(found, tensor, scene.shown)
         return found, _figures(found) + extremes
     tensor, plane = scene.shown.file[box.plane.tap], box.plane
-    n_rows = min(plane.n_rows, max(1, MOST_MEASURED // tensor.d_in))
+    n_rows = _n_rows(plane)
     try:
         values = tensor.dequantize(slice(plane.first, plane.first + n_rows))
     except RefggufError as error:

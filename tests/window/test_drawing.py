@@ -179,3 +179,41 @@ def test_reading_weights_can_be_stopped(large, spin):
     assert window.scene.shown.colour == "bits"
     assert not window.running_now
     assert "what is shown is what was shown before" in window.statusBar().currentMessage()
+
+
+def test_coming_closer_reads_beside_the_window(large, spin, monkeypatch):
+    """What is decoded for a closer look tells how far it is; stopped, the picture stays as it was."""
+    from refgguf.viz.app import beside
+    from refgguf.viz.app.running import SHARPENING
+    from refgguf.viz.places import Place, camera_of
+    from refgguf.viz.work import STOPPED
+
+    monkeypatch.setattr(beside, "FIRST", 0.0)
+    window, threads, may, _ = large
+    may.set()
+    assert spin(lambda: window.scene is not None and window.scene.shown.colour == "values", 60)
+    assert spin(lambda: not window.running_now and not window.canvas.reading.busy, 60)
+    assert spin(lambda: window.view.renderer.look.scene is window.scene, 10)
+    spin(seconds=0.5)
+    boxes = window.scene.pieces.boxes
+    number = next(i for i, box in enumerate(boxes) if box.role == "weight ffn")
+    threads.clear()
+    may.clear()
+    before = window.view.renderer.look.atlas
+    closest = Place("cell", boxes[number].layer, None, number, (1, 1))
+    window.view.look(camera_of(window.scene, closest, window.canvas.pixels()), fly=False)
+    assert spin(lambda: bool(threads), 20)
+    assert spin(lambda: window.statusBar().currentMessage().startswith(SHARPENING), 10)
+    assert window.statusBar().currentMessage().endswith(f"of {len(boxes)} boxes")
+    assert not window.stop_button.isHidden()
+    assert not window.busy.isHidden()
+    window.stop_button.click()
+    assert window.statusBar().currentMessage() == STOPPED
+    assert window.stop_button.isHidden()
+    assert window.busy.isHidden()
+    may.set()
+    spin(seconds=0.3)
+    assert window.view.renderer.look.atlas is before
+    window.view.look(window.view.camera, fly=False)  # the next look reads it
+    assert spin(lambda: window.view.renderer.look.atlas is not before, 20)
+    assert threading.main_thread() not in threads

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
-from PySide6.QtCore import QObject, QRunnable, QThreadPool, QTimer, Signal
+from PySide6.QtCore import QTimer
 from PySide6.QtGui import QOffscreenSurface, QOpenGLContext
 from PySide6.QtOpenGLWidgets import QOpenGLWidget
 from vispy import app, gloo
 
 from refgguf.errors import NoGLError
+from refgguf.viz.app.beside import Beside, Tell
 from refgguf.viz.app.view import View
 from refgguf.viz.render.offscreen import check_version
 from refgguf.viz.render.smooth import Smooth, confine
@@ -21,21 +22,6 @@ SMOOTHED = 350  # milliseconds without change after which software OpenGL draws 
 SMALL = 6  # a part of the picture that is so many times smaller than all of it is drawn smoothly at once
 SOFTWARE = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
 GL_RENDERER, GL_VERSION = 0x1F01, 0x1F02
-
-
-class _Done(QObject):
-    """Carries a result from another thread to that of the window."""
-
-    finished = Signal(object)
-
-
-class _Work(QRunnable):
-    def __init__(self, work: Callable[[], object]):
-        super().__init__()
-        self.work, self.done = work, _Done()
-
-    def run(self) -> None:
-        self.done.finished.emit(self.work())
 
 
 def driver() -> str:
@@ -62,6 +48,7 @@ class SceneCanvas(app.Canvas):
 
     Attributes:
         view: what is seen, and how mouse and keys change it.
+        reading: pools values for the picture.
         software: whether a processor draws, which takes several times longer with smooth edges: they come once
             nothing moves.
         smooth: whether the picture that is asked for has them.
@@ -79,11 +66,9 @@ class SceneCanvas(app.Canvas):
         self.native.setMouseTracking(True)
         if self.software:  # which draws only what has changed: the rest must still be there
             self.native.setUpdateBehavior(QOpenGLWidget.UpdateBehavior.PartialUpdate)
-        self.threads = QThreadPool()
-        self.threads.setMaxThreadCount(1)
+        self.reading = Beside()
         self._timers: dict[str, QTimer] = {}
         self._then: dict[str, Callable[[], None]] = {}
-        self._works: list[_Work] = []
         self.closed = False
         self.view = View(self)
 
@@ -130,27 +115,17 @@ class SceneCanvas(app.Canvas):
             self._timers[name].timeout.connect(lambda: self._then[name]())
         self._timers[name].start(milliseconds)
 
-    def beside(self, work: Callable[[], object], then: Callable[[object], None]) -> None:
+    def beside(self, work: Callable[[Tell], object], then: Callable[[object], None]) -> None:
         """Do work in another thread, and call something with its result afterwards; only the newest work counts."""
-        job = _Work(work)
-        job.setAutoDelete(False)
-        self.threads.clear()  # what has not begun is no longer wanted
-        self._works = [job]
-
-        def finished(result: object) -> None:
-            if self._works == [job] and not self.closed:
-                then(result)
-
-        job.done.finished.connect(finished)
-        self.threads.start(job)
+        if not self.closed:
+            self.reading.do(work, then)
 
     def end(self) -> None:
         """Stop timers and threads; nothing is called afterwards."""
         self.closed = True
         for timer in self._timers.values():
             timer.stop()
-        self.threads.clear()
-        self.threads.waitForDone()
+        self.reading.end()
         self.close()
 
     # ---- events of vispy

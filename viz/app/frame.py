@@ -71,9 +71,11 @@ class Frame(RemoteFrameBuffer):
         elif name not in ENDLESS:
             then()
 
-    def beside(self, work: Callable[[], object], then: Callable[[object], None]) -> None:
+    def beside(
+        self, work: Callable[[Callable[[int, int], None]], object], then: Callable[[object], None]
+    ) -> None:
         """Do work and call something with its result: a kernel does one thing at a time."""
-        then(work())
+        then(work(lambda done, total: None))
 
     # ---- what jupyter_rfb asks for
 

@@ -9,15 +9,19 @@ from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QImage, QPainter, QPen
 from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from refgguf.viz.app.beside import Beside
 from refgguf.viz.app.legible import Words
 from refgguf.viz.heat_map import HeatMap, heat_map, value_in
-from refgguf.viz.pages import BEGIN, figures_of, head_page, scene_page, value_page
+from refgguf.viz.inspect import Statistics
+from refgguf.viz.pages import BEGIN, figures_of, head_page, n_measured, scene_page, value_page
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.colours import hue_kind
 from refgguf.viz.scene.picking import Hit
 
 WIDTH, NARROWEST, FLATTEST = 340, 150, 40
 LOWEST, TALLEST = 56, 190  # pixels of the heat map
+AT_ONCE = 100_000  # values that are measured while the window waits, some ten milliseconds
+MEASURING = "<p>measuring …</p>"
 
 
 class Picture(QWidget):
@@ -116,6 +120,7 @@ class Inspector(QScrollArea):
 
     Attributes:
         weights: the file's tensors by name, for the sums behind values.
+        measuring: takes the figures of large tensors.
         remark: what is to be said of all that is shown, such as why it cannot be run.
     """
 
@@ -146,6 +151,8 @@ class Inspector(QScrollArea):
         self.remark = ""
         self._shown: tuple[Scene, int] | None = None
         self.map: HeatMap | None = None
+        self.measuring = Beside()
+        self.measuring.failed.connect(self.figures.setText)
         self.picture.pointed.connect(lambda row, col: self.pointed.emit(self._hit(row, col)))
         self.picture.picked.connect(lambda row, col: self.picked.emit(self._hit(row, col)))
         self.clear()
@@ -163,6 +170,7 @@ class Inspector(QScrollArea):
     def clear(self, scene: Scene | None = None) -> None:
         """Tell what the scene shows, and how to begin."""
         self._shown = None
+        self.measuring.stop()
         why = f"<p><b>{escape(self.remark)}</b></p>" if self.remark else ""
         self.head.setText((scene_page(scene) + why if scene is not None else "") + BEGIN)
         self.value.clear()
@@ -172,19 +180,32 @@ class Inspector(QScrollArea):
 
     def show_hit(self, scene: Scene, hit: Hit) -> None:
         """Tell of the box that was hit, and of the value that was."""
-        box = scene.pieces.boxes[hit.box]
+        if self._shown != (scene, hit.box):
+            self._show_box(scene, hit)
+        self.show_value(scene, hit)
+
+    def _show_box(self, scene: Scene, hit: Hit) -> None:
+        self.measuring.stop()
         self.map = heat_map(scene, hit.box)
         self.picture.show_cells(self.map.colours)
         self.picture.show()
         self.head.setText(head_page(scene, hit))
-        found, words = figures_of(scene, hit)
+        self._shown = (scene, hit.box)
+        if n_measured(scene, hit) <= AT_ONCE:
+            self._show_figures(*figures_of(scene, hit))
+        else:
+            self._show_figures(None, MEASURING)
+            self.measuring.do(lambda _: figures_of(scene, hit), lambda found: self._show_figures(*found))
+
+    def _show_figures(self, found: Statistics | None, words: str) -> None:
+        """Show figures of the box that is told of."""
+        scene, number = self._shown
         self.histogram.setVisible(found is not None)
         if found is not None:
-            self.histogram.show_heights(found.heights, QColor.fromRgbF(*scene.theme.hues[hue_kind(box.kind)]))
+            hue = scene.theme.hues[hue_kind(scene.pieces.boxes[number].kind)]
+            self.histogram.show_heights(found.heights, QColor.fromRgbF(*hue))
         some = f"<p>the heat map shows one row in {self.map.apart}</p>" if self.map.apart > 1 else ""
         self.figures.setText(some + words)
-        self._shown = (scene, hit.box)
-        self.show_value(scene, hit)
 
     def show_value(self, scene: Scene, hit: Hit) -> None:
         """Tell of another value of the box that is shown; nothing happens if it lies in another box."""

@@ -22,6 +22,7 @@ from refgguf.viz.state import Shown
 from refgguf.viz.work import STOPPED, Begin, Result, Work, begin_session, run_session
 
 EVERY = 0.15  # seconds between two figures of progress
+SHARPENING = "reading values for the picture"
 FIRST = 60  # milliseconds that the first picture has before more is made
 
 
@@ -51,6 +52,9 @@ class Running(Panels):
         self.generating = False
         self.opening = False
         self.failure: RefggufError | None = None
+        self.canvas.reading.told.connect(self._reading)
+        self.canvas.reading.ended.connect(self._read)
+        self.canvas.reading.failed.connect(self.statusBar().showMessage)
 
     def _show_result(self, result: Result) -> str:
         raise NotImplementedError
@@ -98,17 +102,35 @@ class Running(Panels):
         if self.job is not None:
             self.stop()
             self.statusBar().showMessage(STOPPED)
+        elif not self.stop_button.isHidden():
+            self.canvas.reading.stop()
+            self.statusBar().showMessage(STOPPED)
 
     def _told(self, words: str, done: int, total: int, of: str) -> None:
         # each change of the panels has the whole window drawn anew, which software OpenGL takes its time for
         if self.sender() is self.job and (not total or perf_counter() - self._told_at > EVERY):
             self._told_at = perf_counter()
-            # nothing is said of how far it is where that is not known: a bar that moves all the time costs more
-            # than the work that it tells of
-            self.busy.setVisible(total > 0)
-            self.busy.setRange(0, max(total, 1))
-            self.busy.setValue(done)
-            self.statusBar().showMessage(f"{words} …" + (f" {done:,} of {total:,} {of}" if total else ""))
+            self._show_progress(words, done, total, of)
+
+    def _show_progress(self, words: str, done: int, total: int, of: str) -> None:
+        # nothing is said of how far it is where that is not known: a bar that moves all the time costs more
+        # than the work that it tells of
+        self.busy.setVisible(total > 0)
+        self.busy.setRange(0, max(total, 1))
+        self.busy.setValue(done)
+        self.statusBar().showMessage(f"{words} …" + (f" {done:,} of {total:,} {of}" if total else ""))
+
+    def _reading(self, done: int, total: int) -> None:
+        if self.job is None:  # of which is told otherwise
+            self.stop_button.show()
+            self._show_progress(SHARPENING, done, total, "boxes")
+
+    def _read(self) -> None:
+        if self.job is None and not self.stop_button.isHidden():
+            self.busy.hide()
+            self.stop_button.hide()
+            if self.statusBar().currentMessage().startswith(SHARPENING):
+                self.statusBar().clearMessage()
 
     def _finished(self, result: Result) -> None:
         if self.sender() is not self.job:  # one that was stopped meanwhile

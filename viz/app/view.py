@@ -58,8 +58,13 @@ class Surface(Protocol):
     def wait(self, name: str, milliseconds: int, then: Callable[[], None]) -> None:
         """Call something later; what waits under the same name is forgotten."""
 
-    def beside(self, work: Callable[[], object], then: Callable[[object], None]) -> None:
-        """Do work beside the surface, and call something with its result afterwards, in the surface's own thread."""
+    def beside(
+        self, work: Callable[[Callable[[int, int], None]], object], then: Callable[[object], None]
+    ) -> None:
+        """Do work beside the surface, and call something with its result afterwards, in the surface's own thread.
+
+        The work is given what hears how many boxes are done, of how many; that may end it.
+        """
 
 
 class View:
@@ -300,7 +305,8 @@ class View:
         shown = self.renderer.look.atlas
         if (steps != shown.steps).any() or (parts != shown.parts).any():
             self.surface.beside(
-                lambda: build_atlas(boxes, steps, parts), lambda atlas: self._sharpen(scene, atlas)
+                lambda tell: build_atlas(boxes, steps, parts, tell),
+                lambda atlas: self._sharpen(scene, atlas),
             )
 
     def _sharpen(self, scene: Scene, atlas: Atlas) -> None:

@@ -372,5 +372,6 @@ class ViewerWindow(Looking):
         self.timeline.stop()
         for job in self._ending:
             job.wait()  # ends at its next layer
+        self.inspector.measuring.end()
         self.canvas.end()
         super().closeEvent(event)

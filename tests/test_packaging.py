@@ -117,7 +117,7 @@ def test_the_wheel_runs_without_the_checkout(wheel: Path, tmp_path: Path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Look at a file:" in done.stdout

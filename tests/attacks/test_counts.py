@@ -24,11 +24,11 @@ def refuse(data: bytes, path: Path, error=REFUSALS, match: str = "") -> None:
     path.write_bytes(data)
     refgguf.open(GGUFBytes().write(path.with_name("warm.gguf"))).close()
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         with pytest.raises(error, match=match):
             refgguf.open(path)
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -127,9 +127,9 @@ def test_many_small_arrays_in_a_large_file_cost_no_more_than_their_bytes(tmp_pat
     path = builder.write(tmp_path / "many.gguf")
     with path.open("r+b") as out:
         out.truncate(1 << 28)
-    began = time.perf_counter()
+    began = time.process_time()
     file = refgguf.open(path)
-    assert time.perf_counter() - began < 5  # 42 MB of strings; 2000 windows of 4 MiB would take a minute
+    assert time.process_time() - began < 5  # 42 MB of strings; 2000 windows of 4 MiB would take a minute
     assert file.metadata["a1999"].raw_list() == [b"x" * 300] * 70
 
 
@@ -139,7 +139,7 @@ def test_millions_of_empty_strings_are_walked_in_bounded_time(tmp_path: Path):
     data = GGUFBytes().array("a", "string", [], count=n).build() + bytes(8 * n)
     path = tmp_path / "empty.gguf"
     path.write_bytes(data)
-    began = time.perf_counter()
+    began = time.process_time()
     file = refgguf.open(path)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert len(file.metadata["a"]) == n and file.metadata["a"][n - 1] == ""

@@ -54,7 +54,7 @@ def test_a_folder(tmp_path: Path):
 
 
 @posix
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_a_pipe_that_nobody_writes_to(tmp_path: Path):
     """Opening a named pipe does not wait for a writer."""
     os.mkfifo(tmp_path / "pipe.gguf")
@@ -63,7 +63,7 @@ def test_a_pipe_that_nobody_writes_to(tmp_path: Path):
 
 
 @posix
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_devices_and_sockets(tmp_path: Path, monkeypatch):
     """Endless and other devices are not read."""
     for device in ("/dev/zero", "/dev/null", "/dev/tty"):

@@ -176,7 +176,7 @@ def test_ctrl_c_keeps_the_text_so_far(tmp_path):
     seen = process.stdout.read(8)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    rest, error = process.communicate(timeout=60)
+    rest, error = process.communicate(timeout=240)
     assert len(seen) == 8
     assert (seen + rest).endswith(b"\n")
     assert b"stopped: interrupted" in error

@@ -31,7 +31,7 @@ def test_who_asked_is_told_once_and_only_in_a_process_that_compiles(tmp_path):
             [sys.executable, "-c", COMPILES],
             env=environment,
             check=True,
-            timeout=120,
+            timeout=240,
             capture_output=True,
             text=True,
         )

@@ -344,7 +344,7 @@ def test_work_goes_on_beside_the_browser(widget):
         widget.go_button.value = False
         assert not widget.generating
 
-    asyncio.run(asyncio.wait_for(browse(), 60))
+    asyncio.run(asyncio.wait_for(browse(), 240))
 
 
 def test_models_of_two_texts_and_of_none(tmp_path):

@@ -93,7 +93,7 @@ def test_ending_it_leaves_nothing_behind(trace_file, tmp_path, name):
         while wait and not os.listdir(folder) and process.poll() is None:
             time.sleep(0.002)  # until it writes
         process.send_signal(getattr(signal, name))
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=240)
         assert os.listdir(folder) in ([], ["steps.gif"])  # it may have been done by then
         if not os.listdir(folder):
             assert process.returncode != 0

@@ -15,7 +15,7 @@ from tests.tokenizer.conftest import tokenizer_of
 LOSSLESS = ("spm", "spm-no-prefix", "bpe", "gemma4", "sarvam", "rwkv", "plamo2", "hybriddna")
 # "▁" itself comes back as a space where it stands for one, in llama.cpp too
 texts = st.text(st.characters(codec="utf-8", exclude_characters="▁"), max_size=60)
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def test_every_kind_of_llama_cpp_is_known():

@@ -53,7 +53,7 @@ def errors(application):
 def spin(application):
     """Let Qt work until something is so."""
 
-    def until(condition=lambda: False, seconds: float = 20.0) -> bool:
+    def until(condition=lambda: False, seconds: float = 120.0) -> bool:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             application.processEvents()
@@ -80,7 +80,7 @@ def window_on(application, spin, errors, tmp_path, monkeypatch):
         opened.append(window)
         window.resize(900, 640)
         window.show()
-        assert spin(lambda: window.scene is not None and window.view.renderer is not None, 120)
+        assert spin(lambda: window.scene is not None and window.view.renderer is not None)
         return window
 
     yield on

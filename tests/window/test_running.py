@@ -37,7 +37,7 @@ def test_stepping_through_the_operations(window, spin):
 def test_choosing_a_token_shows_its_prediction(window, spin):
     """A click on a token marks its row and shows what follows it."""
     window.timeline.token_chosen.emit(1)
-    assert spin(lambda: window.scene.shown.marked, 20)
+    assert spin(lambda: window.scene.shown.marked)
     assert window.scene.shown.token_index == 1
     assert " after " in window.scene.shown.facts.outcome
 
@@ -52,7 +52,7 @@ def test_switching_a_head_off_changes_what_follows(window, spin):
         mouse(window, "Click", x, y)
         spin(seconds=0.2)
         key(window, "Z")
-        assert spin(lambda: not window.running_now, 60)
+        assert spin(lambda: not window.running_now)
         now = window.scene.shown.trace
         assert (not now["blk.0.attn_z"][:, head].any()) == zero
         assert np.array_equal(now["blk.0.attn_probs"], before["blk.0.attn_probs"])
@@ -64,7 +64,7 @@ def test_the_next_token_is_appended(window, spin):
     """The most likely token is appended and run."""
     best = int(np.argmax(window.scene.shown.trace["logits"][-1]))
     key(window, "N")
-    assert spin(lambda: not window.running_now, 60)
+    assert spin(lambda: not window.running_now)
     assert window.scene.shown.trace.tokens.tolist() == [1, 2, 3, best]
     assert window.timeline.tokens.count() == 4
 
@@ -75,7 +75,7 @@ def test_a_run_that_fails_says_why(window, spin):
 
     scene = window.scene
     window.run(replace(window.session, ids=[10**6]))
-    assert spin(lambda: not window.running_now, 30)
+    assert spin(lambda: not window.running_now)
     assert "1000000" in window.statusBar().currentMessage().replace(",", "")
     assert window.scene is scene
 
@@ -103,7 +103,7 @@ def test_before_and_after_switching_off(window, spin):
 
     control = Qt.KeyboardModifier.ControlModifier
     QTest.mouseClick(window.canvas.native, Qt.MouseButton.LeftButton, control, QPoint(x, y))
-    assert spin(lambda: bool(window.session.ablations) and not window.running_now, 60)
+    assert spin(lambda: bool(window.session.ablations) and not window.running_now)
     spin(seconds=0.1)
     assert not window.scene.shown.trace["blk.0.ffn_out"].any()
     shares = window.session.probabilities(whole)
@@ -111,7 +111,7 @@ def test_before_and_after_switching_off(window, spin):
         assert candidate.before == pytest.approx(float(shares[candidate.token]))
     assert "blk.0.ffn_out" in window.live.words.text()
     key(window, "X")
-    assert spin(lambda: not window.session.ablations and not window.running_now, 60)
+    assert spin(lambda: not window.session.ablations and not window.running_now)
     assert np.array_equal(window.scene.shown.trace["logits"][-1], whole)
 
 
@@ -119,7 +119,7 @@ def test_typing_a_prompt_runs_it(window, spin):
     """A model without a tokenizer says so in one sentence; tokens of bars that are clicked are appended."""
     token = window.live.bars.candidates[0].token
     window.live.bars.chosen.emit(token)
-    assert spin(lambda: not window.running_now and len(window.session.ids) == 4, 60)
+    assert spin(lambda: not window.running_now and len(window.session.ids) == 4)
     assert window.session.ids == [1, 2, 3, token]
 
 
@@ -128,18 +128,18 @@ def test_attention_as_arcs_of_the_selected_head(window, spin):
     number, x, y = place_of(window, "pattern")
     mouse(window, "Click", x, y)
     key(window, "C")
-    assert spin(lambda: window.scene.shown.arcs is not None, 20)
+    assert spin(lambda: window.scene.shown.arcs is not None)
     box = window.scene.pieces.boxes[number]
     assert (window.scene.shown.arcs.layer, window.scene.shown.arcs.head) == (box.layer, box.head)
     spin(seconds=0.3)
     key(window, "C")
-    assert spin(lambda: window.scene.shown.arcs is None, 20)
+    assert spin(lambda: window.scene.shown.arcs is None)
 
 
 def test_the_inspector_tells_of_the_operation(window, spin):
     """Each step is told of: names, formula, shape, the largest value of the token; and the cell under the mouse."""
     window.timeline.go_to(next(i for i, s in enumerate(window.timeline.steps) if s.tap == "blk.0.ffn_act"))
-    assert spin(lambda: "blk.0.ffn_act" in window.inspector.head.text(), 5)
+    assert spin(lambda: "blk.0.ffn_act" in window.inspector.head.text())
     tensor = window.scene.shown.trace.tensor("blk.0.ffn_act")
     for words in (tensor.llama_cpp, tensor.transformer_lens, "3 token"):
         assert words is None or words in window.inspector.head.text()
@@ -147,7 +147,7 @@ def test_the_inspector_tells_of_the_operation(window, spin):
     assert f"{row[np.argmax(np.abs(row))]:.6g}" in window.inspector.value.text()
     _, x, y = place_of(window, "neurons", (0.3, 0.6))
     mouse(window, "move", x, y)
-    assert spin(lambda: window.view.hit is not None, 5)
+    assert spin(lambda: window.view.hit is not None)
     assert f"{tensor.values[window.view.hit.index]:.6g}" in window.inspector.value.text()
     key(window, "Home")
     spin(seconds=0.2)
@@ -175,21 +175,21 @@ def test_scrubbing_over_tokens(window, spin):
     places = [tokens.visualItemRect(tokens.item(i)).center() for i in range(3)]
     start, end = ((p.x(), p.y()) for p in (places[2], places[0]))
     drag(window, spin, start, end, widget=tokens.viewport())
-    assert spin(lambda: not window.running_now and window.scene.shown.token_index == 0, 30)
+    assert spin(lambda: not window.running_now and window.scene.shown.token_index == 0)
     assert window.scene.shown.marked
 
 
 def test_playing_and_pausing(window, spin):
     """Space plays one operation after the other, and again pauses; the last one ends it."""
     key(window, "Space")
-    assert spin(lambda: window.timeline.slider.value() >= 1, 10)
+    assert spin(lambda: window.timeline.slider.value() >= 1)
     key(window, "Space")
     at = window.timeline.slider.value()
     spin(seconds=1.0)
     assert window.timeline.slider.value() == at
     window.timeline.go_to(len(window.timeline.steps) - 2)
     key(window, "Space")
-    assert spin(lambda: not window.timeline.timer.isActive(), 10)
+    assert spin(lambda: not window.timeline.timer.isActive())
     assert window.timeline.slider.value() == len(window.timeline.steps) - 1
 
 
@@ -198,10 +198,10 @@ def test_what_is_selected_stays_selected(window, spin):
     _, x, y = place_of(window, "pattern", (0.1, 0.9))
     mouse(window, "Click", x, y)
     key(window, "Z")
-    assert spin(lambda: bool(window.session.ablations) and not window.running_now, 60)
+    assert spin(lambda: bool(window.session.ablations) and not window.running_now)
     assert window.selected.value == window.scene.shown.trace["blk.0.attn_probs"][window.selected.index]
     key(window, "Z")
-    assert spin(lambda: not window.session.ablations and not window.running_now, 60)
+    assert spin(lambda: not window.session.ablations and not window.running_now)
 
 
 def test_colours_mean_the_same_before_and_after(window, spin):
@@ -210,7 +210,7 @@ def test_colours_mean_the_same_before_and_after(window, spin):
     _, x, y = place_of(window, "neurons")
     mouse(window, "Click", x, y)
     key(window, "Z")
-    assert spin(lambda: bool(window.session.ablations) and not window.running_now, 60)
+    assert spin(lambda: bool(window.session.ablations) and not window.running_now)
     after = window.scene.scales
     assert set(after) == set(before)
     same = [name for name in before if before[name].ends == after[name].ends]
@@ -259,7 +259,7 @@ def test_playing_goes_where_it_can_be_watched(deep_window, spin):
     window.timeline.go_to(number - 1)
     key(window, "Space")
     key(window, "Space")
-    assert spin(lambda: view._flight is None and view.camera != view.home, 10)
+    assert spin(lambda: view._flight is None and view.camera != view.home)
     assert window.place.layer == 30
     near = seen_size(window.scene, steps[number].boxes, view.camera, size)
     assert near >= SEEN or window.place.level == "box"
@@ -284,8 +284,8 @@ def test_playing_stays_where_everything_is_seen(window, spin):
 def test_the_next_token_follows_the_chosen_one(window, spin):
     """After a token was chosen, N appends what that one predicts, in place of what came behind it."""
     window.timeline.token_chosen.emit(0)
-    assert spin(lambda: window.scene.shown.marked and not window.running_now, 20)
+    assert spin(lambda: window.scene.shown.marked and not window.running_now)
     best = int(np.argmax(window.scene.shown.trace["logits"][0]))
     key(window, "N")
-    assert spin(lambda: not window.scene.shown.marked and not window.running_now, 60)
+    assert spin(lambda: not window.scene.shown.marked and not window.running_now)
     assert window.session.ids == [1, best]

@@ -26,7 +26,7 @@ def test_a_window_of_any_size(window, spin, size):
     assert ((seen[:, :2] >= 0) & (seen[:, :2] <= (width, height))).all()
     number, x, y = place_of(window, "spine")
     mouse(window, "move", x, y)
-    assert spin(lambda: window.view.hit is not None and window.view.hit.box == number, 5)
+    assert spin(lambda: window.view.hit is not None and window.view.hit.box == number)
     roomy = size[1] > 600
     assert window.live.bars.isVisible()
     assert window.live.words.isVisible() == roomy

@@ -31,7 +31,7 @@ def reading(application, spin, errors, tmp_path, monkeypatch):
         opened.append(window)
         window.resize(1100, 700)
         window.show()
-        assert spin(lambda: window.view.renderer is not None and not window.running_now, 120)
+        assert spin(lambda: window.view.renderer is not None and not window.running_now)
         return window
 
     yield on
@@ -49,22 +49,22 @@ def typed(window, spin, field, text: str) -> None:
     field.selectAll()
     QTest.keyClicks(field, text)
     QTest.keyClick(field, Qt.Key.Key_Return)
-    assert spin(lambda: not window.running_now, 60)
+    assert spin(lambda: not window.running_now)
 
 
 def test_a_decoder_writes_on(reading, spin):
     """N and a click on a bar lengthen what is written; what is read, and the prompt, stay."""
     window = reading(speaking_t5)
     read, wrote = list(window.session.ids), list(window.session.target)
-    assert spin(window.target.isVisible, 5)  # once Qt has laid the tools out anew
+    assert spin(window.target.isVisible)  # once Qt has laid the tools out anew
     assert window.target.text() == window.session.target_text
     best = int(np.argmax(window.scene.shown.trace["logits"][-1]))
     key(window, "N")
-    assert spin(lambda: len(window.session.target) == len(wrote) + 1 and not window.running_now, 60)
+    assert spin(lambda: len(window.session.target) == len(wrote) + 1 and not window.running_now)
     assert (window.session.ids, window.session.target) == (read, [*wrote, best])
     token = window.live.bars.candidates[1].token
     hand(window.live.bars, "Click", 150, 19 + 9)
-    assert spin(lambda: len(window.session.target) == len(wrote) + 2 and not window.running_now, 60)
+    assert spin(lambda: len(window.session.target) == len(wrote) + 2 and not window.running_now)
     assert window.session.target[-1] == token
     assert window.prompt.text() == "a cat sat"
 
@@ -81,7 +81,7 @@ def test_both_texts_can_be_typed(reading, spin):
     assert len(window.session.target) == 12
     _, x, y = place_of(window, "pattern")
     mouse(window, "move", x, y)
-    assert spin(lambda: window.view.hit is not None, 5)
+    assert spin(lambda: window.view.hit is not None)
     assert "source 1 't'" in window.statusBar().currentMessage()
 
 
@@ -98,9 +98,9 @@ def test_an_encoder_has_no_next_token(reading, spin):
     _, x, y = place_of(window, "pattern")
     mouse(window, "Click", x, y)
     key(window, "Z")
-    assert spin(lambda: bool(window.session.ablations) and not window.running_now, 60)
+    assert spin(lambda: bool(window.session.ablations) and not window.running_now)
     assert not np.array_equal(window.scene.shown.trace["pooled"], before)
-    assert spin(window.off_button.isVisible, 5)
+    assert spin(window.off_button.isVisible)
 
 
 def test_what_was_read_stands_before_what_is_written(reading, spin):
@@ -113,9 +113,9 @@ def test_what_was_read_stands_before_what_is_written(reading, spin):
     for row, chosen in ((1, None), (len(read) + 3, 2)):
         at = tokens.visualItemRect(tokens.item(row)).center()
         hand(tokens.viewport(), "Click", at.x(), at.y())
-        assert spin(lambda: not window.running_now, 30)
+        assert spin(lambda: not window.running_now)
         assert window.scene.shown.marked == (chosen is not None)
     assert window.scene.shown.token_index == 2
     key(window, "N")
-    assert spin(lambda: not window.scene.shown.marked and not window.running_now, 60)
+    assert spin(lambda: not window.scene.shown.marked and not window.running_now)
     assert len(window.session.target) == 3

@@ -116,8 +116,8 @@ def test_a_scene_is_prepared_beside_the_window(window, spin, monkeypatch):
     for change in (window.other_theme, lambda: window.step_token(-1), window.toggle_arcs, window.toggle_grid):
         before, count = window.scene, len(threads)
         change()
-        assert spin(lambda b=before: window.scene is not b and not window.running_now, 30)
-        assert spin(lambda: window.view.renderer.look.scene is window.scene, 10)
+        assert spin(lambda b=before: window.scene is not b and not window.running_now)
+        assert spin(lambda: window.view.renderer.look.scene is window.scene)
         assert len(threads) >= count + 2
     assert threading.main_thread() not in threads
 
@@ -191,9 +191,9 @@ def test_coming_closer_reads_beside_the_window(large, spin, monkeypatch):
     monkeypatch.setattr(beside, "FIRST", 0.0)
     window, threads, may, _ = large
     may.set()
-    assert spin(lambda: window.scene is not None and window.scene.shown.colour == "values", 60)
-    assert spin(lambda: not window.running_now and not window.canvas.reading.busy, 60)
-    assert spin(lambda: window.view.renderer.look.scene is window.scene, 10)
+    assert spin(lambda: window.scene is not None and window.scene.shown.colour == "values")
+    assert spin(lambda: not window.running_now and not window.canvas.reading.busy)
+    assert spin(lambda: window.view.renderer.look.scene is window.scene)
     spin(seconds=0.5)
     boxes = window.scene.pieces.boxes
     number = next(i for i, box in enumerate(boxes) if box.role == "weight ffn")
@@ -202,8 +202,8 @@ def test_coming_closer_reads_beside_the_window(large, spin, monkeypatch):
     before = window.view.renderer.look.atlas
     closest = Place("cell", boxes[number].layer, None, number, (1, 1))
     window.view.look(camera_of(window.scene, closest, window.canvas.pixels()), fly=False)
-    assert spin(lambda: bool(threads), 20)
-    assert spin(lambda: window.statusBar().currentMessage().startswith(SHARPENING), 10)
+    assert spin(lambda: bool(threads))
+    assert spin(lambda: window.statusBar().currentMessage().startswith(SHARPENING))
     assert window.statusBar().currentMessage().endswith(f"of {len(boxes)} boxes")
     assert not window.stop_button.isHidden()
     assert not window.busy.isHidden()
@@ -215,5 +215,5 @@ def test_coming_closer_reads_beside_the_window(large, spin, monkeypatch):
     spin(seconds=0.3)
     assert window.view.renderer.look.atlas is before
     window.view.look(window.view.camera, fly=False)  # the next look reads it
-    assert spin(lambda: window.view.renderer.look.atlas is not before, 20)
+    assert spin(lambda: window.view.renderer.look.atlas is not before)
     assert threading.main_thread() not in threads

@@ -38,6 +38,8 @@ class Tap:
         transformer_lens: the hook name that TransformerLens gives it, or None.
         block: of an axis that counts blocks of tokens: how many tokens after a block the next one ends, and how many
             a block is made of, the last of which is its end. Empty where no axis does, or blocks are something else.
+        window: of an attention pattern whose queries see a window only: its kind, as in `refgguf.blocks.mask.Mask`, and
+            how many tokens it holds. Empty for other taps.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Tap:
     llama_cpp: str | None = None
     transformer_lens: str | None = None
     block: tuple[int, ...] = ()
+    window: tuple[str | int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -150,9 +150,17 @@ def hit_words(scene: Scene, hit: Hit) -> str:
         hidden = isinstance(box.plane, HiddenCut) and box.plane.hidden[hit.row, hit.col]
         unseen = ", a key that the query cannot see" if hidden else ""
         return f"{stack_words(tensor.name)}layer {box.layer}, {place}   =   {hit.value:.6g}{unseen}"
-    left_out = isinstance(box.plane, ChosenCut) and box.plane.left_out[hit.row, hit.col]
-    chosen = ", not chosen by the indexer" if left_out else ""
-    return f"{tensor.name}   {place}   =   {hit.value:.6g}{chosen}{_scale_words(box)}"
+    return f"{tensor.name}   {place}   =   {hit.value:.6g}{_left_out_words(box, hit)}{_scale_words(box)}"
+
+
+def _left_out_words(box: Box, hit: Hit) -> str:
+    """Say why a key of a pattern is left out; "" where it is not."""
+    plane, at = box.plane, (hit.row, hit.col)
+    if not isinstance(plane, ChosenCut) or not plane.left_out[at]:
+        return ""
+    if plane.outside is not None and plane.outside[at]:
+        return ", outside the query's window"
+    return ", not chosen by the indexer"
 
 
 def _scale_words(box: Box) -> str:

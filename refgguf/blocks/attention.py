@@ -228,7 +228,7 @@ class Attention(Attend):
             layer=layer,
         )
         meaning = None if self.mask.causal else "attention pattern: how much each token takes from each one"
-        yield declare(
+        probs = declare(
             "attn_probs",
             inputs=["attn_scores"],
             meaning=meaning,
@@ -236,6 +236,7 @@ class Attention(Attend):
             formula="softmax over keys" + (" and the head's sink" if self.sinks else ""),
             layer=layer,
         )
+        yield replace(probs, window=self.mask.noted)
         yield declare(
             "attn_z", inputs=["attn_probs", self.values], formula="Σ over keys: probs · v", layer=layer
         )

@@ -141,7 +141,8 @@ class CompressedAttention(Block):
             values += ["attn_probs_comp", self.compressor.out]
         both = "softmax over keys, blocks and the head's sink" if self.compressor else None
         formula = both or "softmax over keys and the head's sink"
-        yield step("attn_probs", scores, formula, "attn_sinks.weight")
+        probs = step("attn_probs", scores, formula, "attn_sinks.weight")
+        yield replace(probs, window=self.mask.noted)
         if self.compressor:
             yield step("attn_probs_comp", scores, formula, "attn_sinks.weight")
         yield step("attn_z", values, "Σ over keys" + (" and blocks" if both else "") + ": probs · k")

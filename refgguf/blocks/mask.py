@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+WINDOWS = ("sliding", "chunk", "symmetric")
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -21,6 +23,11 @@ class Mask:
     causal: bool = True
     window: int = 0
     kind: str = "sliding"
+
+    @property
+    def noted(self) -> tuple[str, int] | tuple[()]:
+        """The window as a pattern's tap notes it: kind and size."""
+        return (self.kind, self.window) if self.window else ()
 
     @property
     def formula(self) -> str:

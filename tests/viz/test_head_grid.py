@@ -120,6 +120,13 @@ def test_a_model_that_sees_in_both_directions_hides_nothing(tmp_path):
     assert not any("Grey" in note for note in scene.pieces.notes)
 
 
+def test_one_token_sees_all_there_is():
+    """Where nothing is grey the notes say nothing of grey cells."""
+    scene = grid_of(tiny_trace("one token"))
+    assert not any((box.plane.pooled(1, 1) == ABSENT).any() for box in scene.pieces.boxes)
+    assert not any("Grey" in note for note in scene.pieces.notes)
+
+
 def test_what_heads_look_at():
     """Four heads made to look at the token before, the first, themselves, and what came after the same token."""
     tokens = [7, 8, 9, 7, 8, 9]

@@ -17,12 +17,13 @@ import numpy as np
 from refgguf.errors import InputError
 from refgguf.viz.scene.anatomy import Anatomy, Heads, anatomy_of, local
 from refgguf.viz.scene.head_scores import head_scores, is_causal, most_of, unseen
-from refgguf.viz.scene.head_shape import head_count
+from refgguf.viz.scene.head_shape import head_count, mask_of
 from refgguf.viz.scene.parts import Bar, Pieces
 from refgguf.viz.scene.planes import Cut, HiddenCut, cut, hidden_cut
 from refgguf.viz.scene.predictions import percent
 from refgguf.viz.scene.stage import Stage
 from refgguf.viz.scene.units import Units
+from refgguf.viz.scene.windows import outside_of
 from refgguf.viz.state import Shown, ShownFile
 
 ANGLES = (-9.0, 5.0, 20.0)  # azimuth, elevation, field of view from which it is seen first
@@ -230,7 +231,7 @@ class _Grid:
             stage.text(row.name, x - 0.6 - 0.35 * letter, at, letter, align="right", tone="ink", bold=True)
             said = at
         scores = head_scores(pattern, self.shown.trace.tokens) if row.tokens else {}
-        hidden = unseen(*pattern.shape[1:]) if row.tokens and is_causal(pattern) else None
+        hidden = self._hidden(row, pattern)
         for name, shares in scores.items():
             head = int(np.argmax(shares))
             if float(shares[head]) > self.best.get(name, (0.0, ""))[0]:
@@ -242,6 +243,14 @@ class _Grid:
             right = x + self._x(min(len(pattern), self.per_line) - 1) + SIDE
             stage.text(row.words, right + 1.2, at, letter * 0.8, tone="state", align="left")
         return y - lines * (height + self.line), said
+
+    def _hidden(self, row: Row, pattern: np.ndarray) -> np.ndarray | None:
+        """Return which keys queries do not see, later ones or those outside a window, (query, key) bool, or None."""
+        shape, trace = pattern.shape[1:], self.shown.trace
+        outside = outside_of(trace.tensor(row.heads.pattern), trace.positions, shape)
+        if not (row.tokens and shape[1] > 1 and is_causal(pattern)):
+            return outside
+        return unseen(*shape) if outside is None else unseen(*shape) | outside
 
     def _head(self, row: Row, head: int, x: float, top: float, hidden, most) -> None:
         stage, pattern = self.stage, self.values[row.heads.pattern]
@@ -270,11 +279,9 @@ class _Grid:
     def _plane(self, row: Row, head: int, hidden: np.ndarray | None) -> Cut:
         heads, name = row.heads, row.heads.pattern
         plane = cut(name, self.shown.trace.tensor(name).axes, self.values[name], {0: head})
-        mask = self.values.get(heads.mask) if heads.mask else None
-        if mask is not None:
-            own = mask if mask.ndim == 2 else mask[head * len(mask) // len(self.values[name])]
-            left_out = own == 0
-            hidden = left_out if hidden is None else hidden | left_out
+        own = mask_of(self.values.get(heads.mask) if heads.mask else None, head, len(self.values[name]))
+        if own is not None:
+            hidden = own == 0 if hidden is None else hidden | (own == 0)
         return plane if hidden is None else hidden_cut(plane, hidden)
 
     def _notes(self) -> Iterator[str]:

@@ -98,3 +98,8 @@ def head_shape(heads: Heads, values: Mapping[str, np.ndarray], units: Units) -> 
 def head_count(values: np.ndarray) -> int:
     """Return how many heads keys or values have; those without an axis of heads are shared by all."""
     return values.shape[1] if values.ndim > 2 else 1
+
+
+def mask_of(mask: np.ndarray | None, head: int, n_heads: int) -> np.ndarray | None:
+    """Return which keys were chosen for one of so many heads, (query, key); `mask` may be one for all or for groups."""
+    return mask if mask is None or mask.ndim == 2 else mask[head * len(mask) // n_heads]

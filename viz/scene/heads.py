@@ -15,16 +15,17 @@ head │ Q  │ │ Q Kᵀ │  │  Z  │
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from refgguf.taps import Tap
 from refgguf.viz.scene.anatomy import Heads
-from refgguf.viz.scene.head_shape import head_count, head_shape
+from refgguf.viz.scene.head_shape import head_count, head_shape, mask_of
 from refgguf.viz.scene.head_tubes import drain, feed
-from refgguf.viz.scene.planes import chosen_cut, cut
+from refgguf.viz.scene.planes import ChosenCut, Cut, chosen_cut, cut
 from refgguf.viz.scene.stage import THIN, Stage
+from refgguf.viz.scene.windows import both_sides, outside_of
 
 LETTER = 1.9  # size of the names of heads
 LEAST_LETTER = 0.5  # rows lower than this share a name
@@ -76,6 +77,7 @@ class HeadsZone:
         bottom: lower side.
         columns: in how many columns to put the groups.
         rows: names of the queries.
+        positions: (token,) their places in the sequence.
         named: whether heads are labelled.
     """
 
@@ -91,12 +93,15 @@ class HeadsZone:
         bottom: float,
         columns: int,
         rows: Sequence[str],
+        positions: np.ndarray,
         named: bool,
     ):
         self.names, self.taps = rows, taps
         self.stage, self.heads, self.values, self.layer = stage, heads, values, layer
         self.shape = head_shape(heads, values, stage.units)
         self.bottom, self.named = bottom, named
+        self.chosen: dict[tuple[str, int], ChosenCut] = {}
+        self.outside = outside_of(taps[heads.pattern], positions, values[heads.pattern].shape[1:])
         units = stage.units
         width, height = self.shape.group(units)
         total_width, total_height = self.shape.zone(units, columns)
@@ -134,12 +139,21 @@ class HeadsZone:
             plane = cut(name, self.taps[name].axes, values, {axis: head}, transpose=transpose)
         chosen = {"pattern": self.heads.mask, "blocks": self.heads.block_mask}.get(role)
         mask = self.values.get(chosen) if chosen else None
-        if mask is not None:
-            own = mask if mask.ndim == 2 else mask[head * len(mask) // len(values)]
-            plane = chosen_cut(plane, own, self._seen(name, plane.shape))
+        if mask is not None or (role == "pattern" and self.outside is not None):
+            plane = self._chosen(plane, role, mask, head)
         return self.stage.box(
             plane, kind, role, x=x, y=y, size=size, layer=self.layer, head=head, title=f"{title} {head}"
         )
+
+    def _chosen(self, plane: Cut, role: str, mask: np.ndarray | None, head: int) -> ChosenCut:
+        """Return a pattern with what is left out, which heads share whose keys are chosen together."""
+        n_heads = len(self.values[plane.tap])
+        group = 0 if mask is None or mask.ndim == 2 else head * len(mask) // n_heads
+        if (role, group) not in self.chosen:
+            outside = self.outside if role == "pattern" else None
+            seen, own = self._seen(plane.tap, plane.shape), mask_of(mask, head, n_heads)
+            self.chosen[role, group] = chosen_cut(plane, own, seen, outside)
+        return replace(self.chosen[role, group], values=plane.values, fixed=plane.fixed)
 
     @property
     def title(self) -> str:
@@ -239,7 +253,9 @@ class HeadsZone:
             self.stage.text(self.names[row], x - 1.15, y, size, z=depth, align="right")
 
     def _seen(self, name: str, shape: tuple[int, int]) -> np.ndarray:
-        """Return which keys, or blocks, lie before each query: (query, key or block) bool."""
+        """Return which keys, or blocks, lie before each query, or on both sides: (query, key or block) bool."""
+        if both_sides(self.taps[name]):
+            return np.ones(shape, bool)
         step = self.taps[name].block[0] if self.taps[name].block else 1
         return (np.arange(shape[1]) + 1) * step <= np.arange(shape[0])[:, None] + 1
 

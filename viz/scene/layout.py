@@ -296,7 +296,7 @@ class _Layout:
         zone = HeadsZone(
             self.stage, heads, self.values, self.taps, layer.layer,
             x=self.right_most + 2.0, bottom=bottom, columns=self.columns,
-            rows=[readable(t) for t in self.texts], named=self.named,
+            rows=[readable(t) for t in self.texts], named=self.named, positions=self.shown.trace.positions,
         )  # fmt: skip
         self.right_most = zone.bus_out
         return zone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,14 +77,24 @@ def notes_on(scene: Scene, most: int, apart: int = 1) -> list[str]:
         notes.append(BENT)
     if any(box.role == "expert" for box in boxes):
         notes.append("Grey rows: the token went to other experts.")
-    if any(isinstance(box.plane, ChosenCut) for box in boxes):
-        notes.append("Grey cells of a pattern: earlier tokens that the indexer did not choose.")
+    notes += _grey_keys(box.plane for box in boxes if isinstance(box.plane, ChosenCut))
     if isinstance(scene.shown, Shown) and scene.shown.lens is not None and not scene.shown.grid:
         notes.append("Above the stream: the next token if the model ended there (logit lens).")
     notes = [*_odd(scene.scales.values()), *scene.pieces.notes, *notes, *shapes] + [
         note for note in (scene.arcs.note, scene.flow.note) if note
     ]
     return notes
+
+
+def _grey_keys(planes: Iterable[ChosenCut]) -> list[str]:
+    """Say what grey cells of patterns are."""
+    windows = {plane.outside is not None: None for plane in planes}
+    words = {
+        False: "earlier tokens that the indexer did not choose",
+        True: "tokens outside the query's window",
+    }
+    found = [text for which, text in words.items() if which in windows]
+    return [f"Grey cells of a pattern: {', or '.join(found)}."] if found else []
 
 
 def _odd(scales: Collection[Scale]) -> list[str]:

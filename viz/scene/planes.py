@@ -8,7 +8,7 @@ group makes the group NaN.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -100,39 +100,54 @@ class Cut(_Held):
 
 @dataclass(frozen=True, eq=False)
 class ChosenCut(Cut):
-    """A pattern of which an indexer chose the keys: what it left out is shown as not computed, not as zero.
+    """A pattern of some of the keys, by an indexer or a window: what is left out is shown as not computed, not as zero.
 
     Attributes:
-        left_out: (query, key) bool: keys before the query that were not chosen.
-        seen: (query, key) bool: keys before the query.
+        left_out: (query, key) bool: keys before the query that were not chosen, or lie outside its window.
+        seen: (query, key) bool: keys before the query, or on both sides of it where it sees both.
+        outside: (query, key) bool: keys outside its window; None where there is no window, or all lie inside.
+        known: which cells are not computed, by their steps; shared by all heads that leave out the same keys.
     """
 
     left_out: np.ndarray | None = None
     seen: np.ndarray | None = None
+    outside: np.ndarray | None = None
+    known: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     def pooled(self, row_step: int, col_step: int) -> np.ndarray:
         """Return float32 cells; ABSENT where all keys of the group that lie before their queries were left out."""
         cells = pool(self.values, row_step, col_step)
-        seen = self.seen
-        out = pool(self.left_out.astype(np.float32), row_step, col_step) > 0
-        kept = pool((seen & ~self.left_out).astype(np.float32), row_step, col_step) > 0
-        return np.where(out & ~kept, ABSENT, cells)
+        absent = self.known.get((row_step, col_step))
+        if absent is None:
+            out = pool(self.left_out.astype(np.float32), row_step, col_step) > 0
+            kept = pool((self.seen & ~self.left_out).astype(np.float32), row_step, col_step) > 0
+            absent = out & ~kept
+            self.known.clear()  # what was seen from elsewhere is not needed soon
+            self.known[row_step, col_step] = absent
+        return np.where(absent, ABSENT, cells)
 
     part = None  # of patterns everything is at hand
 
 
-def chosen_cut(plane: Cut, mask: np.ndarray, seen: np.ndarray | None = None) -> ChosenCut:
-    """Return a pattern's cut with the keys that an indexer left out.
+def chosen_cut(
+    plane: Cut,
+    mask: np.ndarray | None = None,
+    seen: np.ndarray | None = None,
+    outside: np.ndarray | None = None,
+) -> ChosenCut:
+    """Return a pattern's cut with the keys that an indexer or a window left out.
 
     Args:
         plane: (query, key) probabilities of one head.
-        mask: (query, key), 0 where a key was not chosen.
-        seen: (query, key) bool: keys before the query; None for one key to a token.
+        mask: (query, key), 0 where a key was not chosen; None where nothing chooses.
+        seen: (query, key) bool as of `ChosenCut`; None for one key to a token.
+        outside: (query, key) bool as of `ChosenCut`.
     """
     seen = np.tri(*plane.shape, dtype=bool) if seen is None else seen
-    left_out = seen & (mask == 0)
+    left_out = np.zeros(plane.shape, bool) if mask is None else seen & (mask == 0)
+    left_out = left_out if outside is None else left_out | (seen & outside)
     parts = plane.tap, plane.axes, plane.values, plane.fixed, plane.transposed, plane.merged
-    return ChosenCut(*parts, left_out, seen)
+    return ChosenCut(*parts, left_out, seen, outside)
 
 
 @dataclass(frozen=True, eq=False)

@@ -185,6 +185,18 @@ def test_no_screen_is_said_in_one_sentence(monkeypatch):
         launch.check_window()
 
 
+@pytest.mark.parametrize("platform", ("offscreen", "minimal:enable_fonts"))
+def test_windows_that_nobody_sees_are_not_opened(monkeypatch, platform):
+    """Where Qt was told to open windows without a screen, that is said: one would wait for them for ever."""
+    pytest.importorskip("PySide6")
+    from refgguf.viz.app import launch
+
+    monkeypatch.setattr(launch.sys, "platform", "linux")
+    monkeypatch.setenv("QT_QPA_PLATFORM", platform)
+    with pytest.raises(NoDisplayError, match=rf"QT_QPA_PLATFORM={platform}.*--save picture\.png"):
+        launch.check_window()
+
+
 def test_a_scene_of_a_run(session):
     """Whatever family runs, its scene can be built."""
     assert build_scene(session.run()).pieces.boxes

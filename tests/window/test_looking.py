@@ -155,16 +155,19 @@ def test_choosing_what_colours_say(window, spin, tmp_path):
     other.close()
 
 
-def test_saving_what_is_seen(window, spin, tmp_path):
-    """The picture that is saved has the size of the canvas."""
+def test_saving_what_is_seen(window, spin, tmp_path, monkeypatch):
+    """The picture that is saved has the size of the canvas; one that could not be saved is not drawn."""
     from PIL import Image
 
     target = window.save(str(tmp_path / "seen.png"))
     with Image.open(target) as picture:
         assert picture.size == window.canvas.pixels()
     spin(seconds=0.2)
+    drawn = []
+    monkeypatch.setattr(window.view, "picture", lambda: drawn.append(True))
     assert window.save(str(tmp_path / "no" / "seen.png")) is None
     assert "does not exist" in window.statusBar().currentMessage()
+    assert not drawn
 
 
 def test_views_are_kept_for_the_next_session(window, spin, tmp_path):

@@ -28,6 +28,7 @@ PACKAGES = (
     "libxcb-icccm4 libxcb-keysyms1 libxcb-image0 libxcb-render-util0 libxcb-xkb1 libxcb-shape0 libxcb-randr0 "
     "libx11-xcb1"
 )
+UNSEEN = ("offscreen", "minimal")  # Qt's platforms without a screen
 INSTEAD = "draw a picture with --save picture.png"
 MANY = 1 << 60  # references to None: more than any session gives back
 PATIENCE = 60  # seconds for a screen to answer: it may be far away, or its machine busy
@@ -55,6 +56,10 @@ def check_window() -> None:
     platform = os.environ.get("QT_QPA_PLATFORM")
     if not platform and not any(screens):
         raise NoDisplayError(f"there is no screen to open a window on (DISPLAY is not set); {INSTEAD}")
+    if platform and platform.partition(":")[0] in UNSEEN:
+        raise NoDisplayError(
+            f"QT_QPA_PLATFORM={platform} lets Qt open windows that nobody sees; unset it, or {INSTEAD}"
+        )
     try:
         import PySide6.QtWidgets  # noqa: F401
     except ImportError as error:

@@ -13,7 +13,7 @@ from refgguf.viz.ablation import Ablation
 from refgguf.viz.app.notebook_scene import NotebookScene
 from refgguf.viz.finding import find_name, remark_on
 from refgguf.viz.places import Place
-from refgguf.viz.render.picture import free_picture, save_picture
+from refgguf.viz.render.picture import check_picture, free_picture, save_picture
 from refgguf.viz.scene.arcs import read_arcs
 from refgguf.viz.scene.build import camera_at
 from refgguf.viz.scene.camera import parse_camera
@@ -179,6 +179,7 @@ class NotebookCommands(NotebookScene):
             OutputError: the file cannot be written.
         """
         path = Path(path) if path else free_picture(self.scene.shown.facts.name)
+        check_picture(path)
         save_picture(self.view.picture(), path)
         self.say(f"saved {path.resolve()}")
         return path

@@ -21,7 +21,7 @@ from refgguf.viz.facts import colours_are_fixed
 from refgguf.viz.finding import names_in
 from refgguf.viz.inspect import hit_words
 from refgguf.viz.places import Place, alike, deeper, place_words
-from refgguf.viz.render.picture import free_picture, save_picture
+from refgguf.viz.render.picture import check_picture, free_picture, save_picture
 from refgguf.viz.scene.colours import theme_of
 from refgguf.viz.scene.head_grid import has_heads
 from refgguf.viz.scene.picking import Hit, hit_at
@@ -357,6 +357,9 @@ class ViewerWindow(Looking):
             return None
         target = Path(path) if path else free_picture(self.scene.shown.facts.name)
         try:
+            check_picture(target)
+            self.statusBar().showMessage("drawing the picture …")
+            self.statusBar().repaint()  # before what follows, which takes a processor seconds
             save_picture(self.view.picture(), target)
         except RefggufError as error:
             self.statusBar().showMessage(str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 from refgguf.errors import OutputError
 from refgguf.output import atomic_output, check_output
 
+NO_FILE = r'\/:*?"<>|'  # what some system allows in no file's name
+LONGEST = 150  # bytes of a model's name in that of its pictures
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
@@ -29,9 +32,17 @@ def check_picture(path: str | os.PathLike[str]) -> None:
 
 
 def free_picture(name: str) -> Path:
-    """Return the first free name for a picture in the current folder: "NAME-1.png", else "NAME-2.png" and so on."""
-    names = (Path(f"{name.replace('/', '-')}-{n}.png") for n in range(1, 10_000))
-    return next(path for path in names if not path.exists())
+    """Return the first free path for a picture in the current folder: "NAME-1.png", else "NAME-2.png" and so on.
+
+    A model may be called anything: what no file can be called is replaced, and what would be too long is left away.
+    """
+    plain = "".join("-" if c in NO_FILE or not c.isprintable() else c for c in name)
+    plain = plain.encode()[:LONGEST].decode(errors="ignore").strip() or "picture"
+    try:
+        folder = Path.cwd()
+    except OSError:  # it has been removed meanwhile, which whoever writes will find out
+        folder = Path()
+    return next(path for n in count(1) if not (path := folder / f"{plain}-{n}.png").exists())
 
 
 def save_picture(picture: np.ndarray, path: str | os.PathLike[str], description: str = "") -> None:

@@ -167,42 +167,62 @@ Rules = Callable[[int, int], list[tuple[int, Rule]]]  # head, channel of its val
 Maker = Callable[[Arrays, Arrays, tuple[int, int]], Rules]  # inputs, weights, numbers of heads and channels
 
 
+def _real(values: np.ndarray) -> np.ndarray:
+    """Return the part that a row needs, in float64."""
+    return values.astype(np.float64)
+
+
 def _mamba(inputs: Arrays, weights: Arrays, shape: tuple[int, int]) -> Rules:
     x, delta, b = inputs
     x, a = x.reshape(len(x), *shape), weights[0].reshape(shape[0], -1)
     names = "exp(Δ · A)", "Δ · x · B"
 
     def rules(head: int, value: int) -> list[tuple[int, Rule]]:
-        step, group = delta[:, head], head * b.shape[1] // shape[0]
+        step, group = _real(delta[:, head]), head * b.shape[1] // shape[0]
         decay = np.exp(step[:, None] * a[head])
-        return [(group, Plain(decay, b[:, group], x[:, head, value], step, a[head], names))]
+        return [(group, Plain(decay, _real(b[:, group]), _real(x[:, head, value]), step, a[head], names))]
 
     return rules
 
 
 def _wkv(inputs: Arrays, weights: Arrays, shape: tuple[int, int]) -> Rules:
     w, k, v = inputs
-    k = k.reshape(v.shape)
-    return lambda head, value: [(head, Plain(w[:, head], k[:, head], v[:, head, value]))]
+    return lambda head, value: [(head, Plain(_real(w[:, head]), _real(k[:, head]), _real(v[:, head, value])))]
+
+
+def _lightning(inputs: Arrays, weights: Arrays, shape: tuple[int, int]) -> Rules:
+    k, v = inputs
+
+    def rules(head: int, value: int) -> list[tuple[int, Rule]]:
+        slope = float(weights[0][head])
+        names = f"exp(−slope) = e^{number(-slope)}", "v · k"
+        decay = np.full((len(k), 1), np.exp(-slope))
+        return [(head, Plain(decay, _real(k[:, head]), _real(v[:, head, value]), names=names))]
+
+    return rules
 
 
 def _wkv7(inputs: Arrays, weights: Arrays, shape: tuple[int, int]) -> Rules:
     w, k, v, kappa, a = inputs
-    return lambda head, value: [
-        (head, Wkv7(w[:, head], k[:, head], v[:, head, value], kappa[:, head], a[:, head]))
-    ]
+
+    def rules(head: int, value: int) -> list[tuple[int, Rule]]:
+        w_, k_, kappa_, a_ = (_real(x[:, head]) for x in (w, k, kappa, a))
+        return [(head, Wkv7(w_, k_, _real(v[:, head, value]), kappa_, a_))]
+
+    return rules
 
 
 def _delta(name: str) -> Maker:
     def make(inputs: Arrays, weights: Arrays, shape: tuple[int, int]) -> Rules:
-        k, v, rate, beta = inputs
-        rate = rate.reshape(*rate.shape[:2], -1)
+        k, v, gate, beta = inputs
+        gate = gate.reshape(*gate.shape[:2], -1)
 
         def rules(head: int, value: int) -> list[tuple[int, Rule]]:
             n = k.shape[1]  # a head of keys serves several of values, which stand side by side or take turns
             served = dict.fromkeys((head * n // shape[0], head % n))
-            decay, own = np.exp(rate[:, head]), (v[:, head, value], beta[:, head], rate[:, head], name)
-            return [(group, Delta(decay, k[:, group], *own)) for group in served]
+            rate = _real(gate[:, head])
+            own = _real(v[:, head, value]), _real(beta[:, head]), rate, name
+            return [(group, Delta(np.exp(rate), _real(k[:, group]), *own)) for group in served]
 
         return rules
 
@@ -215,6 +235,7 @@ STATES: dict[str, tuple[Maker, int]] = {
     "state ← exp(Δ · A) · state + Δ · x · Bᵀ": (_mamba, 1),
     "state ← w · state + k · vᵀ": (_wkv, 2),
     "state ← w · state + v · kᵀ": (_wkv, 1),
+    "state ← exp(−slope) · state + v · kᵀ": (_lightning, 1),
     "state ← state · w − (state · κ) · (a · κ)ᵀ + v · kᵀ": (_wkv7, 1),
     "state ← exp(gate) · state; state ← state + β · (v − state · k) · kᵀ": (_delta("gate"), 1),
     "state ← state · exp(decay); state ← state + β · (v − state · k) · kᵀ": (_delta("decay"), 1),
@@ -224,22 +245,34 @@ READS: dict[str, tuple[Maker, int, str]] = {
     "state · C": (_mamba, 3, "C"),
     "(state + u · k · vᵀ)ᵀ · r": (_wkv, 0, "r"),
     "state · r": (_wkv7, 0, "r"),
+    "state · q": (_lightning, 0, "q"),
     "state · r · scale": (_wkv, 0, "r"),
     "state · q / √d": (_delta("g"), 0, "q"),
 }
+SLOPE = re.compile(r"; slope = (?P<first>[\d.e-]+)( · (?P<ratio>[\d.e-]+)\^head)?")
 SCALED = re.compile(r"state · r · (?P<scale>[\d.e-]+)")
+
+
+def _formula(tensor: TracedTensor, n_heads: int) -> tuple[str, list[np.ndarray]]:
+    """Return the formula of a state or of what is read, and the slopes of the heads if it gives them."""
+    match = SLOPE.search(tensor.formula)
+    if match is None:
+        return tensor.formula, []
+    slopes = float(match["first"]) * float(match["ratio"] or 1) ** np.arange(n_heads)
+    return tensor.formula[: match.start()], [slopes]
 
 
 def state(tensor: TracedTensor, inputs: Sequence[TracedTensor], index: Index, weights: Sequence) -> list[str]:
     """Work out a value of a state by its last step; nothing where the steps do not end at it."""
-    found = STATES.get(tensor.formula)
+    formula, slopes = _formula(tensor, len(tensor.values))
+    found = STATES.get(formula)
     if found is None or len(weights) != len(tensor.weights):
         return []
     make, axis = found
     shape = tensor.values.shape[0], tensor.values.shape[axis]
     head, value, at = index[0], index[axis], index[3 - axis]
-    known = [w.dequantize().astype(np.float64) for w in weights]
-    for _, rule in make([i.values.astype(np.float64) for i in inputs], known, shape)(head, value):
+    known = slopes + [w.dequantize().astype(np.float64) for w in weights]
+    for _, rule in make([i.values for i in inputs], known, shape)(head, value):
         last = len(rule.key) - 1
         before = row_after(rule, last)
         kept, added = _at(rule.decay[last], at), float(rule.input(last, before)[at])
@@ -266,20 +299,21 @@ def read_terms(
         index: token, head and channel.
         weights: the file's tensors that it was computed with.
     """
-    formula = tensor.formula.removesuffix(STEPS)
+    formula, slopes = _formula(tensor, tensor.values.shape[1] if tensor.values.ndim == 3 else 0)
+    formula, stepwise, _ = formula.partition(STEPS)
     scale = float(match["scale"]) if (match := SCALED.fullmatch(formula)) else 1.0
     found = READS.get("state · r · scale" if match else formula)
-    if found is None or formula == tensor.formula or len(weights) != len(tensor.weights):
+    if found is None or not stepwise or len(weights) != len(tensor.weights):
         return None
     make, place, sign = found
-    arrays = [i.values.astype(np.float64) for i in inputs]
+    arrays = [i.values for i in inputs]
     query = arrays.pop(place)
     scale = query.shape[-1] ** -0.5 if "√d" in formula else scale
-    known = [w.dequantize().astype(np.float64) for w in weights]
+    known = slopes + [w.dequantize().astype(np.float64) for w in weights]
     (token, head, value), shape = index, tensor.values.shape[1:]
     value_of, sums = float(tensor.values[index]), []
     for group, rule in make(arrays, known, shape)(head, value):
-        q = query[token, group] * scale
+        q = _real(query[token, group]) * scale
         if sign == "r" and known:  # before the token is written, and the token itself as a bonus
             row = row_after(rule, token)
             own = known[0].reshape(shape[0], -1)[head] * rule.input(token, row)

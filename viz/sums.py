@@ -192,14 +192,15 @@ def _addition(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weight
 def _mixture(tensor, inputs: list[TracedTensor], index: tuple[int, ...], weights: Mapping) -> Named | None:
     """Values mixed by an attention pattern: the sum over keys of probability times value."""
     pattern = next((i for i in inputs if is_pattern(i)), None)
-    value = next((i for i in inputs if i.axes[0] in TEXTS and len(i.axes) == 3), None)
+    value = next((i for i in inputs if i.axes[0] in TEXTS and len(i.axes) in (2, 3)), None)
     if pattern is None or value is None or tensor.axes[0] not in TEXTS or tensor.axes[1] != "head":
         return None
     token, head, channel = index
-    n_heads, n_values = pattern.values.shape[0], value.values.shape[1]
-    if value.values.shape[0] != pattern.values.shape[2] or n_heads % n_values:
+    values = value.values if value.values.ndim > 2 else value.values[:, None]  # those that all heads share
+    n_heads, n_values = pattern.values.shape[0], values.shape[1]
+    if values.shape[0] != pattern.values.shape[2] or n_heads % n_values or channel >= values.shape[2]:
         return None
-    column = value.values[:, head * n_values // n_heads, channel].astype(np.float64)
+    column = values[:, head * n_values // n_heads, channel].astype(np.float64)
     shares = pattern.values[head, token].astype(np.float64)
     names = [f"key {k}: {_n(p)} of {_n(v)}" for k, (p, v) in enumerate(zip(shares, column, strict=True))]
     return names, shares * column

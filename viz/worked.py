@@ -1,4 +1,4 @@
-"""One value worked out by hand, where it is no sum: softmax, norm, rotation, activation, columns of something wider.
+"""One value worked out by hand, where it is no sum: what its inputs are made into, by whichever way ends at it.
 
 What is worked out is only shown if it ends at the value that the trace holds.
 """
@@ -6,26 +6,23 @@ What is worked out is only shown if it ends at the value that the trace holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from refgguf.trace import Trace, TracedTensor
 from refgguf.viz.arithmetic import Index, agrees, alike, place_in_row, plus
+from refgguf.viz.copies import copied
+from refgguf.viz.expressions import function
+from refgguf.viz.formulas import formula
+from refgguf.viz.norms import norm
 from refgguf.viz.recurrences import state
 from refgguf.viz.routing import weight
 from refgguf.viz.scene.overlay import number
+from refgguf.viz.time_mixing import time_mixed
 
-EPSILONS = (0.0, 1e-12, 1e-8, 1e-6, 1e-5, 1e-3)  # below roots of norms
 GATE = re.compile(r"(?P<name>\w+)\(\w+\)(?P<times> · \w+)?")
 GATED = re.compile(r"\w+ · (?P<name>\w+)\(\w+\)")
-PLAIN: dict[str, Callable[[float], float]] = {
-    "sigmoid": lambda x: float(1 / (1 + np.exp(-x))),
-    "σ": lambda x: float(1 / (1 + np.exp(-x))),
-    "softplus": lambda x: float(np.logaddexp(0.0, x)),
-    "tanh": lambda x: float(np.tanh(x)),
-    "exp": lambda x: float(np.exp(x)),
-}
 
 
 def worked_out(trace: Trace, name: str, index: Index, weights: Mapping | None = None) -> list[str]:
@@ -76,15 +73,6 @@ def _softmax(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
     ]
 
 
-def _function(name: str) -> Callable[[float], float] | None:
-    if name in PLAIN:
-        return PLAIN[name]
-    from refgguf.kernels.ops.activation import ACTIVATIONS  # brings numba along
-
-    found = ACTIVATIONS.get(name)
-    return None if found is None else lambda x: float(found(np.array([x], np.float32))[0])
-
-
 def _activation(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
     """An activation function of one input, times the other if there are two."""
     values = alike(tensor, inputs)
@@ -93,12 +81,12 @@ def _activation(tensor: TracedTensor, inputs, index: Index, weights) -> list[str
     if match is None or weights or not values or len(values) > 2:
         return []
     gate, *others = values if first else values[::-1]
-    function = _function(match["name"])
-    if function is None or bool(others) != (first is None or bool(first["times"])):
+    bend = function(match["name"])
+    if bend is None or bool(others) != (first is None or bool(first["times"])):
         return []
     x, y = float(gate[index]), float(others[0][index]) if others else 1.0
     try:
-        passed = function(x)
+        passed = bend(x)
     except TypeError:  # one with learned constants, which only its block knows
         return []
     if not agrees(passed * y, tensor, index):
@@ -120,38 +108,6 @@ def _product(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
     if not factor or not np.allclose(values[0] * factor, tensor.values, rtol=1e-4):
         return []
     return [f"{number(x)} × {factor:.5g} = {number(x * factor)}, as everywhere"]
-
-
-def _norm(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
-    """RMSNorm or LayerNorm over the last axis, times the weight, plus the bias."""
-    values = alike(tensor, inputs)
-    if len(values) != 1 or "√" not in tensor.formula or "ε" not in tensor.formula:
-        return []
-    x = values[0][index[:-1]].astype(np.float64)
-    flat = [w.dequantize().reshape(-1) for w in weights]
-    at = {x.size: index[-1], int(np.prod(tensor.values.shape[1:])): place_in_row(tensor, index)}
-    if any(w.size not in at for w in flat) or len(flat) > 2:
-        return []
-    w, b = ([float(f[at[f.size]]) for f in flat] + [1.0, 0.0][len(flat) :])[:2]
-    scaled, added = (f" × {number(w)}" * (len(flat) > 0), f" {plus(b)}" * (len(flat) > 1))
-    mean, spread, size = float(x.mean()), float(x.var()), float((x * x).mean())
-    own = float(x[index[-1]])
-    centred = "mean(x)" in tensor.formula
-    for epsilon in EPSILONS:
-        root = float(np.sqrt((spread if centred else size) + epsilon))
-        got = (own - mean * centred) / root * w + b if root else np.nan
-        if agrees(got, tensor, index, abs(b)):
-            what = (
-                f"√(var(x) + ε) = {number(root)}, mean(x) = {number(mean)}"
-                if centred
-                else f"√(mean(x²) + ε) = {number(root)}"
-            )
-            top = f"({number(own)} {plus(-mean)})" if centred else number(own)
-            return [
-                f"{what} over {x.size:,} values",
-                f"{top} / {number(root)}{scaled}{added} = {number(got)}",
-            ]
-    return []
 
 
 def _turned(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
@@ -199,15 +155,4 @@ def _shifted(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
     return [f"{number(x)} {plus(b)} = {number(x + b)}"] if agrees(x + b, tensor, index) else []
 
 
-def _columns(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:
-    """Some neighbouring columns of something wider, as they are."""
-    if len(inputs) != 1 or weights or inputs[0].values.shape[0] != tensor.values.shape[0]:
-        return []
-    wide, mine = (v.reshape(len(v), -1) for v in (inputs[0].values, tensor.values))
-    for start in np.flatnonzero(wide[index[0]] == mine[index[0], 0]):
-        if np.array_equal(wide[:, start : start + mine.shape[1]], mine):
-            return [f"column {int(start) + place_in_row(tensor, index):,} of {inputs[0].name}, as it is"]
-    return []
-
-
-WAYS = (_softmax, weight, _activation, _product, _norm, _turned, _shifted, state, _columns)
+WAYS = (_softmax, weight, _activation, _product, norm, _turned, _shifted, state, formula, time_mixed, copied)

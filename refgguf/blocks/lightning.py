@@ -62,6 +62,12 @@ class LightningAttention(Block):
     def _n_heads(self) -> int:
         return len(self.slopes)
 
+    @property
+    def _slope(self) -> str:
+        """What the slope of each head is: they are a geometric series."""
+        first, *more = self.slopes
+        return f"slope = {first:.7g} · {more[0] / first:.7g}^head" if more else f"slope = {first:.7g}"
+
     def needs(self) -> list[Need]:
         """Return the tensors that it works with."""
         d, inner = self.d_model, self._n_heads * self.d_head
@@ -81,8 +87,8 @@ class LightningAttention(Block):
         yield tap("qkv_act", "qkv", "silu(qkv)")
         for name, which in zip("qkv", ("first", "second", "last"), strict=True):
             yield tap(name, "qkv_act", f"{which} third of each head")
-        yield tap("state", "k v", "state ← exp(−slope) · state + v · kᵀ")
-        yield tap("y", "q k v", "state · q, token after token")
+        yield tap("state", "k v", f"state ← exp(−slope) · state + v · kᵀ; {self._slope}")
+        yield tap("y", "q k v", f"state · q, token after token; {self._slope}")
         yield tap("norm", "y", self.norm.formula, *self.norm.weights("attn_norm_2"))
         yield tap("gate_in", "", "x · Wgateᵀ", *linear_weights("attn_gate"))
         yield tap("gate", "gate_in", "σ(gate)")

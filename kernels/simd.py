@@ -30,6 +30,7 @@ ELEMENTS = {
 }
 SCALARS = {"i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64, "f32": types.float32}
 INDEX = ir.IntType(32)
+LLVM_22 = binding.llvm_version_info >= (22,)  # some intrinsic functions took other arguments before
 STREAM_ALIGNMENT = 16
 
 
@@ -162,7 +163,9 @@ def _load_part(result: Vector) -> Callable:
             )
             name = f"llvm.masked.load.v{result.lanes}{result.element}.p0"
             zero = ir.Constant(result.llvm, [0.0 if result.is_float else 0] * result.lanes)
-            return call_llvm(builder, name, result.llvm, [pointer, mask, zero])
+            # LLVM 22 takes the alignment, here of a byte, from the pointer; before, it was an argument
+            alignment = [] if LLVM_22 else [ir.Constant(INDEX, 1)]
+            return call_llvm(builder, name, result.llvm, [pointer, *alignment, mask, zero])
 
         return result(array, types.intp, types.intp), emit
 

@@ -94,6 +94,14 @@ def madd_words(typing, a, b):
     return vector("i32", a.lanes // 2)(a, b), emit
 
 
+def _vnni(builder: ir.IRBuilder, name: str, arguments: list) -> ir.Value:
+    """Emit an instruction that adds products to 32-bit lanes, in the lanes that its factors have for this LLVM."""
+    total, *factors = arguments
+    if not simd.LLVM_22:
+        factors = [builder.bitcast(factor, total.type) for factor in factors]
+    return call_llvm(builder, name, total.type, [total, *factors])
+
+
 @intrinsic
 def add_dot4(typing, total, unsigned, signed):
     """Return total[i] + the sum of u[4 i + k] * s[4 i + k], k = 0 … 3 (x86 vpdpbusd).
@@ -103,9 +111,9 @@ def add_dot4(typing, total, unsigned, signed):
     """
 
     def emit(context, builder, signature, arguments):
-        kind, bits = total.llvm, 32 * total.lanes
+        bits = 32 * total.lanes
         if bits in (256, 512) and simd.cpu_has("avx512vnni", "avx512vl"):
-            return call_llvm(builder, f"llvm.x86.avx512.vpdpbusd.{bits}", kind, list(arguments))
+            return _vnni(builder, f"llvm.x86.avx512.vpdpbusd.{bits}", arguments)
         words = emit_madd_bytes(builder, *arguments[1:])
         return builder.add(arguments[0], emit_madd_words(builder, words, constant(words.type, 1)))
 
@@ -117,9 +125,9 @@ def add_madd_words(typing, total, a, b):
     """Return total[i] + a[2 i] * b[2 i] + a[2 i + 1] * b[2 i + 1] as 32-bit lanes (x86 vpdpwssd)."""
 
     def emit(context, builder, signature, arguments):
-        kind, bits = total.llvm, 32 * total.lanes
+        bits = 32 * total.lanes
         if bits in (256, 512) and simd.cpu_has("avx512vnni", "avx512vl"):
-            return call_llvm(builder, f"llvm.x86.avx512.vpdpwssd.{bits}", kind, list(arguments))
+            return _vnni(builder, f"llvm.x86.avx512.vpdpwssd.{bits}", arguments)
         return builder.add(arguments[0], emit_madd_words(builder, *arguments[1:]))
 
     return total(total, a, b), emit

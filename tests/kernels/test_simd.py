@@ -332,6 +332,25 @@ def test_load_part_reads_no_further(count):
     np.testing.assert_array_equal(out, np.concatenate([x[3:], np.zeros(16 - count, np.float32)]))
 
 
+def test_older_versions_of_llvm_are_given_the_arguments_that_they_take(monkeypatch):
+    """Some of LLVM's functions changed their arguments; newer versions still read the older form, and do the same."""
+    words, parts = RNG.integers(-999, 999, 16).astype(np.int16), byte_lanes(32) % np.uint8(99)
+    runs = [
+        (_add_madd_words, words, words[::-1].copy()),
+        (_add_dot4, parts, parts),
+        (_load_part, floats(9), 5),
+    ]
+    for run, *given in runs:
+        kind = np.float32 if run is _load_part else np.int32
+        wanted, found = np.zeros(16, kind), np.zeros(16, kind)
+        run(*given, wanted)
+        with monkeypatch.context() as older:
+            older.setattr(simd, "LLVM_22", False)
+            inline(run.py_func)(*given, found)
+        np.testing.assert_array_equal(found, wanted)
+        assert found.any()
+
+
 _tile = simd.fma_tile(2, 3)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.window.hand import mouse, place_of
+from tests.window.hand import key, mouse, place_of
 
 pytestmark = [
     pytest.mark.render,
@@ -31,3 +31,29 @@ def test_a_window_of_any_size(window, spin, size):
     assert window.live.bars.isVisible()
     assert window.live.words.isVisible() == roomy
     assert window.live.heat.isVisible() or not roomy
+
+
+def test_what_there_is_no_room_to_type_into(window, spin):
+    """Where the window is too narrow for the search box, a dialog takes what is typed: no key means something else."""
+    from PySide6.QtCore import Qt
+    from PySide6.QtTest import QTest
+    from PySide6.QtWidgets import QInputDialog, QLineEdit
+
+    window.resize(400, 300)
+    assert spin(lambda: not window.search.isVisible(), 20)
+    before = window.scene
+    key(window, "Slash")
+    assert spin(lambda: window.findChild(QInputDialog) is not None, 5)
+    dialog = window.findChild(QInputDialog)
+    assert dialog.isVisible()
+    QTest.keyClicks(dialog.findChild(QLineEdit), "blk.1.attn_probs")
+    QTest.keyClick(dialog, Qt.Key.Key_Return)
+    assert spin(lambda: window.selected is not None, 5)
+    assert window.scene.pieces.boxes[window.selected.box].plane.tap == "blk.1.attn_probs"
+    assert window.search.text() == "blk.1.attn_probs"
+    assert spin(lambda: window.findChild(QInputDialog) is None, 5)
+    assert window.scene is before
+    window.resize(1400, 800)
+    assert spin(window.search.isVisible, 20)
+    key(window, "Slash")
+    assert window.search.selectedText() == "blk.1.attn_probs"  # the next text takes its place

@@ -61,7 +61,7 @@ class Looking(Running):
 
     def begin_search(self) -> None:
         """Let the keys write into the search box."""
-        self.search.setFocus()
+        self.write_into(self.search)
 
     def go_to(self, place: Place) -> None:
         """Fly to a place."""

@@ -6,6 +6,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QCompleter,
     QDockWidget,
+    QInputDialog,
     QLabel,
     QLineEdit,
     QMainWindow,
@@ -104,6 +105,19 @@ class Panels(QMainWindow):
             wanted = min(self.live.sizeHint().height() + 30, int(MOST_LIVE * side))
             docks = [self.live_dock, self.inspector_dock]
             self.resizeDocks(docks, [wanted, side - wanted], Qt.Orientation.Vertical)
+
+    def write_into(self, field: QLineEdit) -> None:
+        """Let the keys write into one of the tools; into a dialog where the window has no room for it."""
+        if field.isVisible():
+            field.setFocus()
+            field.selectAll()
+            return
+        dialog = QInputDialog(self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setLabelText(field.placeholderText())
+        dialog.setTextValue(field.text())
+        dialog.textValueSelected.connect(lambda text: (field.setText(text), field.returnPressed.emit()))
+        dialog.open()
 
     def offer_names(self, names: list[str]) -> None:
         """Let the search box complete names."""

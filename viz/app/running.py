@@ -175,9 +175,8 @@ class Running(Panels):
 
     def type_prompt(self) -> None:
         """Let the keys write into the prompt."""
-        if self.prompt.isVisible():
-            self.prompt.setFocus()
-            self.prompt.selectAll()
+        if self.asking[-1].isVisible():  # there is something to run
+            self.write_into(self.prompt)
 
     def _logits(self) -> np.ndarray | None:
         return None if self.scene is None else scores_of(self.scene.shown)

@@ -121,3 +121,29 @@ def test_one_of_two_mixers_side_by_side_can_be_switched_off(tmp_path):
         now = session.toggled(Ablation(f"blk.0.{tap}")).run().trace
         other = "attn_output" if tap == "ssm_out" else "ssm_out"
         np.testing.assert_array_equal(now["blk.0.attn_out"], now[f"blk.0.{other}"])
+
+
+@pytest.mark.testdata
+def test_every_tensor_inside_a_mixer_stands_once(scene):
+    """What is added to the stream in two places, as RWKV's channel mix gates it, is still drawn once."""
+    inside = [box.plane.tap for box in scene.pieces.boxes if box.role == "state"]
+    assert len(inside) == len(set(inside))
+
+
+@pytest.mark.testdata
+@pytest.mark.parametrize("name", ["rwkv6-dense", "rwkv7-dense"])
+def test_a_channel_mix_stands_beside_the_network_that_reads_it(name, tmp_path):
+    """Between what mixing leaves and the network, below the stream; none of its tubes rises above the stream."""
+    if name not in archsuite.names(that_run=True):
+        pytest.skip("the suite of architectures is not at hand")
+    model = archsuite.Case(name, tmp_path / "model.gguf").model
+    pieces = build_scene(shown_of_model(model, model.trace([1, 5, 9, 7]))).pieces
+    mixed = {i for i, box in enumerate(pieces.boxes) if local(box.plane.tap).startswith("channel_mix_")}
+    names = {local(pieces.boxes[i].plane.tap) for i in mixed}
+    assert {"channel_mix_sx", "channel_mix_xk", "channel_mix_act"} <= names
+    for i in mixed:
+        assert pieces.boxes[i].top < 0
+    joined = [route for route in pieces.routes if any(mixed & set(pair) for pair in route.pairs)]
+    assert {i for route in joined for pair in route.pairs for i in pair} > mixed
+    for route in joined:
+        assert route.points[:, 1].max() <= 1e-6, route.pairs

@@ -6,7 +6,7 @@ fits no other role is drawn as a plain slab.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from refgguf.taps import STACK, Tap
@@ -62,6 +62,7 @@ class LayerAnatomy:
         topk: (token, slot) numbers of the chosen experts; not drawn, but needed to tell the experts apart.
         experts: (token, slot, d_ff) activations of the chosen experts.
         others: what else is worth a slab: recurrent states and their like.
+        before: what is made of the stream between mixing and network, and feeds the network or its gate.
         beside: the streams that leave the layer beside the one that the spine ends with, where they have a tap of
             their own.
         numbers: by which streams are read, written and mixed, where there are several.
@@ -75,6 +76,7 @@ class LayerAnatomy:
     topk: str | None
     experts: tuple[str, ...]
     others: tuple[str, ...]
+    before: tuple[str, ...] = ()
     beside: str | None = None
     numbers: tuple[str, ...] = ()
 
@@ -91,6 +93,7 @@ class LayerAnatomy:
             yield self.router
         yield from self.experts
         yield from self.others
+        yield from self.before
 
 
 @dataclass(frozen=True)
@@ -227,10 +230,12 @@ def _layer(
     final = [n for n in ffn if not any(feeds(taps, n, m) for m in ffn if m != n)]
     neurons = tuple(n for n in final if own[n].axes == ("token", "d_ff"))
     others = tuple(n for n in own if n not in taken and _stands_alone(own[n], taken, taps))
+    before = _before(others, own, neurons, taps)
+    others = tuple(n for n in others if n not in before)
     one = spine and own[spine[-1]].axes == ("token", "d_model")
     beside = next((n for n, t in own.items() if one and local(n) == "streams" and len(t.axes) == 3), None)
     numbers = _numbers(own) if several else ()
-    return LayerAnatomy(layer, spine, heads, neurons, router, topk, experts, others, beside, numbers)
+    return LayerAnatomy(layer, spine, heads, neurons, router, topk, experts, others, before, beside, numbers)
 
 
 def _stands_alone(tap: Tap, taken: Collection[str], taps: Mapping[str, Tap]) -> bool:
@@ -238,6 +243,15 @@ def _stands_alone(tap: Tap, taken: Collection[str], taps: Mapping[str, Tap]) -> 
     if tap.kind not in ("state", "qkv") or len(tap.axes) < 2:
         return False
     return not any(feeds(taps, tap.name, n) or feeds(taps, n, tap.name) for n in taken)
+
+
+def _before(
+    others: Sequence[str], own: Mapping[str, Tap], neurons: Sequence[str], taps: Mapping[str, Tap]
+) -> tuple[str, ...]:
+    """Return those of `others` that are made of the stream after mixing; what neurons are made of comes last."""
+    middle = [n for n in own if local(n) == "resid_mid"]
+    late = [n for n in others if any(feeds(taps, m, n) for m in middle)]
+    return tuple(sorted(late, key=lambda n: any(feeds(taps, n, m) for m in neurons)))
 
 
 def local(name: str) -> str:

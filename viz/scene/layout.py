@@ -230,7 +230,7 @@ class _Layout:
         ]
 
     def _neurons(self, layer: LayerAnatomy):
-        names = [*layer.neurons, *layer.experts, *([layer.router] if layer.router else [])]
+        names = [*layer.before, *layer.neurons, *layer.experts, *([layer.router] if layer.router else [])]
         return (lambda: [self._neurons_zone(layer)] if names else []), self._targets(names, layer)
 
     def _targets(self, names: Sequence[str], layer: LayerAnatomy) -> set[str]:
@@ -312,7 +312,7 @@ class _Layout:
     def _neurons_zone(self, layer: LayerAnatomy):
         x = self._right() + BEFORE
         zone = NeuronsZone(
-            self.stage, layer, self.values,
+            self.stage, layer, self.values, self.taps,
             x=x, least=self.below + 4.0, top=-self.spine.half - BELOW,
             height=self.height, named=self.named,
         )  # fmt: skip

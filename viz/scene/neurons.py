@@ -12,15 +12,19 @@ spine ──────────────┬─────────�
            │  0  ││  1  ││  2  │   │
            └──┬──┘└──┬──┘└──┬──┘   │
               └──────┴──────┴──────┘
+
+What the network reads besides the stream, such as the token just before, stands at its left, fed by the same rail.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from math import ceil, sqrt
 
 import numpy as np
 
+from refgguf.taps import Tap
 from refgguf.viz.scene.anatomy import LayerAnatomy, local
 from refgguf.viz.scene.planes import ExpertCut, cut
 from refgguf.viz.scene.stage import AT_DISC, MIDDLE, THIN, Stage
@@ -43,6 +47,7 @@ class NeuronsZone:
         stage: where to put them.
         layer: their taps.
         values: the tensors by tap name.
+        taps: every tap by name.
         x: where the tube from the spine descends.
         least: x that the left side must not pass.
         top: the upper side.
@@ -55,6 +60,7 @@ class NeuronsZone:
         stage: Stage,
         layer: LayerAnatomy,
         values: Mapping[str, np.ndarray],
+        taps: Mapping[str, Tap],
         *,
         x: float,
         least: float,
@@ -62,15 +68,18 @@ class NeuronsZone:
         height: float,
         named: bool,
     ):
-        self.stage, self.layer, self.values = stage, layer, values
+        self.stage, self.layer, self.values, self.taps = stage, layer, values, taps
         self.top, self.height, self.named, self.drop = top, height, named, x
         self.router: int | None = None
         self.experts: list[int] = []
         self.dense: list[int] = []
+        self.before: list[int] = []
         self.bottom = top - height
         self._measure()
         left = max(x - self.width * LEFT_SHARE, least)
         self.left, self.right = left, left + self.width
+        for name in layer.before:
+            left = self._place_before(name, left)
         if layer.experts:
             left = self._place_experts(left)
         for name in layer.neurons:
@@ -104,6 +113,7 @@ class NeuronsZone:
         for name in layer.neurons:
             self.width += EXPERT_GAP if self.width else 0.0
             self.width += self._dense_width(name)
+        self.width += sum(self._before_width(name) + ROUTER_GAP for name in layer.before)
 
     def _count_experts(self) -> int:
         if self.layer.router:
@@ -113,7 +123,27 @@ class NeuronsZone:
     def _dense_width(self, name: str) -> float:
         return min(self.values[name].shape[1] * self.stage.units.channel, WIDEST)
 
+    def _before_width(self, name: str) -> float:
+        return min(self.values[name].shape[-1] * self.stage.units.channel, WIDEST / 2)
+
     # ---- boxes
+
+    def _place_before(self, name: str, left: float) -> float:
+        """Put what the network reads besides the stream; returns where the next box begins."""
+        tap, letter, width = self.taps[name], self.stage.units.letter, self._before_width(name)
+        values = self.values[name]
+        kind = "state" if tap.kind == "state" else "qkv"
+        y, size = self.top - self.height, (width, self.height)
+        box = self.stage.box(
+            cut(name, tap.axes, values), kind, "state", x=left, y=y, size=size, layer=self.layer.layer,
+            title=tap.meaning, pressed=(values.shape[-1] * self.stage.units.channel / width, 1.0),
+        )  # fmt: skip
+        self.before.append(box)
+        if self.named or self.stage.units.fine:
+            size = min(letter, width * 0.1)
+            self.stage.text(local(name), left, y - letter * 1.3, size, align="left", tone=kind, bold=True)
+        self.bottom = min(self.bottom, y - letter * 1.3)
+        return left + width + ROUTER_GAP
 
     def _place_dense(self, name: str, left: float) -> float:
         values = self.values[name]
@@ -200,12 +230,13 @@ class NeuronsZone:
         """Run tubes from the spine down to the boxes, and from the router to the experts."""
         stage = self.stage
         start = [(leave, 0), (self.drop, 0)]
-        if not self.experts and len(self.dense) <= 1:
+        if not self.experts and len(self.dense) <= 1 and not self.before:
             pairs = [(source, i) for i in self.dense]
             stage.connect(pairs, [*start, (self.drop, self.top + 0.15)], radius=MIDDLE, end="ffn", corner=4.0)
             return
         rail = self.top + RAIL
         boxes = [
+            *self.before,
             *([] if self.router is None else [self.router]),
             *(self.experts if self.fine else []),
             *self.dense,
@@ -217,6 +248,10 @@ class NeuronsZone:
         if not self.fine:
             pairs = [(source, i) for i in self.experts]
             stage.connect(pairs, [*start, (self.drop, self.top + 0.15)], radius=MIDDLE, end="ffn", corner=4.0)
+        for a, b in pairwise([*self.before, *self.dense[:1]]):
+            a, b = (a, b) if stage.real([(a, b)]) else (b, a)
+            ends = (stage[a].right, stage[b].left - 0.1) if a < b else (stage[a].left, stage[b].right + 0.1)
+            stage.connect([(a, b)], [(x, stage[a].middle[1]) for x in ends], radius=THIN)
         if self.router is not None:
             box, first = stage[self.router], stage[self.experts[0]]
             y = box.middle[1]
@@ -227,6 +262,7 @@ class NeuronsZone:
         """Run tubes from the boxes up to the disc where they are added to the stream."""
         stage = self.stage
         boxes = [*self.experts, *self.dense, *([] if self.router is None else [self.router])]
+        self._drain_before(target, node)
         if not boxes:
             return
         style = {"radius": MIDDLE, "start": "ffn", "end": "residual", "corner": 3.0}
@@ -243,3 +279,11 @@ class NeuronsZone:
             x = stage[i].left + stage[i].size[0] / 2
             path = [(x, stage[i].bottom), (x, rail), (min(x + 1.4, node), rail)]
             stage.connect([(i, target)], path, radius=THIN, end="ffn", arrow=False, corner=1.4)
+
+    def _drain_before(self, target: int, node: float) -> None:
+        """Run tubes below the names of boxes from what gates the network to the disc."""
+        stage = self.stage
+        for i in self.before:
+            x, rail = stage[i].right - 1.0, self.bottom - 1.2
+            path = [(x, stage[i].bottom), (x, rail), (node, rail), (node, -AT_DISC)]
+            stage.connect([(i, target)], path, radius=THIN, end="residual", corner=1.4)

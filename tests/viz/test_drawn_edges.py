@@ -65,3 +65,60 @@ def test_tubes_of_mixers_end_where_they_say(name, tmp_path):
     """Nor in recurrent and mixed models, with shared experts and latent attention."""
     model = refgguf.load(archsuite.Case(name, tmp_path / "model.gguf").write())
     assert_ends_are_true(build_scene(shown_of_model(model, model.trace([1, 5, 9, 7]))).pieces)
+
+
+def crossed(pieces: Pieces, *, behind: bool) -> list[tuple[str, str]]:
+    """Return (what a tube comes from, the box that it runs across without joining it), also behind boxes if asked."""
+    low = np.array([box.origin[:2] for box in pieces.boxes]) + 0.05
+    high = low + np.array([box.size[:2] for box in pieces.boxes]) - 0.1
+    found = []
+    for route in pieces.routes:
+        steps = np.linspace(0, 1, 40)[:, None, None]
+        along = (route.points[:-1] * (1 - steps) + route.points[1:] * steps).reshape(-1, 3)
+        along = along if behind else along[along[:, 2] >= 0]
+        inside = ((along[:, None, :2] > low) & (along[:, None, :2] < high)).all(axis=2).any(axis=0)
+        joined = {i for pair in route.pairs for i in pair} if route.radius else set(range(len(low)))
+        source = pieces.boxes[route.pairs[0][0]].plane.tap
+        found += [(source, pieces.boxes[i].plane.tap) for i in np.flatnonzero(inside) if i not in joined]
+    return found
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_tubes_run_across_no_box(shape):
+    """What a tube does not join it does not cover."""
+    assert crossed(tiny_scene(shape).pieces, behind=False) == []
+
+
+# routers and networks that read what enters the layer, streams that skip layers, values of the first layer in all
+SKIPPING = {
+    "arctic-moe",
+    "talkie-dense",
+    "hrm_text-dense",
+    "smallthinker-moe",
+    "rwkv7-dense",
+    "deepseek32-moe",
+}
+
+
+@pytest.mark.testdata
+@pytest.mark.parametrize("name", sorted(SKIPPING & set(archsuite.names(that_run=True))))
+def test_tubes_that_skip_something_run_across_no_box(name, tmp_path):
+    """They rise above everything, behind it, or run below the stream."""
+    model = archsuite.Case(name, tmp_path / "model.gguf").model
+    pieces = build_scene(shown_of_model(model, model.trace([1, 5, 9, 7]))).pieces
+    assert crossed(pieces, behind=False) == []
+    assert_ends_are_true(pieces)
+
+
+@pytest.mark.testdata
+def test_keys_made_of_latent_vectors_are_joined_beside_them(tmp_path):
+    """In latent attention a level tube runs from what is mixed to the keys: no arc across their names."""
+    if "deepseek2-moe" not in archsuite.names(that_run=True):
+        pytest.skip("the suite of architectures is not at hand")
+    model = archsuite.Case("deepseek2-moe", tmp_path / "model.gguf").model
+    pieces = build_scene(shown_of_model(model, model.trace([1, 5, 9, 7]))).pieces
+    roles = [box.role for box in pieces.boxes]
+    found = [r for r in pieces.routes if any((roles[a], roles[b]) == ("v", "k") for a, b in r.pairs)]
+    assert len(found) == 2
+    for route in found:
+        assert np.ptp(route.points[:, 1]) == 0

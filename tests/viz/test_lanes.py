@@ -145,6 +145,19 @@ def test_a_cell_of_a_stream_is_explained(drawn):
         assert term.value == pytest.approx(expected, rel=1e-6)
 
 
+def test_names_of_streams_stand_clear_of_discs(drawn):
+    """Each stream is named once, on a tube, and no disc covers the name."""
+    _, _, scene = drawn
+    pieces = scene.pieces
+    names = [label for label in pieces.labels if label.text in {f"stream {n}" for n in range(N_STREAMS)}]
+    assert len({label.text for label in names}) == len(names) == N_STREAMS
+    for label in names:
+        x, y, width = *label.at[:2], 0.6 * len(label.text) * label.height
+        for node in pieces.nodes:
+            if abs(node.at[1] - y) < node.radius + label.height:
+                assert not x - node.radius < node.at[0] < x + width + node.radius
+
+
 def test_one_stream_is_one_box():
     """An ordinary model has no lanes and nothing that mixes them."""
     scene = tiny_scene("grouped queries")

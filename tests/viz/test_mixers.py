@@ -147,3 +147,19 @@ def test_a_channel_mix_stands_beside_the_network_that_reads_it(name, tmp_path):
     assert {i for route in joined for pair in route.pairs for i in pair} > mixed
     for route in joined:
         assert route.points[:, 1].max() <= 1e-6, route.pairs
+
+
+@pytest.mark.testdata
+def test_tubes_inside_a_mixer_pass_beside_its_slabs(scene):
+    """Neither before nor behind another slab: what is joined can be followed with the eye."""
+    boxes = scene.pieces.boxes
+    inside = [i for i, box in enumerate(boxes) if box.role == "state"]
+    for route in scene.pieces.routes:
+        a, b = route.pairs[0]
+        if {a, b} <= set(inside) and boxes[a].layer == boxes[b].layer and "ple_" not in boxes[b].plane.tap:
+            steps = np.linspace(0, 1, 40)[:, None, None]
+            along = (route.points[:-1] * (1 - steps) + route.points[1:] * steps).reshape(-1, 3)[:, :2]
+            for i in set(inside) - {a, b}:
+                low, high = np.array(boxes[i].origin[:2]), np.array([boxes[i].right, boxes[i].top])
+                across = ((along > low + 0.05) & (along < high - 0.05)).all(axis=1)
+                assert not across.any(), (route.pairs[0], boxes[i].plane.tap)

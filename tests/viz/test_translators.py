@@ -7,6 +7,7 @@ import pytest
 
 import refgguf
 from refgguf.viz.facts import shown_of_model
+from refgguf.viz.render.letters import set_line
 from refgguf.viz.scene import shelves
 from refgguf.viz.scene.anatomy import anatomy_of
 from refgguf.viz.scene.build import build_scene, with_arcs
@@ -48,6 +49,18 @@ def test_both_stacks_are_drawn(model, scene):
         (shelf(b.bottom), b.left) for b in boxes if b not in read
     )
     assert_nothing_hidden(boxes)
+
+
+def test_names_below_attention_stand_apart(scene):
+    """The words below Q, patterns and Z do not run into each other, however narrow these are."""
+    names = ("Q", "Z", "attention", "cross attention")
+    found = [label for label in scene.pieces.labels if label.text in names]
+    assert {"Q", "attention", "cross attention"} <= {label.text for label in found}
+    for one in found:
+        for other in found:
+            if one.at[0] < other.at[0] and one.at[1] == other.at[1]:
+                widths = [set_line(x.text, True)[1] * x.height for x in (one, other)]
+                assert other.at[0] - one.at[0] > sum(widths) / 2
 
 
 def test_tubes_stay_beside_their_shelves(model):

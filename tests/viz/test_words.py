@@ -16,6 +16,7 @@ from refgguf.viz.scene.predictions import best_tokens, percent, quoted
 from refgguf.viz.scene.scales import Scale
 from refgguf.viz.state import Facts
 from refgguf.viz.steps import steps_of
+from tests.support import archsuite
 from tests.support.scenes import shown, tiny_scene, tiny_trace
 
 
@@ -63,6 +64,32 @@ def test_names_of_scales_do_not_run_into_each_other(size, monkeypatch):
     for one, next_one in pairwise(sorted(names, key=lambda label: (label.at[1], label.at[0]))):
         if one.at[1] == next_one.at[1]:
             assert one.at[0] + set_line(one.text, False)[1] * one.height < next_one.at[0]
+
+
+@pytest.mark.parametrize("n_scales", [13, 14])
+@pytest.mark.parametrize("size", [(1200, 800), (1920, 1080), (3840, 2160)])
+def test_notes_take_no_room_of_their_own_where_the_legend_leaves_some(size, n_scales):
+    """Beside the last row of a legend of two, in the picture, clear of every scale; the legend stays low."""
+    from refgguf.viz.render.letters import set_line
+
+    scales = {name: Scale("qkv", -3.0, 40.0, n_beyond=3, maximum=50.0) for name in list(NAMES)[:n_scales]}
+    notes = [
+        "A cell is one number; without a grid it stands for up to 2,702: the one farthest from zero.",
+        BENT,
+    ]
+    overlay = make_overlay(Facts("a name", ("a detail",)), scales, notes, size)
+    written = {label.text: label for label in overlay.labels}
+    assert set(notes) <= set(written)
+    names = [label for label in overlay.labels if label.text.removesuffix(" *") in NAMES.values()]
+    last = max(label.at[0] for label in names if label.at[1] == min(x.at[1] for x in names))
+    bars = [box for box in overlay.boxes if box.left >= last - 1]
+    lowest_above = min(box.bottom for box in bars if box.bottom > min(b.bottom for b in bars))
+    for text in notes:
+        label = written[text]
+        assert label.at[0] > last + 100 * label.height / 13
+        assert label.at[0] + set_line(text, False)[1] * label.height < size[0] - 20
+        assert 0.3 * label.height < label.at[1] < lowest_above - 4 * label.height
+    assert max(label.at[1] for label in names) < 0.18 * size[1]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +166,22 @@ def test_candidates_stand_in_one_plane():
     for label in turned:
         assert abs((np.array(label.at) - bar.origin) @ away) < 0.3
     assert all(b.u == bar.u and abs((np.array(b.end) - bar.origin) @ away) < 1e-6 for b in pieces.bars)
+
+
+@pytest.mark.testdata
+@pytest.mark.parametrize("name", ["mamba-dense", "deepseek4-moe"])
+def test_candidates_stand_clear_of_the_floor(name, tmp_path):
+    """In the overview even the last is seen above the far edge of the floor, which would strike it through."""
+    if name not in archsuite.names(that_run=True):
+        pytest.skip("the suite of architectures is not at hand")
+    model, size = archsuite.Case(name, tmp_path / "model.gguf").model, (1920, 1080)
+    look = look_at(build_scene(facts.shown_of_model(model, model.trace([1, 2, 3, 4, 5, 6, 7, 8]))), size)
+    pieces, card = look.scene.pieces, look.scene.pieces.cards[-1]
+    far = [(x, pieces.floor_of(card), card.z) for x in np.linspace(card.x, card.x + card.width, 200)]
+    edge = look.camera.project(np.array(far), size)
+    x, y, _ = look.camera.project(np.array([pieces.bars[-1].origin]), size)[0]
+    assert edge[0, 0] < x < edge[-1, 0] + 10  # beside the edge, or a little past its corner
+    assert y < np.interp(x, edge[:, 0], edge[:, 1])
 
 
 def test_bars_are_as_long_as_probabilities():

@@ -15,6 +15,7 @@ NAME = 2.2  # size of a layer's name, in ordinary letters
 # more layers than this are seen from farther away: their names grow with this power of their number
 FEW, GROWTH = 12, 0.35
 BELOW = 8.0  # from what hangs lowest to the floor
+UNDER_BARS = 4.0  # in letters: as much more below words, which stand before the floor's far edge
 
 
 def lay_floor(
@@ -33,7 +34,7 @@ def lay_floor(
         letter: size of ordinary letters.
         spare: how much lower than usual the floor is.
     """
-    lowest = min([b.bottom for b in pieces.boxes] + [b.origin[1] for b in pieces.bars])
+    lowest = min([b.bottom for b in pieces.boxes] + [b.origin[1] - UNDER_BARS * letter for b in pieces.bars])
     pieces.floor = lowest - BELOW - spare
     for left, right in edges:
         pieces.cards.append(Card(left, BACK, right - left, FRONT - BACK))

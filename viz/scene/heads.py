@@ -28,6 +28,7 @@ from refgguf.viz.scene.stage import THIN, Stage
 from refgguf.viz.scene.windows import both_sides, outside_of
 
 LETTER = 1.9  # size of the names of heads
+LETTER_WIDTH = 0.62  # of a bold letter, in ems
 LEAST_LETTER = 0.5  # rows lower than this share a name
 
 
@@ -184,6 +185,7 @@ class HeadsZone:
             v = self._box(heads.v, "v", at, 1, x_z, base, shape.v, "values of head")
             placed.inputs.append(v)
         placed.k, placed.v = k, v
+        self._shared(k, v)
         if heads.block_k:
             title = "keys and values of blocks, head"
             placed.block_k = self._box(
@@ -269,6 +271,17 @@ class HeadsZone:
         pairs = [(source, target), *([] if also is None else [(source, also)])]
         self.stage.connect(pairs, points, radius=THIN * 0.8)
 
+    def _shared(self, k: int | None, v: int | None) -> None:
+        """Run a tube from V to K where keys are made of the same latent vectors that are mixed."""
+        if k is None or v is None:
+            return
+        stage = self.stage
+        if not stage.units.fine:
+            stage.touch([(v, k)])
+            return
+        y = stage[k].bottom + min(stage[k].size[1], stage[v].size[1]) / 2
+        stage.connect([(v, k)], [(stage[v].left, y), (stage[k].right + 0.1, y)], radius=THIN * 0.8)
+
     def _link(self, q: int | None, group: Group, pattern: int, blocks: int | None, z: int | None) -> None:
         """Where there are too many heads for tubes of their own: the gaps between aligned boxes stand for them."""
         pairs = [(q, pattern), (group.k, pattern), (pattern, z), (group.v, z)]
@@ -293,8 +306,10 @@ class HeadsZone:
                 stage.text("to blocks", middle, below - size, size, tone="attention", bold=True)
                 x_z += shape.blocks[0] + stage.units.gap
             names.append(("Z", x_z, shape.z, "qkv"))
+            beside = shape.pattern[0] + 2 * stage.units.gap + min(shape.q, shape.z)  # from letter to letter
+            crowded = beside < size * (LETTER_WIDTH * len(self.title) + 1.0)
             for text, x, width, kind in names:
-                if width:
+                if width and not (crowded and len(text) == 1):
                     stage.text(text, x + width / 2, below, size, tone=kind, bold=True)
             for box in (stage[i] for i in column.inputs if fine):
                 if box.role in "kv":

@@ -180,6 +180,7 @@ class _Layout:
         spine = list(layer.spine)
         if spine and local(spine[0]) == "resid_pre" and not self.spine.several(spine[0]):
             start = self._entering(spine.pop(0), start)
+        self.entry = self.spine.last, start + LEAVE
         zones = [*self._mixers(layer), self._neurons(layer)]
         for name in spine:
             self._step(layer, name, [zone for zone, targets in zones if name in targets])
@@ -207,7 +208,7 @@ class _Layout:
         others = [
             i
             for i, box in enumerate(self.stage.pieces.boxes)
-            if box.role == "embedding" and i != self.spine.last
+            if box.role == "embedding" and i != self.spine.last and box.top < 0
         ]
         node = x + 7.0
         box = self.spine.one(name, node + NODE_GAP)
@@ -314,7 +315,7 @@ class _Layout:
         zone = NeuronsZone(
             self.stage, layer, self.values, self.taps,
             x=x, least=self.below + 4.0, top=-self.spine.half - BELOW,
-            height=self.height, named=self.named,
+            height=self.height, named=self.named, entry=self.entry,
         )  # fmt: skip
         self.below = zone.bus_out
         return zone

@@ -32,6 +32,7 @@ from refgguf.viz.scene.stage import AT_DISC, MIDDLE, THIN, Stage
 WIDEST = 76.0
 BEFORE, AFTER = 4.0, 3.6  # room for the tubes down and up
 RAIL = 2.6  # from the boxes to a rail
+EARLY = 1.2  # from that to the rail of what is read before tokens are mixed
 ROUTER_GAP = 6.0  # for the tube from the router to the experts
 EXPERT_GAP = 2.0
 # so many experts still have tubes of their own
@@ -53,6 +54,7 @@ class NeuronsZone:
         top: the upper side.
         height: of a token's rows.
         named: whether boxes are labelled in full.
+        entry: the box of the stream that enters the layer, and x where a tube may leave it.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class NeuronsZone:
         top: float,
         height: float,
         named: bool,
+        entry: tuple[int | None, float] = (None, 0.0),
     ):
+        self.entry = entry
         self.stage, self.layer, self.values, self.taps = stage, layer, values, taps
         self.top, self.height, self.named, self.drop = top, height, named, x
         self.router: int | None = None
@@ -229,6 +233,8 @@ class NeuronsZone:
     def feed(self, source: int, leave: float) -> None:
         """Run tubes from the spine down to the boxes, and from the router to the experts."""
         stage = self.stage
+        if self.entry[0] not in (None, source):
+            self._feed_early(*self.entry)
         start = [(leave, 0), (self.drop, 0)]
         if not self.experts and len(self.dense) <= 1 and not self.before:
             pairs = [(source, i) for i in self.dense]
@@ -257,6 +263,17 @@ class NeuronsZone:
             y = box.middle[1]
             pairs = [(self.router, i) for i in self.experts]
             stage.connect(pairs, [(box.right, y), (first.left - 0.5, y)], radius=MIDDLE, end="ffn")
+
+    def _feed_early(self, source: int, leave: float) -> None:
+        """Run tubes below the stream to what reads it as it enters the layer, past what mixes tokens."""
+        stage, rail = self.stage, self.top + RAIL + EARLY
+        router = [] if self.router is None else [self.router]
+        each = [[i] for i in (*router, *(self.experts if self.fine else ()), *self.dense)]
+        for boxes in [*each, *([] if self.fine or not self.experts else [self.experts])]:
+            x = stage[boxes[0]].middle[0]
+            path = [(leave, 0), (leave, rail), (x, rail), (x, self.top + 0.1)]
+            pairs = [(source, i) for i in boxes]
+            stage.connect(pairs, path, radius=THIN, end=stage[boxes[0]].kind, corner=1.4)
 
     def drain(self, target: int, node: float) -> None:
         """Run tubes from the boxes up to the disc where they are added to the stream."""

@@ -14,48 +14,11 @@ import numpy as np
 from refgguf.viz.scene.framing import Rect
 from refgguf.viz.scene.parts import Box, Label
 from refgguf.viz.scene.planes import ABSENT, Cut
+from refgguf.viz.scene.scale_names import NAMES
 from refgguf.viz.scene.scales import Scale
 from refgguf.viz.scene.writing import cropped
 from refgguf.viz.state import Facts
 
-NAMES = {
-    "residual": "residual stream",
-    "qkv": "queries, keys",
-    "values": "values",
-    "mixer inputs": "mixer inputs",
-    "mixer qkv": "mixer q, k, v",
-    "mixer gates": "gates, decays",
-    "mixer normed": "normed or gated",
-    "mixer reads": "state, read out",
-    "inner": "inside the mixer",
-    "last tokens": "tokens just before",
-    "attention": "attention",
-    "ffn": "feed-forward",
-    "router": "router",
-    "state": "state",
-    "logits": "logits",
-    "bits residual": "embedding, norms",
-    "bits attention": "attention",
-    "bits ffn": "feed-forward",
-    "bits router": "router",
-    "bits state": "recurrent",
-    "bits logits": "output",
-    "bits other": "others",
-    "weights residual": "embedding",
-    "weights attention": "attention",
-    "weights ffn": "feed-forward",
-    "weights router": "router",
-    "weights state": "recurrent",
-    "weights logits": "output",
-    "weights other": "other matrices",
-    "error": "relative error",
-    "parameters": "weights in a box",
-    "vectors residual": "norms, vectors",
-    "vectors attention": "attention vectors",
-    "vectors ffn": "ffn vectors",
-    "vectors state": "state vectors",
-    "vectors other": "other vectors",
-}
 BENT = "Scales marked * are bent: even near zero, each further step of colour a factor."
 STEPS = 25  # cells of a legend bar
 MARGIN = 44.0
@@ -63,7 +26,10 @@ TITLE_WIDTH = 620.0
 TITLE_BESIDE = 430.0  # at the left of a band, at least
 WIDE_NOTES = 0.52  # of a band, for the sake of few lines
 MOST_COVERED = 0.45  # of the picture
-LETTER = 0.56  # mean width of a letter in ems
+LETTER = 0.56  # width of a letter in ems, rather too much
+NOTE_LETTER = 0.49  # the same of sentences
+TITLES = 46.0  # from the upper end of a row of legends to its titles
+NOTE_LINE, MOST_BESIDE = 19.0, 4  # from line to line beside the last legends, and how many fit
 SMALLEST = 0.62  # no picture's words are smaller than this, as a share of those of a 1920 x 1080 picture
 BAR, CAP = 150.0, 9.0  # width of a legend bar, and of what lies beyond it
 CLOSEST = 0.8  # of a usual pitch, for the sake of one row of legends
@@ -170,11 +136,14 @@ def unless_in_the_way(overlay: Overlay, size: tuple[int, int]) -> Overlay:
 def _corner(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[str], at_left: bool) -> None:
     s = pen.scale
     shown = listed(scales)
-    per_row = _per_row(pen, pen.width - 2 * pen.margin, len(shown))
+    longest = max((len(note) for note in notes), default=0) * 13 * s
+    room = pen.width - 2 * pen.margin
+    at_side = _beside_last(pen, room, len(shown), longest * NOTE_LETTER) if len(notes) <= MOST_BESIDE else 0
+    per_row = at_side or _per_row(pen, room, len(shown))
     wide = pen.pitch * min(len(shown), per_row) - pen.gap
     if len(shown) < 3:
         wide = max(wide, min(TITLE_WIDTH * s, pen.width - 2 * pen.margin))  # begins below the title
-    longest = max((len(note) for note in notes), default=0) * 13 * LETTER * s
+    longest *= 0.0 if at_side else LETTER
     first = pen.margin + (CAP + 3) * s  # what lies beyond a scale stands before its bar
 
     def begin(width: float) -> float:
@@ -185,12 +154,15 @@ def _corner(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence
         pen.overlay.covers.append((sides[0], pen.height - top, sides[1], pen.height - bottom))
 
     left, beside = begin(wide), begin(max(wide, longest))  # notes may be wider than the legend
-    y = (16 if pen.small and notes else 30) * s
-    for note in reversed(notes):
+    y = (16 if pen.small and notes else 36 if at_side else 30) * s
+    for note in reversed(() if at_side else notes):
         pen.text(note, beside, y, 13, align="left")
         y += 20 * s
-    y += (16 if pen.small else 24) * s if notes else 0.0
-    y = _legends(pen, scales, left, y, per_row)
+    y += (16 if pen.small else 24) * s if notes and not at_side else 0.0
+    low, y = y, _legends(pen, scales, left, y, per_row)
+    if at_side:
+        row = (y - low) / -(-len(shown) // per_row)
+        _notes_beside(pen, notes, left + len(shown) % per_row * pen.pitch, low + row - TITLES * s)
     foot = (16 if pen.small else 30) * s + 20 * s * len(notes)
     cover(max(wide, longest), foot, 0.0)
     cover(wide, y, 0.0)
@@ -237,6 +209,29 @@ def _per_row(pen: Pen, room: float, wanted: int) -> int:
     if wanted * pen.pitch - pen.gap > room >= wanted * least - pen.gap:
         pen.pitch = (room + pen.gap) / wanted
     return max(1, int((room + pen.gap + 0.5) // pen.pitch))
+
+
+def _beside_last(pen: Pen, room: float, wanted: int, width: float) -> int:
+    """Return how many legends to a row leave so much room beside the last row; 0 where none do.
+
+    For the sake of that they move closer, but not much.
+    """
+    usual, room = pen.pitch, room + pen.gap
+    for per_row in range(
+        int(room / usual), 0 if pen.small or not width else min(int(room / (CLOSEST * usual)) + 1, wanted)
+    ):
+        pitch, left_over = min(usual, room / per_row), -wanted % per_row
+        if left_over * pitch - pen.gap >= width:
+            pen.pitch = pitch
+            return per_row
+    return 0
+
+
+def _notes_beside(pen: Pen, notes: Sequence[str], x: float, first: float) -> None:
+    """Write notes beside the last row of legends, the first as high as their titles where there is room below."""
+    first = max(first, (22 + NOTE_LINE * (len(notes) - 1)) * pen.scale)
+    for number, note in enumerate(notes):
+        pen.text(note, x, first - NOTE_LINE * number * pen.scale, 13, align="left")
 
 
 def _legends(pen: Pen, scales: Mapping[str, Scale], left: float, y: float, per_row: int) -> float:

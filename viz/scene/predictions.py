@@ -14,6 +14,7 @@ IN_FRONT = 0.2  # from a bar to the figure before it
 # in letters of ordinary size
 LETTERS = 2.6
 ROW = 4.2
+RAISED = 1.0  # how many rows higher than beside the stream: off the floor behind them, seen from above
 WORDS, BARS = 15.0, 13.0  # width of the column of words, and of a bar for certainty
 # they are turned a little to the left, from where the overview looks: far behind they would be narrow
 TURN = np.radians(20.0)
@@ -53,7 +54,7 @@ def place_predictions(stage: Stage, shown: Shown, logits: np.ndarray, x: float) 
     candidates = best_tokens(logits[shown.token_index], N_SHOWN)
     unit = stage.units.letter
     letters, row, bars = LETTERS * unit, ROW * unit, BARS * unit
-    top = len(candidates) * row / 2
+    top = (len(candidates) / 2 + RAISED) * row
     after = quoted(shown.trace.token_texts[shown.token_index])
 
     def place(along: float, forward: float = 0.0) -> tuple[float, float]:

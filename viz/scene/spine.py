@@ -25,6 +25,7 @@ NODE_GAP = 5.2  # from a disc to the next box on the spine
 BESIDE, APART = 3.4, 2.2  # from what branches read to the lanes next to it, and between other lanes
 STEP = 2.2  # between things in the middle that stand one behind the other
 COLUMN, WIDEST = 0.7, 5.6  # width of one number that streams are read or mixed by, and of all in a box
+LANE_NAME = 5.0  # width of a lane's name, in letters
 LOW = 0.42  # how high such a box is, in rows of the stream
 
 TITLES = {
@@ -188,7 +189,7 @@ class Spine:
         self.lanes = boxes
         self.last, self.right = boxes[0], max(self.stage[b].right for b in boxes)
         if not self.named:
-            self._lane_names(boxes)
+            self._lane_names(self.before)
         return boxes
 
     def _number(self, name: str, title: str, y: float) -> int:
@@ -217,9 +218,12 @@ class Spine:
         return [n for n in found if self.taps[n].axes[1:2] == ("stream",) and not self.several(n)]
 
     def _lane_names(self, boxes: Sequence[int]) -> None:
-        """Write which stream a lane is, on the tube that leaves its first box."""
-        self.named = True
+        """Write which stream a lane is, on the first tube that has room for it before a disc."""
         letter = self.stage.units.letter * 0.8
+        start = max((self.stage[box].right for box in boxes), default=0.0) + 2 * STEP
+        if not boxes or min(self.mix_at, self.write_at) - DISC < start + LANE_NAME * letter:
+            return
+        self.named = True
         for lane, number in enumerate(boxes):
             x = self.stage[number].right + 2 * STEP
             text = f"stream {lane}"

@@ -23,6 +23,7 @@ AT_DISC = DISC + 0.15  # from the middle of a disc to the tip of a tube that end
 ARC_HEIGHT, HIGHEST_ARC = 0.35, 16.0
 MOST_ARCS = 3  # from one tensor; more of them share a rail above everything, behind it where they descend
 ABOVE_ALL, BEHIND = 6.0, -0.6
+RAILS_APART = 0.9
 
 
 class Stage:
@@ -133,26 +134,45 @@ class Stage:
             for source in sources:
                 if (source, target) not in drawn and source in self.by_tap and target in self.by_tap:
                     missing.setdefault(source, []).append(target)
+        n_rails = 0
         for source, targets in missing.items():
-            for target in targets:
-                ends = self.by_tap[source], self.by_tap[target]
-                (self._rail if len(targets) > MOST_ARCS else self._arc)(*ends)
+            starts, ends = self.by_tap[source], [self.by_tap[target] for target in targets]
+            arcs = len(ends) <= MOST_ARCS
+            left = [end for end in ends if not (arcs and self._arc(starts, end))]
+            if left:
+                rail = self._above(starts, *left) + RAILS_APART * n_rails
+                n_rails += 1
+            for end in left:
+                self._rail(starts, end, rail)
         return self.pieces
 
-    def _arc(self, sources: list[int], targets: list[int]) -> None:
-        """Draw one arc from the middle of the sources' tops to the middle of the targets' tops."""
+    def _above(self, *ends: list[int]) -> float:
+        """Return how high a tube runs above everything between the outermost of some boxes."""
+        at = [self._top(numbers)[0] for numbers in ends]
+        between = [box.top for box in self.pieces.boxes if box.right > min(at) and box.left < max(at)]
+        return max(between) + ABOVE_ALL
+
+    def _crosses(self, path: np.ndarray) -> bool:
+        """Tell whether a path runs across the front of a box."""
+        low = np.array([box.origin[:2] for box in self.pieces.boxes])[:, None]
+        high = low + np.array([box.size[:2] for box in self.pieces.boxes])[:, None]
+        return bool(((path[:, :2] > low) & (path[:, :2] < high)).all(axis=2).any())
+
+    def _arc(self, sources: list[int], targets: list[int]) -> bool:
+        """Draw one arc between the middles of tops, unless it would run across others; returns whether it did."""
         start, end = self._top(sources), self._top(targets)
         rise = 4.0 + min(ARC_HEIGHT * abs(end[0] - start[0]), HIGHEST_ARC)
         high = max(start[1], end[1]) + rise
         path = bezier(
             start, (start[0], high, start[2]), (end[0], high, end[2]), (end[0], end[1] + 0.3, end[2]), n=40
         )
-        self.connect([(a, b) for a in sources for b in targets], path, follow=False)
+        pairs = [(a, b) for a in sources for b in targets]
+        return not self._crosses(path) and self.connect(pairs, path, follow=False)
 
-    def _rail(self, sources: list[int], targets: list[int]) -> None:
-        """Draw an edge along the rail above everything that all edges from these sources share."""
+    def _rail(self, sources: list[int], targets: list[int], rail: float) -> None:
+        """Draw an edge along the rail, at that height, that all edges from these sources share."""
         start, end = self._top(sources), self._top(targets)
-        rail = max(box.top for box in self.pieces.boxes) + ABOVE_ALL
+        start = (*start[:2], BEHIND)
         across = [(start[0], rail, BEHIND), (end[0], rail, BEHIND), (end[0], end[1] + 0.3, BEHIND)]
         self.connect([(a, b) for a in sources for b in targets], [start, *across], corner=ABOVE_ALL / 2)
 

@@ -16,6 +16,7 @@ GAP = 4.6  # between slabs, with their names
 WIDEST, NARROWEST = 26.0, 1.6
 PER_COLUMN = 5
 LETTER = 2.2
+APART = 0.45  # from lane to lane
 BEHIND = -0.5  # depth at which tubes pass columns in between
 
 
@@ -54,6 +55,7 @@ class StatesZone:
         self.stage, self.bottom = stage, bottom
         self.boxes: list[int] = []
         self.columns: list[float] = []  # left sides
+        self.lanes: dict[int, dict[int, int]] = {}  # column → slab → number of the lane at the column's left
         planes = [_plane(name, taps[name], values[name]) for name in names]
         widths = [plane.shape[1] * stage.units.channel for plane in planes]
         self.left = self.right = x + BESIDE
@@ -82,33 +84,42 @@ class StatesZone:
         first = self.left - 5.0
         for i in self.boxes:
             place = self.boxes.index(i)
-            x, y = self._lane(place, 0.35), self._middle(i)
+            x, y = self.columns[place // PER_COLUMN] - BESIDE * 0.8, self._middle(i)
             way = [(leave, 0), (first, 0)] if place < PER_COLUMN else [(leave, 0), (x, 0)]
             path = [*way, (x if place >= PER_COLUMN else first, y), (stage[i].left - 0.1, y)]
             stage.connect([(source, i)], path, radius=THIN, corner=4.0)
         for place, i in enumerate(self.boxes):
             for later in range(place + 1, len(self.boxes)):
-                self._join(place, later, i, self.boxes[later])
+                if stage.real([(i, self.boxes[later])]):
+                    self._join(place, later)
 
-    def _lane(self, place: int, share: float) -> float:
-        """Return an x in the free space at the left of a slab's column."""
-        return self.columns[place // PER_COLUMN] - BESIDE * share
+    def _lane(self, place: int, column: int) -> float:
+        """Return an x in the free space at the left of a column, the same for all tubes from one slab."""
+        lanes = self.lanes.setdefault(column, {})
+        number = lanes.setdefault(place, len(lanes))
+        return self.columns[column] - 1.4 - APART * number
 
-    def _join(self, place: int, later: int, i: int, j: int) -> None:
-        """Run a tube from one slab to a later one, if it flows into it."""
-        stage = self.stage
+    def _join(self, place: int, later: int) -> None:
+        """Run a tube from one slab to a later one; all tubes from a slab run together and branch where they must.
+
+        What passes columns in between runs above the slab's row, below the next, so that it hides behind nothing.
+        """
+        stage, i, j = self.stage, self.boxes[place], self.boxes[later]
         a, b = stage[i], stage[j]
-        same = place // PER_COLUMN == later // PER_COLUMN
-        if same and later == place + 1:
+        column, to = place // PER_COLUMN, later // PER_COLUMN
+        if column == to and later == place + 1:
             x = a.left + min(a.size[0], b.size[0]) * 0.8
             stage.connect([(i, j)], [(x, a.top), (x, b.bottom - 0.1)])
             return
-        x = self._lane(later, 0.12 + 0.05 * (place % PER_COLUMN))
-        y0, y1 = self._middle(i) + 0.25 * (later % 4), self._middle(j) - 0.25 * (place % 4)
-        start = (a.left, y0, BEHIND) if same else (a.right, y0, BEHIND)
-        depth = stage.units.depth / 2
-        path = [start, (x, y0, BEHIND), (x, y1, depth if same else BEHIND), (b.left - 0.1, y1, depth)]
-        stage.connect([(i, j)], path, radius=THIN * 0.8, corner=1.0)
+        x, y0 = self._lane(place, to), self._middle(i)
+        y1 = self._middle(j) + 0.3 * (1.5 - place % 4)
+        start = [(a.left if column == to else a.right, y0)]
+        if to > column + 1:
+            out, over = self._lane(place, column + 1), a.top + GAP - 0.5 - 0.3 * (column % 4)
+            start += [(out, y0), (out, over), (x, over)]
+        else:
+            start.append((x, y0))
+        stage.connect([(i, j)], [*start, (x, y1), (b.left - 0.1, y1)], radius=THIN * 0.8, corner=1.0)
 
     def drain(self, target: int, node: float) -> None:
         """Run a tube from the slabs to the disc where they are added to the stream."""

@@ -1,0 +1,43 @@
+"""What the legend calls the scales, in the order in which it shows them."""
+
+from __future__ import annotations
+
+# name of a scale → its title
+NAMES = {
+    "residual": "residual stream",
+    "qkv": "queries, keys",
+    "values": "values",
+    "mixer inputs": "mixer inputs",
+    "mixer qkv": "mixer q, k, v",
+    "mixer gates": "gates, decays",
+    "mixer normed": "normed or gated",
+    "mixer reads": "state, read out",
+    "inner": "inside the mixer",
+    "last tokens": "tokens just before",
+    "attention": "attention",
+    "ffn": "feed-forward",
+    "router": "router",
+    "state": "state",
+    "logits": "logits",
+    "bits residual": "embedding, norms",
+    "bits attention": "attention",
+    "bits ffn": "feed-forward",
+    "bits router": "router",
+    "bits state": "recurrent",
+    "bits logits": "output",
+    "bits other": "others",
+    "weights residual": "embedding",
+    "weights attention": "attention",
+    "weights ffn": "feed-forward",
+    "weights router": "router",
+    "weights state": "recurrent",
+    "weights logits": "output",
+    "weights other": "other matrices",
+    "error": "relative error",
+    "parameters": "weights in a box",
+    "vectors residual": "norms, vectors",
+    "vectors attention": "attention vectors",
+    "vectors ffn": "ffn vectors",
+    "vectors state": "state vectors",
+    "vectors other": "other vectors",
+}

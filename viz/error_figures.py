@@ -65,6 +65,7 @@ class ErrorFigures:
     median_block: float
 
 
+@np.errstate(invalid="ignore")  # two infinities do not differ by a number
 def error_figures(plane: ErrorPlane) -> ErrorFigures | None:
     """Measure a plane's error, from evenly spaced rows where it has many.
 
@@ -101,6 +102,7 @@ def error_figures(plane: ErrorPlane) -> ErrorFigures | None:
     )
 
 
+@np.errstate(invalid="ignore")
 def block_error(plane: ErrorPlane, row: int, col: int) -> BlockError | None:
     """Measure the error of the block that a weight of the plane lies in; None where that is not known."""
     both = _decoded(plane, np.array([plane.first + row]))

@@ -20,6 +20,7 @@ from refgguf.viz.state import ShownFile
 
 N_BINS = 48
 N_EXTREMES = 3
+MANY_TIMES = 1e4  # from where a relative error is written with an exponent
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,11 @@ def hit_words(scene: Scene, hit: Hit) -> str:
     return f"{tensor.name}   {place}   =   {hit.value:.6g}{_left_out_words(box, hit)}{_scale_words(box)}"
 
 
+def relative_words(part: float) -> str:
+    """Write a relative error in per cent, also one that is as large as float32 goes."""
+    return f"{part:.1%}" if part < MANY_TIMES else f"{100 * part:.3g}%"
+
+
 def _left_out_words(box: Box, hit: Hit) -> str:
     """Say why a key of a pattern is left out; "" where it is not."""
     plane, at = box.plane, (hit.row, hit.col)
@@ -175,6 +181,7 @@ def error_words(plane: ErrorPlane, hit: Hit) -> str:
         return "nothing to compare with"
     ours, theirs = pair
     return (
-        f"{ours:.6g}   reference {theirs:.6g}   error {ours - theirs:+.3g}, {hit.value:.1%} of the tensor's RMS"
-        f"   block {block.rms:.3g} RMS, {block.relative:.1%}"
+        f"{ours:.6g}   reference {theirs:.6g}   error {ours - theirs:+.3g}"
+        f", {relative_words(hit.value)} of the tensor's RMS"
+        f"   block {block.rms:.3g} RMS, {relative_words(block.relative)}"
     )

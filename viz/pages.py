@@ -12,7 +12,7 @@ from refgguf.errors import RefggufError
 from refgguf.trace import Trace, TracedTensor
 from refgguf.viz.error_figures import block_error, error_figures, pair_at
 from refgguf.viz.explain import weight_meaning
-from refgguf.viz.inspect import Statistics, names_of, place_words, shape_words, statistics
+from refgguf.viz.inspect import Statistics, names_of, place_words, relative_words, shape_words, statistics
 from refgguf.viz.routing import routed
 from refgguf.viz.scene.build import Scene
 from refgguf.viz.scene.errors import ErrorPlane
@@ -195,7 +195,10 @@ def _error_page(plane: ErrorPlane) -> str:
         ("median block", f"{number(found.median_block)} RMS"),
     ]
     blocks = [
-        (f"{number(b.rms)} RMS", f"row {b.row:,}, columns {b.first:,} … {b.end - 1:,}, {b.relative:.1%}")
+        (
+            f"{number(b.rms)} RMS",
+            f"row {b.row:,}, columns {b.first:,} … {b.end - 1:,}, {relative_words(b.relative)}",
+        )
         for b in found.blocks
     ]
     part = f"<p>of {found.n_rows:,} of {found.n_all:,} rows</p>" if found.n_rows < found.n_all else ""
@@ -214,7 +217,7 @@ def _error_here(plane: ErrorPlane, hit: Hit) -> str:
         ("error", number(ours - theirs)),
         (
             "its block",
-            f"{number(block.rms)} RMS, {block.relative:.1%}, columns {block.first:,} … {block.end - 1:,}",
+            f"{number(block.rms)} RMS, {relative_words(block.relative)}, columns {block.first:,} … {block.end - 1:,}",
         ),
     ]
     return _table(rows)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import refgguf
 from refgguf.trace import Trace
+from refgguf.viz.facts import shown_of_file
 from refgguf.viz.heat_map import heat_map, value_in
-from refgguf.viz.inspect import N_BINS, statistics
+from refgguf.viz.inspect import N_BINS, hit_words, statistics
 from refgguf.viz.pages import figures_of, value_page
 from refgguf.viz.scene import colours
 from refgguf.viz.scene.build import Scene, build_scene
+from refgguf.viz.scene.errors import ErrorPlane
 from refgguf.viz.scene.overlay import beyond
 from refgguf.viz.scene.picking import cell_hit
 from refgguf.viz.scene.scales import MOST_HIGH, pooled_magnitudes, scale_of
 from refgguf.viz.state import ArcChoice
 from refgguf.viz.steps import example_of, steps_of
+from tests.support.gguf_bytes import GGUFBytes
 from tests.support.scenes import shown, tiny_trace
 
 MOST = np.finfo(np.float32).max
@@ -131,3 +135,34 @@ def test_arcs_of_what_is_no_probability(value):
     pattern[:, 3, :2] = value, -value
     scene = scene_with({"blk.0.attn_probs": pattern}, arcs=ArcChoice())
     assert "Arcs" in scene.arcs.note
+
+
+def test_errors_of_any_size_are_drawn_as_what_they_are(tmp_path):
+    """Against a reference a finite error is finite, however large; an infinity spoils its own cell only."""
+    random = np.random.default_rng(5)
+    theirs = random.standard_normal((12, 32)).astype(np.float32)
+    ours = theirs + np.float32(0.01) * random.standard_normal((12, 32)).astype(np.float32)
+    ours[0, :5] = MOST, -1e20, np.inf, np.nan, -np.inf
+    theirs[0, 4:6] = -np.inf, np.inf
+    files = []
+    for name, values in (("ours", ours), ("theirs", theirs)):
+        builder = GGUFBytes().key("general.architecture", "string", "newest")
+        files.append(
+            refgguf.open(builder.tensor("w", "F32", (12, 32), values).write(tmp_path / f"{name}.gguf"))
+        )
+    plane = ErrorPlane(files[0]["w"], 0, 12, reference=files[1]["w"])
+    cells = plane.pooled(1, 1)
+    told = np.array([[plane.value(row, col) for col in range(32)] for row in range(12)])
+    np.testing.assert_allclose(cells, np.where(np.isfinite(told), np.minimum(told, MOST), told), rtol=1e-6)
+    assert np.isfinite(told[1:]).all()
+    assert told[1:].max() < 0.1
+    assert (told[0, 0] > 1e38, np.isfinite(told[0, :2]).all(), told[0, 2], told[0, 5]) == (
+        True,
+        True,
+        np.inf,
+        np.inf,
+    )
+    assert np.isnan(told[0, 3:5]).all()
+    scene = build_scene(shown_of_file(files[0], reference=files[1]))
+    assert "e+40% of the tensor's RMS" in hit_words(scene, cell_hit(scene.pieces.boxes, 0, 0, 0))
+    assert "error of quantization" in figures_of(scene, cell_hit(scene.pieces.boxes, 0, 0, 0))[1]

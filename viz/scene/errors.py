@@ -11,6 +11,7 @@ from refgguf.tensor import Tensor
 from refgguf.viz.scene.planes import ABSENT
 from refgguf.viz.scene.weights import WeightPlane
 
+MOST = float(np.finfo(np.float32).max)  # no error is drawn as larger, unless it is infinite
 MOST_OF_UNIT = 1 << 20  # values of a reference tensor that its root mean square is made of, at most
 
 
@@ -42,21 +43,22 @@ class ErrorPlane(WeightPlane):
 
     @property
     def unit(self) -> float:
-        """The reference tensor's root mean square, from evenly spaced rows where it is large."""
+        """The root mean square of the reference tensor's finite values, from evenly spaced rows where it is large."""
         name = self.reference.name
         if name not in self.units:
             n_rows = min(self.reference.n_rows, max(1, MOST_OF_UNIT // self.reference.d_in))
             rows = np.unique(np.linspace(0, self.reference.n_rows - 1, n_rows).astype(int))
-            self.units[name] = float(
-                np.sqrt((self.reference.dequantize(rows).astype(np.float64) ** 2).mean())
-            )
+            values = self.reference.dequantize(rows).astype(np.float64)
+            values = values[np.isfinite(values)]
+            self.units[name] = float(np.sqrt((values**2).mean())) if values.size else 0.0
         return self.units[name]
 
     def errors(self, rows: np.ndarray) -> np.ndarray:
         """Return the errors of some rows of the plane, (n, d_in) float64, as parts of the reference's RMS."""
         at = self.first + rows
         ours, theirs = (t.dequantize(at).astype(np.float64) for t in self._sources())
-        return np.abs(ours - theirs) / (self.unit or 1.0)
+        with np.errstate(invalid="ignore"):  # two infinities do not differ by a number
+            return np.abs(ours - theirs) / (self.unit or 1.0)
 
     def pooled(self, row_step: int, col_step: int, apart: int = 1) -> np.ndarray:
         """Return float32 cells: the RMS of the errors in each; ABSENT where there is nothing to compare with.
@@ -87,10 +89,11 @@ class ErrorPlane(WeightPlane):
         return self.tensor, self.reference
 
     def _read(self, rows: slice | np.ndarray) -> np.ndarray:
-        """Return the squares of the errors of some rows of the tensor, (n, d_in) float32."""
-        found, theirs = (t.dequantize(rows) for t in self._sources())
-        np.subtract(found, theirs, out=found)
-        np.divide(found, np.float32(self.unit or 1.0), out=found)
+        """Return the squares of the errors of some rows of the tensor, (n, d_in) float64: those of large ones fit."""
+        ours, theirs = (t.dequantize(rows) for t in self._sources())
+        with np.errstate(invalid="ignore"):
+            found = np.subtract(ours, theirs, dtype=np.float64)
+        np.divide(found, self.unit or 1.0, out=found)
         return np.square(found, out=found)
 
     def _pool(self, values: np.ndarray, row_step: int, col_step: int) -> np.ndarray:
@@ -99,7 +102,8 @@ class ErrorPlane(WeightPlane):
         rows, cols = np.arange(0, n_rows, row_step), np.arange(0, n_cols, col_step)
         sums = np.add.reduceat(np.add.reduceat(values, cols, axis=1, dtype=np.float64), rows, axis=0)
         counts = np.outer(np.diff([*rows, n_rows]), np.diff([*cols, n_cols]))
-        return np.sqrt(sums / counts).astype(np.float32)
+        means = np.sqrt(sums / counts)
+        return np.where(np.isfinite(means), np.minimum(means, MOST), means).astype(np.float32)
 
     def value(self, row: int, col: int) -> float | None:
         """Return one error, None where there is nothing to compare with."""

@@ -8,7 +8,7 @@ import pytest
 from refgguf.viz.contributions import addends, stream_taps
 from refgguf.viz.facts import shown_of_model
 from refgguf.viz.inspect import hit_words
-from refgguf.viz.scene.anatomy import NUMBERS, STREAMS, anatomy_of
+from refgguf.viz.scene.anatomy import STREAMS, anatomy_of, is_number, local
 from refgguf.viz.scene.build import build_scene
 from refgguf.viz.scene.picking import Hit
 from refgguf.viz.stream_steps import as_it_is, case_of, ways_back
@@ -66,7 +66,7 @@ def test_what_streams_are_mixed_by_is_drawn(drawn):
     model, trace, scene = drawn
     numbers = {b.plane.tap for b in scene.pieces.boxes if b.role == "gate"}
     assert numbers
-    assert all(model.taps[n].axes in NUMBERS for n in numbers)
+    assert all(is_number(model.taps[n]) for n in numbers)
     pairs = {pair for route in scene.pieces.routes for pair in route.pairs}
     for name in numbers:
         (box,) = lanes_of(scene, name)
@@ -74,6 +74,13 @@ def test_what_streams_are_mixed_by_is_drawn(drawn):
         assert any(b == box for _, b in pairs)
     missing = {n for n in trace.names if model.taps[n].axes == ("token", "stream", "stream")} - numbers
     assert not missing
+    gates = {n for n in model.taps if local(n) in ("hc_attn_gate", "hc_ffn_gate", "output_hc_gate")}
+    assert gates <= numbers  # one number for each channel of each stream
+    for name in gates:
+        box = scene.pieces.boxes[lanes_of(scene, name)[0]]
+        assert box.scale == "stream gates"
+        assert box.pressed[0] > 1
+        np.testing.assert_array_equal(box.plane.values, trace[name])
 
 
 @pytest.mark.testdata

@@ -209,8 +209,15 @@ def _several(spine: Iterable[str], taps: Mapping[str, Tap]) -> bool:
 
 def _numbers(own: Mapping[str, Tap]) -> tuple[str, ...]:
     """Return the numbers that streams are read, written and mixed by, but for those that others are made of."""
-    found = [n for n, t in own.items() if t.axes in NUMBERS and t.kind in ("residual", "router")]
+    found = [n for n, t in own.items() if is_number(t) and t.kind in ("residual", "router")]
     return tuple(n for n in found if not any(n in own[m].inputs for m in found))
+
+
+def is_number(tap: Tap) -> bool:
+    """Tell whether streams are read, written or mixed by a tap: one number for each, or a gate over all of them."""
+    name = local(tap.name)
+    wide = tap.axes == ("token", "channel") and "hc_" in name and name.endswith("_gate")
+    return tap.axes in NUMBERS or wide
 
 
 def _layer(

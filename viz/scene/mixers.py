@@ -28,6 +28,7 @@ ALIKE = {
         "lightning_gate time_mix_w time_mix_w_in time_mix_a time_mix_a_in time_mix_g time_mix_g_in "
         "time_mix_v_share"
     ),
+    "stream gates": "hc_attn_gate hc_ffn_gate output_hc_gate",
     "mixer normed": (
         "ssm_dt_norm ssm_b_norm ssm_c_norm ssm_norm ssm_gated linear_attn_q_norm linear_attn_k_norm linear_attn_norm "
         "linear_attn_gated kda_q_norm kda_k_norm kda_norm kda_gated lightning_norm lightning_gated "

@@ -62,7 +62,7 @@ class Box:
             if colour in ("type", "parameters"):
                 return f"type {self.plane.tensor.type}" if colour == "type" else colour
             return f"{'bits' if colour == 'bits' else 'vectors' if self.plane.shape[0] == 1 else 'weights'} {self.kind}"
-        if self.role == "state":
+        if self.role == "state" or (self.role == "gate" and self.kind == "qkv"):
             return scale_inside(local(self.plane.tap), self.kind)
         return "values" if self.role in ("v", "z") else SCALE_OF.get(self.kind, self.kind)
 

@@ -16,6 +16,7 @@ NAMES = {
     "last tokens": "tokens just before",
     "attention": "attention",
     "ffn": "feed-forward",
+    "stream gates": "gates of streams",
     "router": "router",
     "state": "state",
     "logits": "logits",

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from refgguf.taps import Tap
-from refgguf.viz.scene.anatomy import STREAMS, local
+from refgguf.viz.scene.anatomy import NUMBERS, STREAMS, is_number, local
 from refgguf.viz.scene.planes import cut
 from refgguf.viz.scene.stage import AT_DISC, DISC, MIDDLE, THICK, THIN, Stage
 
@@ -195,17 +195,21 @@ class Spine:
     def _number(self, name: str, title: str, y: float) -> int:
         """Put the numbers that streams are read, written or mixed by in the middle."""
         tap, values = self.taps[name], self.values[name]
-        width = min(COLUMN * int(np.prod(values.shape[1:])), WIDEST)
+        whole = COLUMN * int(np.prod(values.shape[1:]))
+        width = min(whole, WIDEST)
         size = (width, self.height * LOW)
         box = self.stage.box(
             cut(name, tap.axes, values),
-            tap.kind,
+            tap.kind
+            if tap.axes in NUMBERS
+            else "qkv",  # a gate over all channels is read as those of mixers are
             "gate",
             x=self.x,
             y=y - size[1] / 2,
             size=size,
             layer=tap.layer,
             title=tap.meaning,
+            pressed=(1.0 if tap.axes in NUMBERS else whole / width, 1.0),
         )
         if not self.named or self.stage.units.fine:
             letter = min(self.stage.units.letter * 0.6, 0.3 * self.height * LOW + 0.5)
@@ -215,7 +219,7 @@ class Spine:
 
     def _numbers(self, names: Iterable[str]) -> list[str]:
         found = dict.fromkeys(n for name in names for n in self.stage.sources[name])
-        return [n for n in found if self.taps[n].axes[1:2] == ("stream",) and not self.several(n)]
+        return [n for n in found if is_number(self.taps[n])]
 
     def _lane_names(self, boxes: Sequence[int]) -> None:
         """Write which stream a lane is, on the first tube that has room for it before a disc."""

@@ -40,6 +40,7 @@ class Stage:
         self.pieces = Pieces()
         self.by_tap: dict[str, list[int]] = {}
         self._taps: list[str] = []
+        self._fronts = np.zeros((0, 4))  # left, lower, right and upper sides of all boxes, at the end
 
     def box(
         self,
@@ -135,6 +136,7 @@ class Stage:
                 if (source, target) not in drawn and source in self.by_tap and target in self.by_tap:
                     missing.setdefault(source, []).append(target)
         n_rails = 0
+        self._fronts = np.array([(*box.origin[:2], box.right, box.top) for box in self.pieces.boxes])
         for source, targets in missing.items():
             starts, ends = self.by_tap[source], [self.by_tap[target] for target in targets]
             arcs = len(ends) <= MOST_ARCS
@@ -149,13 +151,12 @@ class Stage:
     def _above(self, *ends: list[int]) -> float:
         """Return how high a tube runs above everything between the outermost of some boxes."""
         at = [self._top(numbers)[0] for numbers in ends]
-        between = [box.top for box in self.pieces.boxes if box.right > min(at) and box.left < max(at)]
-        return max(between) + ABOVE_ALL
+        between = (self._fronts[:, 2] > min(at)) & (self._fronts[:, 0] < max(at))
+        return float(self._fronts[between, 3].max()) + ABOVE_ALL
 
     def _crosses(self, path: np.ndarray) -> bool:
         """Tell whether a path runs across the front of a box."""
-        low = np.array([box.origin[:2] for box in self.pieces.boxes])[:, None]
-        high = low + np.array([box.size[:2] for box in self.pieces.boxes])[:, None]
+        low, high = self._fronts[:, None, :2], self._fronts[:, None, 2:]
         return bool(((path[:, :2] > low) & (path[:, :2] < high)).all(axis=2).any())
 
     def _arc(self, sources: list[int], targets: list[int]) -> bool:

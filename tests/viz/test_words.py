@@ -66,10 +66,12 @@ def test_names_of_scales_do_not_run_into_each_other(size, monkeypatch):
             assert one.at[0] + set_line(one.text, False)[1] * one.height < next_one.at[0]
 
 
-@pytest.mark.parametrize("n_scales", [13, 14])
+@pytest.mark.parametrize(
+    ("n_scales", "place", "most"), [(13, None, 0.18), (14, None, 0.18), (14, "layer 3", 0.27)]
+)
 @pytest.mark.parametrize("size", [(1200, 800), (1920, 1080), (3840, 2160)])
-def test_notes_take_no_room_of_their_own_where_the_legend_leaves_some(size, n_scales):
-    """Beside the last row of a legend of two, in the picture, clear of every scale; the legend stays low."""
+def test_notes_take_no_room_of_their_own_where_the_legend_leaves_some(size, n_scales, place, most):
+    """Beside the last row of a legend, in the picture, clear of every scale; the legend stays low."""
     from refgguf.viz.render.letters import set_line
 
     scales = {name: Scale("qkv", -3.0, 40.0, n_beyond=3, maximum=50.0) for name in list(NAMES)[:n_scales]}
@@ -77,7 +79,7 @@ def test_notes_take_no_room_of_their_own_where_the_legend_leaves_some(size, n_sc
         "A cell is one number; without a grid it stands for up to 2,702: the one farthest from zero.",
         BENT,
     ]
-    overlay = make_overlay(Facts("a name", ("a detail",)), scales, notes, size)
+    overlay = make_overlay(Facts("a name", ("a detail",)), scales, notes, size, place)
     written = {label.text: label for label in overlay.labels}
     assert set(notes) <= set(written)
     names = [label for label in overlay.labels if label.text.removesuffix(" *") in NAMES.values()]
@@ -89,7 +91,7 @@ def test_notes_take_no_room_of_their_own_where_the_legend_leaves_some(size, n_sc
         assert label.at[0] > last + 100 * label.height / 13
         assert label.at[0] + set_line(text, False)[1] * label.height < size[0] - 20
         assert 0.3 * label.height < label.at[1] < lowest_above - 4 * label.height
-    assert max(label.at[1] for label in names) < 0.18 * size[1]
+    assert max(label.at[1] for label in names) < most * size[1]
 
 
 @pytest.mark.parametrize(

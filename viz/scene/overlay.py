@@ -181,15 +181,22 @@ def _band(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[s
     per_row = _per_row(pen, room - title - 40 * s, len(shown))
     if per_row < min(len(shown), 3):  # too narrow for both side by side
         title, per_row = 0.0, _per_row(pen, room, len(shown))
+    longest = max(map(len, notes), default=0) * 13 * NOTE_LETTER * s
+    fit = title and len(notes) <= MOST_BESIDE
+    at_side = _beside_last(pen, room - title - 40 * s, len(shown), longest) if fit else 0
+    per_row = at_side or per_row
     left = pen.width - pen.margin - pen.pitch * min(len(shown), per_row) + pen.gap
     left = max(min(left, pen.width - pen.margin - long), pen.margin + title + 40 * s * (title > 0))
-    y = 22 * s
-    words = _lines(notes, int((pen.width - pen.margin - left) / (13 * LETTER * s)))
+    y = (30 if at_side else 22) * s
+    words = [] if at_side else _lines(notes, int((pen.width - pen.margin - left) / (13 * LETTER * s)))
     for note in reversed(words):
         pen.text(note, left, y, 13, align="left")
         y += 20 * s
     y += 20 * s if words else 0.0
     top = _legends(pen, scales, left, y, per_row)
+    if at_side:
+        row = (top - y) / -(-len(shown) // per_row)
+        _notes_beside(pen, notes, left + len(shown) % per_row * pen.pitch, y + row - TITLES * s)
     if title:
         fits = int(title / (s * LETTER))
         name = cropped(facts.name, fits // 28)

@@ -14,9 +14,10 @@ Index = tuple[int, ...]
 
 
 def agrees(got: float, tensor: TracedTensor, index: Index, size: float = 0.0) -> bool:
-    """Tell whether a result is the traced value, given the size of what it was computed from."""
+    """Tell whether a result is the traced value, given the size of what was added up last."""
     value = float(tensor.values[index])
-    return bool(abs(got - value) <= AGREES * max(abs(value), 1e-3 * size))
+    finite = bool(np.isfinite(got) and np.isfinite(size))
+    return finite and bool(abs(got - value) <= AGREES * max(abs(value), 1e-3 * size))
 
 
 def alike(tensor: TracedTensor, inputs: Sequence[TracedTensor]) -> list[np.ndarray]:

@@ -54,7 +54,8 @@ def _of_heads(tensor: TracedTensor, source: TracedTensor, index: Index) -> Itera
 def _starts(wide: np.ndarray, mine: np.ndarray) -> Iterator[int]:
     """Return at which columns of something wider a tensor begins, (row, column) both."""
     for start in np.flatnonzero(wide[0, : wide.shape[1] - mine.shape[1] + 1] == mine[0, 0]):
-        if np.array_equal(wide[:, start : start + mine.shape[1]], mine):
+        part = wide[:, start : start + mine.shape[1]]
+        if np.array_equal(part[0], mine[0]) and np.array_equal(part, mine):
             yield int(start)
 
 

@@ -99,9 +99,8 @@ class Node:
         if self.kind == "sum":
             return sum(-v if sign == "−" else v for sign, v in zip(self.signs, x, strict=True))
         if self.kind == "product":
-            return float(
-                np.prod([1 / v if sign == "/" else v for sign, v in zip(self.signs, x, strict=True)])
-            )
+            over = [(1 / v if v else np.inf) if s == "/" else v for s, v in zip(self.signs, x, strict=True)]
+            return float(np.prod(over))
         if self.kind == "square":
             return x[0] * x[0]
         return PLAIN[self.name](*x) if self.name in PLAIN else function(self.name)(*x)

@@ -15,7 +15,7 @@ import numpy as np
 from refgguf.tensor import Tensor
 from refgguf.trace import TracedTensor
 from refgguf.viz.arithmetic import Index, agrees, place_in_row
-from refgguf.viz.expressions import expression, steps
+from refgguf.viz.expressions import Node, expression, steps
 from refgguf.viz.scene.overlay import number
 
 NUMBER = re.compile(r"(?<![\w₀-₉])-?\d+(?:\.\d+)?(?:e-?\d+)?")
@@ -107,13 +107,18 @@ def formula(
         for numbers in itertools.product(*given):
             known = dict(zip([*names[0], *names[1]], numbers, strict=True))
             whole = steps(expression(text, known))
-            if agrees(whole[-1].value, tensor, index, max(abs(n) for n in numbers)):
+            if agrees(whole[-1].value, tensor, index, _added(whole[-2])):
                 lines = _lines([node.text for node in whole])
                 if not product:
                     return lines
                 made = f"{product[0]} = {number(known['P'])}, the sum of {matrices[0].shape[-1]:,} products"
                 return [made, *lines]
     return []
+
+
+def _added(last: Node) -> float:
+    """Return the size of what the last step adds up; 0 where it does something else."""
+    return max(abs(part.value) for part in last.parts) if last.kind == "sum" else 0.0
 
 
 def _lines(texts: Sequence[str]) -> list[str]:

@@ -73,7 +73,7 @@ def _told(
     got = (x - mean * centred) / root * all_w + all_b
     values = tensor.values[index[0]].reshape(-1)[span]
     size = np.maximum(np.abs(values), 1e-3 * max(float(np.abs(all_b).max()), float(np.abs(values).max())))
-    if (np.abs(got - values) > AGREES * size).any():
+    if not (np.abs(got - values) <= AGREES * size).all():
         return []
     what = "√(var(x) + ε)" if centred else "√(Σ x² + ε)" if long else "√(mean(x²) + ε)"
     also = f", mean(x) = {number(mean)}" if centred else ""

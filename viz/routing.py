@@ -85,7 +85,8 @@ def routed(trace: Trace, name: str, index: Index, weights: Mapping | None = None
         told = [*_choice(trace, routing, index, weights or {}), *told]
     if slot is None:
         return told
-    lines = weight(routing.weights, (routing.shares, routing.topk), (token, int(slot)), ())
+    with np.errstate(all="ignore"):  # what is not finite agrees with nothing
+        lines = weight(routing.weights, (routing.shares, routing.topk), (token, int(slot)), ())
     return [*told, *(f"weight {line}" if i == len(lines) - 1 else line for i, line in enumerate(lines))]
 
 

@@ -71,15 +71,16 @@ def sum_of(
     if len(inputs) < len(tensor.inputs) or not np.isfinite(value):
         return None
     for way in WAYS:
-        named = way(tensor, inputs, index, weights or {})
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            named = way(tensor, inputs, index, weights or {})
+            total = float(named[1].sum()) if named else np.nan
         if named is None:
             continue
         names, terms = named
         if way is _mixture:
             names = _of_texts(names, source_texts if _reads_source(inputs) else trace.token_texts)
-        if not np.isfinite(terms).all():
+        if not np.isfinite(total):  # nor is one of the terms then
             continue
-        total = float(terms.sum())
         # float32 rounding of a sum of n terms, in whatever order it was taken
         slack = 4e-7 * (len(terms) + 8) * float(np.abs(terms).max(initial=0.0)) + 1e-6 * abs(value)
         if abs(total - value) <= slack:

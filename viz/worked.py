@@ -42,11 +42,8 @@ def worked_out(trace: Trace, name: str, index: Index, weights: Mapping | None = 
     if len(inputs) < len(tensor.inputs) or not inputs or not np.isfinite(tensor.values[index]):
         return []
     known = [weights[w] for w in tensor.weights if w in (weights or {})]
-    for way in WAYS:
-        lines = way(tensor, inputs, index, known)
-        if lines:
-            return lines
-    return []
+    with np.errstate(all="ignore"):  # what is not finite agrees with nothing
+        return next((lines for way in WAYS if (lines := way(tensor, inputs, index, known))), [])
 
 
 def _softmax(tensor: TracedTensor, inputs, index: Index, weights) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from refgguf.trace import Trace, TracedTensor
 from refgguf.viz.facts import shown_of_model
+from refgguf.viz.routing import routed
 from refgguf.viz.scene.build import build_scene
 from refgguf.viz.sums import sum_of
 from refgguf.viz.worked import worked_out
@@ -25,6 +26,7 @@ UNTOLD = {
     "σ(± √|Σ key · query / √d|)",
     "mean over streams: norm · σ(gate)",
 }
+ODD = ["gpt-oss-moe", "kimi-linear-moe", "mamba2-dense", "minimax-01-moe", "rwkv6-dense", "rwkv7-dense"]
 UNREAD = "rope_freqs"  # the angle of a rotation is read off the values
 BLOCKS = ("attn_probs_comp", "attn_compressor_k")  # none is complete within so few tokens
 
@@ -101,3 +103,20 @@ def test_every_drawn_value_is_told(name, tmp_path):
             wrong += ends_elsewhere(trace, tap, index, weights)
         wrong += whatever(trace, tap, places, weights) if places else []
     assert not wrong, "\n".join(map(str, wrong))
+
+
+@pytest.mark.testdata
+@pytest.mark.parametrize("name", [n for n in ODD if n in archsuite.names(that_run=True)])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e30, 0.0])
+def test_odd_numbers_are_no_reason_to_fail(name, number, tmp_path):
+    """Inputs that are not finite, huge or all zero lead to no value of the trace, and to no warning on the way."""
+    model = archsuite.Case(name, tmp_path / "model.gguf").model
+    trace, weights = model.trace(TOKENS), dict(model.file.tensors)
+    for tensor in trace.tensors:
+        index = tuple(n - 1 for n in tensor.values.shape)
+        for source in (i for i in tensor.inputs if trace[i].dtype.kind == "f"):
+            odd = with_values(trace, source, np.full_like(trace[source], number))
+            lines, _ = told(odd, tensor.name, index, weights)
+            assert np.isfinite(number) or not lines, (tensor.name, source, lines)
+            if tensor.axes == ("token", "slot"):
+                assert not any("weight" in line for line in routed(odd, source, index, weights))

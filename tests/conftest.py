@@ -1,9 +1,11 @@
-"""What holds for all tests: generated examples are the same in every run, however slow the machine is.
+"""What holds for all tests: a shell's width and colours do not matter, and generated examples are always the same.
 
 `--hypothesis-profile=default` looks for new ones.
 """
 
 from __future__ import annotations
+
+import os
 
 from hypothesis import HealthCheck, settings
 
@@ -15,3 +17,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("repeatable")
+
+for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
+    os.environ.pop(name, None)  # tests set what they need

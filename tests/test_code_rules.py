@@ -102,3 +102,10 @@ def test_generated_examples_are_the_same_everywhere():
     chosen = settings.get_profile("repeatable")
     assert (chosen.derandomize, chosen.database, chosen.deadline) == (True, None, None)
     assert settings.get_current_profile_name() in ("repeatable", "default")
+
+
+def test_a_shells_width_does_not_decide():
+    """What a developer's shell says of width and colours is taken away before any test."""
+    import os
+
+    assert not {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"} & set(os.environ)

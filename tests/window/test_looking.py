@@ -94,6 +94,20 @@ def test_double_clicks_go_deeper_and_backspace_comes_back(window, spin):
     assert spin(lambda: window.view.camera == window.view.home)
 
 
+def test_going_home_takes_no_time(window, spin, monkeypatch):
+    """The camera of the overview, which takes long to be found among many boxes, is not found anew."""
+    from refgguf.viz.app import looking
+
+    window.find("attn_probs")
+    assert spin(lambda: window.view.camera == window.view.bound_for != window.view.home, 10)
+    found = []
+    monkeypatch.setattr(looking, "camera_of", lambda *_: found.append(True))
+    key(window, "O")
+    assert window.view.bound_for == window.view.home
+    assert spin(lambda: window.view.camera == window.view.home, 10)
+    assert not found
+
+
 def test_finding_a_tensor(window, spin):
     """The search box understands names of all three vocabularies and says when there is none."""
     for name in ("blk.1.ffn_act", "kq_soft_max-1", "blocks.0.attn.hook_q"):

@@ -67,7 +67,8 @@ class Looking(Running):
         """Fly to a place."""
         if self.scene is not None:
             self.place = place
-            self.view.look(camera_of(self.scene, place, self.canvas.pixels()))
+            known = self.view.home if place == Place() else None  # which takes long to be found anew
+            self.view.look(known or camera_of(self.scene, place, self.canvas.pixels()))
             self.statusBar().showMessage(place_words(self.scene, place))
 
     def follow(self, step: Step) -> None:

@@ -300,18 +300,20 @@ class View:
         """Pool the values for what is seen now: zooming in brings the real cells."""
         if self.renderer is None or self.scene is None or self._stale:
             return
-        scene, boxes = self.scene, self.scene.pieces.boxes
-        steps, parts = detail_for(boxes, self.camera, self.surface.pixels())
-        shown = self.renderer.look.atlas
-        if (steps != shown.steps).any() or (parts != shown.parts).any():
-            self.surface.beside(
-                lambda tell: build_atlas(boxes, steps, parts, tell),
-                lambda atlas: self._sharpen(scene, atlas),
-            )
+        scene, shown = self.scene, self.renderer.look.atlas
+        seen = self.camera, self.surface.pixels()
 
-    def _sharpen(self, scene: Scene, atlas: Atlas) -> None:
-        if scene is not self.scene or self.renderer is None or self._stale:
-            return  # another scene is shown meanwhile
+        def work(tell: Callable[[int, int], None]) -> Atlas | None:
+            boxes = scene.pieces.boxes
+            steps, parts = detail_for(boxes, *seen)
+            same = (steps == shown.steps).all() and (parts == shown.parts).all()
+            return None if same else build_atlas(boxes, steps, parts, tell)
+
+        self.surface.beside(work, lambda atlas: self._sharpen(scene, atlas))
+
+    def _sharpen(self, scene: Scene, atlas: Atlas | None) -> None:
+        if atlas is None or scene is not self.scene or self.renderer is None or self._stale:
+            return  # it is sharp, or another scene is shown meanwhile
         with self.surface.current():
             self.renderer.set_atlas(atlas)
             size = self.surface.pixels()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refgguf.errors import TraceError
 from refgguf.viz.scene.overlay import number
 
 TOKEN = re.compile(
@@ -113,7 +114,7 @@ class _Reader:
         self.numbers, self.at = numbers, 0
         self.tokens = [(m.lastgroup, m[m.lastgroup]) for m in TOKEN.finditer(text)]
         if "".join(t for _, t in self.tokens) != re.sub(r"\s", "", text):
-            raise ValueError(f"no expression: {text}")
+            raise TraceError(f"no expression: {text}")
 
     def _next(self, wanted: str = "") -> str | None:
         """Return the next token and pass it, if it is one of those wanted."""
@@ -146,7 +147,7 @@ class _Reader:
             return inner
         word = self._next()
         if word is None:
-            raise ValueError("an operand is missing")
+            raise TraceError("an operand is missing")
         if self._next("("):
             parts = [self.sum()]
             while self._next(","):
@@ -155,11 +156,14 @@ class _Reader:
             return Node("call", name=word, parts=tuple(parts))
         if word in self.numbers:
             return Node("number", self.numbers[word])
-        return Node("number", float(word), word)
+        try:
+            return Node("number", float(word), word)
+        except ValueError:
+            raise TraceError(f"{word} stands for no number") from None
 
     def _close(self) -> None:
         if not self._next(")"):
-            raise ValueError("a bracket is not closed")
+            raise TraceError("a bracket is not closed")
 
 
 def expression(text: str, numbers: Mapping[str, float]) -> Node:
@@ -170,12 +174,12 @@ def expression(text: str, numbers: Mapping[str, float]) -> Node:
         numbers: the numbers that names stand for.
 
     Raises:
-        ValueError: it is none, or a name stands for nothing.
+        TraceError: it is none, or a name stands for nothing.
     """
     reader = _Reader(text, numbers)
     found = reader.sum()
     if reader.at < len(reader.tokens):
-        raise ValueError(f"no expression: {text}")
+        raise TraceError(f"no expression: {text}")
     return found
 
 

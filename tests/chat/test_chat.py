@@ -210,7 +210,7 @@ def test_contents_that_are_no_text_are_the_templates_matter(content, text):
         (42, "messages are a list such as"),
         (None, "messages are a list such as"),
         ([{"role": None, "content": "a"}], "message 1 has no role"),
-        ([{"role": "user", "content": nested(3000)}], "nest too deeply"),
+        ([{"role": "user", "content": nested(100_000)}], "nest too deeply"),
     ],
 )
 def test_wrong_messages(messages, sentence):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from refgguf.errors import TraceError
 from refgguf.viz.expressions import expression, steps
 
 BY_HAND = {
@@ -29,5 +30,5 @@ def test_steps_by_hand(text):
 @pytest.mark.parametrize("text", ["", "x +", "(x", "x y", "x; y", "min(x, y", "unknown · x", "· x"])
 def test_what_is_no_expression_is_refused(text):
     """A formula in words, or one that names what nobody knows, is not read as something else."""
-    with pytest.raises(ValueError, match=r"expression|operand|bracket|float"):
+    with pytest.raises(TraceError, match=r"expression|operand|bracket|number"):
         expression(text, NUMBERS)

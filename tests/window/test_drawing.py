@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -89,12 +91,38 @@ def test_a_new_size_draws_everything(window, spin, regions):
     assert (seen(window) == partly).all()
 
 
-def test_nothing_is_not_used_up(application):
-    """Python 3.11 does not run out of references to None, of which a version of PySide6 gives back too many."""
-    before = sys.getrefcount(None)
+@pytest.mark.parametrize("constant", [None, True, False])
+def test_constants_are_not_used_up(application, window, constant):
+    """Python 3.11 does not run out of references to constants, of which a version of PySide6 gives back too many."""
+    before = sys.getrefcount(constant)
     for _ in range(3000):
+        window.canvas.reading.told.emit(1, 1)
         application.processEvents()
-    assert sys.version_info >= (3, 12) or min(before, sys.getrefcount(None)) > 1 << 50
+    assert sys.version_info >= (3, 12) or min(before, sys.getrefcount(constant)) > 1 << 50
+
+
+def test_what_was_worked_on_is_let_go(window, spin):
+    """Of the values that were read beside the window for a picture, the newest alone are kept."""
+    from refgguf.viz.app.beside import Beside
+
+    class Values:
+        """Stands for what takes much memory."""
+
+    beside, made, came = Beside(), [], []
+
+    def work(tell) -> Values:
+        values = Values()
+        made.append(weakref.ref(values))
+        return values
+
+    for number in range(5):
+        beside.do(work, lambda values: came.append(type(values)))
+        assert spin(lambda n=number: len(came) == n + 1)
+    beside.end()
+    spin(seconds=0.05)
+    gc.collect()
+    assert came == [Values] * 5
+    assert [values() for values in made] == [None] * 5
 
 
 def test_a_scene_is_prepared_beside_the_window(window, spin, monkeypatch):

@@ -4,44 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
-from PySide6.QtCore import QObject, QRunnable, QThreadPool, Signal
+from PySide6.QtCore import QObject, Signal
 
 from refgguf.viz.session import CancelledError
 from refgguf.viz.work import words_of
 
 FIRST, EVERY = 0.3, 0.15  # seconds before the first figure of progress, and between two
 Tell = Callable[[int, int], None]
-
-
-class _Work(QRunnable):
-    def __init__(self, of: Beside, number: int, work: Callable[[Tell], object]):
-        super().__init__()
-        self.setAutoDelete(False)
-        self.of, self.number, self.work = of, number, work
-        self.stop_asked = threading.Event()
-        self._due = 0.0
-
-    def run(self) -> None:
-        """Work in the thread; Qt calls this."""
-        self._due = perf_counter() + FIRST
-        try:
-            result = self.work(self.tell)
-        except CancelledError:
-            return
-        except Exception as error:  # a defect of ours, or no memory: the window stays, and says so
-            self.of.broke.emit(self.number, words_of(error))
-            return
-        self.of.came.emit(self.number, result)
-
-    def tell(self, done: int, total: int) -> None:
-        """Tell how far the work is, and end it if it is no longer wanted."""
-        if self.stop_asked.is_set():
-            raise CancelledError
-        if perf_counter() >= self._due:
-            self._due = perf_counter() + EVERY
-            self.of.went_on.emit(self.number, done, total)
 
 
 class Beside(QObject):
@@ -61,9 +33,9 @@ class Beside(QObject):
 
     def __init__(self):
         super().__init__()
-        self._threads = QThreadPool()
-        self._threads.setMaxThreadCount(1)
-        self._work: _Work | None = None
+        # one of Python's: Qt's pool never lets go of the Python objects that it has run, nor of what they hold
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._stop_asked = threading.Event()
         self._then: Callable[[object], None] | None = None
         self._number = 0
         self.came.connect(self._came)
@@ -83,8 +55,8 @@ class Beside(QObject):
             then: is called with the result, unless something else was asked for meanwhile.
         """
         self._forget()
-        self._then, self._work = then, _Work(self, self._number, work)
-        self._threads.start(self._work)
+        self._then, self._stop_asked = then, threading.Event()
+        self._thread.submit(self._run, self._number, work, self._stop_asked)
 
     def stop(self) -> None:
         """Ask what is worked on to end; nothing is called with its result."""
@@ -93,16 +65,37 @@ class Beside(QObject):
             self.ended.emit()
 
     def end(self) -> None:
-        """Stop, and wait until the other thread rests."""
+        """Stop, and wait until the other thread rests; nothing can be asked for afterwards."""
         self._forget()
-        self._threads.waitForDone()
+        self._thread.shutdown(cancel_futures=True)
+
+    def _run(self, number: int, work: Callable[[Tell], object], stop_asked: threading.Event) -> None:
+        """Work, in the other thread."""
+        due = perf_counter() + FIRST
+
+        def tell(done: int, total: int) -> None:
+            nonlocal due
+            if stop_asked.is_set():
+                raise CancelledError
+            if perf_counter() >= due:
+                due = perf_counter() + EVERY
+                self.went_on.emit(number, done, total)
+
+        if stop_asked.is_set():  # before it began
+            return
+        try:
+            result = work(tell)
+        except CancelledError:
+            return
+        except Exception as error:  # a defect of ours, or no memory: the window stays, and says so
+            self.broke.emit(number, words_of(error))
+            return
+        self.came.emit(number, result)
 
     def _forget(self) -> None:
         self._number += 1
         self._then = None
-        self._threads.clear()  # what has not begun
-        if self._work is not None:
-            self._work.stop_asked.set()
+        self._stop_asked.set()
 
     def _came(self, number: int, result: object) -> None:
         if number == self._number and self._then is not None:

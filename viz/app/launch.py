@@ -30,7 +30,7 @@ PACKAGES = (
 )
 UNSEEN = ("offscreen", "minimal")  # Qt's platforms without a screen
 INSTEAD = "draw a picture with --save picture.png"
-MANY = 1 << 60  # references to None: more than any session gives back
+MANY = 1 << 60  # references to an object: more than any session gives back
 PATIENCE = 60  # seconds for a screen to answer: it may be far away, or its machine busy
 SILENT = 3  # seconds of that after which the user is told what is waited for
 # what Qt does without a platform's libraries or screen is to end the process, so it is tried in another one
@@ -49,7 +49,7 @@ def check_window() -> None:
         raise ViewerError(
             f'the window needs PySide6, which is not installed: pip install "refgguf[qt]", or {INSTEAD}'
         )
-    _hold_none()
+    _hold_constants()
     if not sys.platform.startswith("linux"):
         return
     screens = [os.environ.get(name) for name in ("WAYLAND_DISPLAY", "DISPLAY")]
@@ -70,15 +70,17 @@ def check_window() -> None:
         _check_by_trying()
 
 
-def _hold_none() -> None:
-    """Keep Python 3.11 from running out of None under PySide6 6.12.0.
+def _hold_constants() -> None:
+    """Keep Python 3.11 from running out of None, True and False under PySide6 6.12.0.
 
-    In each call that returns nothing, that version gives back a reference to None that it never took; after some ten
-    thousand of them (a minute of painting) the interpreter aborts. From Python 3.12 on, None is never freed.
+    That version gives back references that it never took: to None in each call that returns nothing, so that the
+    interpreter aborts after some ten thousand of them (a minute of painting), and to True in each signal that is sent,
+    after some hundred or thousand. From Python 3.12 on, these three are never freed.
     """
     if sys.version_info < (3, 12) and sys.implementation.name == "cpython":
-        held = ctypes.c_ssize_t.from_address(id(None))  # CPython counts references in an object's first word
-        held.value = max(held.value, MANY)
+        for constant in (None, True, False):
+            held = ctypes.c_ssize_t.from_address(id(constant))  # CPython counts in an object's first word
+            held.value = max(held.value, MANY)
 
 
 def _lacking(said: str) -> ViewerError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -40,6 +42,35 @@ def test_choosing_a_token_shows_its_prediction(window, spin):
     assert spin(lambda: window.scene.shown.marked)
     assert window.scene.shown.token_index == 1
     assert " after " in window.scene.shown.facts.outcome
+
+
+def test_what_was_shown_before_is_let_go(window, spin):
+    """Of all scenes that were shown, the window keeps the newest, and at most what its last work began with."""
+    shown = [weakref.ref(window.scene)]
+    for token in (0, 1, 2, 0, 1):
+        window.choose_token(token)
+        assert spin(lambda: not window.running_now)
+        shown.append(weakref.ref(window.scene))
+    window.next_token()
+    assert spin(lambda: not window.running_now)
+    spin(seconds=0.3)
+    gc.collect()
+    assert [scene() is not None for scene in shown[:-1]] == [False] * 5
+
+
+def test_work_that_is_gone_is_not_heard(window, spin):
+    """What was stopped may be done, and gone, before its result is heard: nothing comes of it."""
+    before = window.scene
+    window.choose_token(0)
+    first = weakref.ref(window.job)
+    assert first().wait(60_000)  # its result waits to be heard
+    window.choose_token(1)
+    window.stop()
+    gc.collect()
+    assert first() is None
+    spin(seconds=0.2)
+    assert window.scene is before
+    assert not window.running_now
 
 
 def test_switching_a_head_off_changes_what_follows(window, spin):

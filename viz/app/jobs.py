@@ -24,8 +24,8 @@ class Job(QThread):
     finished_result = Signal(object)
     failed = Signal(str)
 
-    def __init__(self, work: Callable[[Work], Result], parent=None, sight: Eye | None = None):
-        super().__init__(parent)
+    def __init__(self, work: Callable[[Work], Result], sight: Eye | None = None):
+        super().__init__()  # without a parent, which would keep it, and all that it knows, as long as itself
         self.function = work
         self.error: RefggufError | None = None
         self.work = Work(self.told.emit, sight)

@@ -78,7 +78,7 @@ class Running(Panels):
 
     def _start(self, work: Callable[[Work], Result]) -> None:
         self.stop()
-        self.job = Job(work, self, self.view.sight_of)
+        self.job = Job(work, self.view.sight_of)
         self.job.told.connect(self._told)
         self.job.finished_result.connect(self._finished)
         self.job.failed.connect(self._failed)
@@ -106,9 +106,13 @@ class Running(Panels):
             self.canvas.reading.stop()
             self.statusBar().showMessage(STOPPED)
 
+    def _is_told_by_job(self) -> bool:
+        """Tell whether the signal that is heard comes from what is worked on now; one that is gone sends as None."""
+        return self.job is not None and self.sender() is self.job
+
     def _told(self, words: str, done: int, total: int, of: str) -> None:
         # each change of the panels has the whole window drawn anew, which software OpenGL takes its time for
-        if self.sender() is self.job and (not total or perf_counter() - self._told_at > EVERY):
+        if self._is_told_by_job() and (not total or perf_counter() - self._told_at > EVERY):
             self._told_at = perf_counter()
             self._show_progress(words, done, total, of)
 
@@ -133,7 +137,7 @@ class Running(Panels):
                 self.statusBar().clearMessage()
 
     def _finished(self, result: Result) -> None:
-        if self.sender() is not self.job:  # one that was stopped meanwhile
+        if not self._is_told_by_job():  # but by one that was stopped meanwhile
             return
         self.stop()
         said = self._show_result(result)
@@ -145,7 +149,7 @@ class Running(Panels):
             self.next_token()
 
     def _failed(self, message: str) -> None:
-        if self.sender() is not self.job:
+        if not self._is_told_by_job():
             return
         error = self.job.error
         self.stop()

@@ -16,6 +16,8 @@ import pytest
 import refgguf
 from tests.support.models import FAMILIES
 
+ROUNDS = 10  # of events in which nothing may move
+
 
 @pytest.fixture(scope="session")
 def application(request):
@@ -66,7 +68,25 @@ def spin(application):
 
 
 @pytest.fixture
-def window_on(application, spin, errors, tmp_path, monkeypatch):
+def settled(spin):
+    """Wait until a window shows something and Qt has laid it out: its canvas and camera stay as they are."""
+
+    def wait(window) -> None:
+        assert spin(lambda: window.scene is not None and window.view.renderer is not None)
+        assert spin(lambda: not window.running_now)
+        seen: list = []
+
+        def still() -> bool:
+            seen.append((window.canvas.pixels(), window.view.camera))
+            return len(seen) > ROUNDS and all(one == seen[-1] for one in seen[-ROUNDS:])
+
+        assert spin(still)
+
+    return wait
+
+
+@pytest.fixture
+def window_on(application, spin, settled, errors, tmp_path, monkeypatch):
     """Open windows on a tiny Llama that has run three tokens, and close them in the end."""
     from refgguf.viz.app.window import ViewerWindow
     from refgguf.viz.session import Session
@@ -80,7 +100,7 @@ def window_on(application, spin, errors, tmp_path, monkeypatch):
         opened.append(window)
         window.resize(900, 640)
         window.show()
-        assert spin(lambda: window.scene is not None and window.view.renderer is not None)
+        settled(window)
         return window
 
     yield on

@@ -18,7 +18,7 @@ pytestmark = [
 
 
 @pytest.fixture
-def reading(application, spin, errors, tmp_path, monkeypatch):
+def reading(application, spin, settled, errors, tmp_path, monkeypatch):
     """Open windows in which a model has read "a cat sat", and close them in the end."""
     from refgguf.viz.app.window import ViewerWindow
 
@@ -31,7 +31,7 @@ def reading(application, spin, errors, tmp_path, monkeypatch):
         opened.append(window)
         window.resize(1100, 700)
         window.show()
-        assert spin(lambda: window.view.renderer is not None and not window.running_now)
+        settled(window)
         return window
 
     yield on

@@ -119,6 +119,7 @@ def test_what_was_worked_on_is_let_go(window, spin):
         beside.do(work, lambda values: came.append(type(values)))
         assert spin(lambda n=number: len(came) == n + 1)
     beside.end()
+    beside.do(work, lambda values: came.append("after the end"))
     spin(seconds=0.05)
     gc.collect()
     assert came == [Values] * 5

@@ -37,7 +37,7 @@ class Beside(QObject):
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._stop_asked = threading.Event()
         self._then: Callable[[object], None] | None = None
-        self._number = 0
+        self._number, self._ended = 0, False
         self.came.connect(self._came)
         self.broke.connect(self._broke)
         self.went_on.connect(self._went_on)
@@ -54,6 +54,8 @@ class Beside(QObject):
             work: is given what hears how much is done, of how much, and ends the work if it is no longer wanted.
             then: is called with the result, unless something else was asked for meanwhile.
         """
+        if self._ended:
+            return
         self._forget()
         self._then, self._stop_asked = then, threading.Event()
         self._thread.submit(self._run, self._number, work, self._stop_asked)
@@ -65,7 +67,8 @@ class Beside(QObject):
             self.ended.emit()
 
     def end(self) -> None:
-        """Stop, and wait until the other thread rests; nothing can be asked for afterwards."""
+        """Stop, and wait until the other thread rests; what is asked for afterwards is not done."""
+        self._ended = True
         self._forget()
         self._thread.shutdown(cancel_futures=True)
 

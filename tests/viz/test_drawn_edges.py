@@ -67,15 +67,15 @@ def test_tubes_of_mixers_end_where_they_say(name, tmp_path):
     assert_ends_are_true(build_scene(shown_of_model(model, model.trace([1, 5, 9, 7]))).pieces)
 
 
-def crossed(pieces: Pieces, *, behind: bool) -> list[tuple[str, str]]:
-    """Return (what a tube comes from, the box that it runs across without joining it), also behind boxes if asked."""
+def crossed(pieces: Pieces) -> list[tuple[str, str]]:
+    """Return (what a tube comes from, the box in front of which it runs without joining it)."""
     low = np.array([box.origin[:2] for box in pieces.boxes]) + 0.05
     high = low + np.array([box.size[:2] for box in pieces.boxes]) - 0.1
     found = []
     for route in pieces.routes:
         steps = np.linspace(0, 1, 40)[:, None, None]
         along = (route.points[:-1] * (1 - steps) + route.points[1:] * steps).reshape(-1, 3)
-        along = along if behind else along[along[:, 2] >= 0]
+        along = along[along[:, 2] >= 0]
         inside = ((along[:, None, :2] > low) & (along[:, None, :2] < high)).all(axis=2).any(axis=0)
         joined = {i for pair in route.pairs for i in pair} if route.radius else set(range(len(low)))
         source = pieces.boxes[route.pairs[0][0]].plane.tap
@@ -86,7 +86,7 @@ def crossed(pieces: Pieces, *, behind: bool) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_tubes_run_across_no_box(shape):
     """What a tube does not join it does not cover."""
-    assert crossed(tiny_scene(shape).pieces, behind=False) == []
+    assert crossed(tiny_scene(shape).pieces) == []
 
 
 # routers and networks that read what enters the layer, streams that skip layers, values of the first layer in all
@@ -106,7 +106,7 @@ def test_tubes_that_skip_something_run_across_no_box(name, tmp_path):
     """They rise above everything, behind it, or run below the stream."""
     model = archsuite.Case(name, tmp_path / "model.gguf").model
     pieces = build_scene(shown_of_model(model, model.trace([1, 5, 9, 7]))).pieces
-    assert crossed(pieces, behind=False) == []
+    assert crossed(pieces) == []
     assert_ends_are_true(pieces)
 
 

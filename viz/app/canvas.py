@@ -117,8 +117,7 @@ class SceneCanvas(app.Canvas):
 
     def beside(self, work: Callable[[Tell], object], then: Callable[[object], None]) -> None:
         """Do work in another thread, and call something with its result afterwards; only the newest work counts."""
-        if not self.closed:
-            self.reading.do(work, then)
+        self.reading.do(work, then)
 
     def end(self) -> None:
         """Stop timers and threads; nothing is called afterwards."""

@@ -159,10 +159,7 @@ def _corner(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence
         pen.text(note, beside, y, 13, align="left")
         y += 20 * s
     y += (16 if pen.small else 24) * s if notes and not at_side else 0.0
-    low, y = y, _legends(pen, scales, left, y, per_row)
-    if at_side:
-        row = (y - low) / -(-len(shown) // per_row)
-        _notes_beside(pen, notes, left + len(shown) % per_row * pen.pitch, low + row - TITLES * s)
+    y = _legends(pen, scales, left, y, per_row, notes if at_side else ())
     foot = (16 if pen.small else 30) * s + 20 * s * len(notes)
     cover(max(wide, longest), foot, 0.0)
     cover(wide, y, 0.0)
@@ -193,10 +190,7 @@ def _band(pen: Pen, facts: Facts, scales: Mapping[str, Scale], notes: Sequence[s
         pen.text(note, left, y, 13, align="left")
         y += 20 * s
     y += 20 * s if words else 0.0
-    top = _legends(pen, scales, left, y, per_row)
-    if at_side:
-        row = (top - y) / -(-len(shown) // per_row)
-        _notes_beside(pen, notes, left + len(shown) % per_row * pen.pitch, y + row - TITLES * s)
+    top = _legends(pen, scales, left, y, per_row, notes if at_side else ())
     if title:
         fits = int(title / (s * LETTER))
         name = cropped(facts.name, fits // 28)
@@ -241,10 +235,14 @@ def _notes_beside(pen: Pen, notes: Sequence[str], x: float, first: float) -> Non
         pen.text(note, x, first - NOTE_LINE * number * pen.scale, 13, align="left")
 
 
-def _legends(pen: Pen, scales: Mapping[str, Scale], left: float, y: float, per_row: int) -> float:
-    """Draw all scales, so many to a row; returns where they end."""
+def _legends(
+    pen: Pen, scales: Mapping[str, Scale], left: float, y: float, per_row: int, beside: Sequence[str]
+) -> float:
+    """Draw all scales, so many to a row, and notes beside the last row; returns where they end."""
     shown = listed(scales)
     odd = any(beyond(scales[k]) for k in shown) and not pen.small
+    row = (92 if odd else 62 if pen.small else 72) * pen.scale
+    _notes_beside(pen, beside, left + len(shown) % per_row * pen.pitch, y + row - TITLES * pen.scale)
     for start in reversed(range(0, len(shown), per_row)):
         for i, kind in enumerate(shown[start : start + per_row]):
             x, low = left + i * pen.pitch, y + (22 if odd else 2) * pen.scale
@@ -252,7 +250,7 @@ def _legends(pen: Pen, scales: Mapping[str, Scale], left: float, y: float, per_r
                 share_legend(pen, kind, scales, x, low)
             else:
                 legend(pen, kind, scales[kind], x, low)
-        y += (92 if odd else 62 if pen.small else 72) * pen.scale
+        y += row
     return y
 
 
